@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * threads.h - a team of workers that runs one function at a time and meets at a barrier.
+ *
+ * The engine's only parallelism: qn_team_run starts the function on every worker (the caller is
+ * worker 0) and returns when all are done, so nothing is in flight between stages and an answer
+ * cannot depend on timing. Waiting spins briefly, then sleeps. Thread: a team is used by the thread
+ * that made it. */
+#ifndef QN_BASE_THREADS_H
+#define QN_BASE_THREADS_H
+
+#include "base/status.h"
+
+struct qn_team; /* private */
+
+enum { QN_TEAM_MAX = 64 };
+
+/* workers: 1 to QN_TEAM_MAX, the caller included; 1 makes no thread at all. */
+qn_status qn_team_new(unsigned workers, struct qn_team **out, struct qn_err *err);
+void qn_team_free(struct qn_team *t); /* NULL is fine; joins the threads */
+unsigned qn_team_workers(const struct qn_team *t);
+
+/* Calls fn(arg, worker, workers) once per worker, at the same time; returns when all have returned.
+ * What they wrote is visible to the caller, and what the caller wrote before is visible to them. */
+typedef void qn_team_fn(void *arg, unsigned worker, unsigned workers);
+void qn_team_run(struct qn_team *t, qn_team_fn *fn, void *arg);
+
+/* The rows [*first, *end) of `rows` that a worker takes: contiguous slices, multiples of 64 but the
+ * last. */
+void qn_team_slice(uint32_t rows, unsigned worker, unsigned workers, uint32_t *first,
+                   uint32_t *end);
+
+#endif
