@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * score.c - packs the wanted rows into dense double columns, calls the model, spreads the answers.
+ *
+ * Stop "score" on the path of an event (docs/architecture.md). Thread: a worker per scratch. Memory: boot arena. */
+#include "score/score.h"
+
+#include "base/check.h"
+#include "base/number.h"
+
+#include <math.h>
+
+struct scratch {
+    double **inputs;    /* [inputs][rows_max]  */
+    double *margins;    /* [outputs][rows_max] */
+    double *scores;     /* [outputs][rows_max] */
+    uint32_t *rows;     /* [rows_max] which rows of the batch were packed */
+    void *model;        /* the model's own scratch */
+};
+
+struct qn_scorer {
+    const struct qn_model *model;
+    const uint32_t *columns;
+    uint32_t inputs, outputs, rows_max;
+    struct scratch *scratch; /* [workers] */
+};
+
+static bool scratch_init(struct scratch *t, const struct qn_scorer *s, struct qn_arena *boot)
+{
+    size_t model_bytes = qn_model_scratch_bytes(s->model, s->rows_max);
+
+    t->inputs = QN_NEW_N(boot, double *, s->inputs);
+    t->margins = qn_arena_aligned(boot, 64, (size_t)s->outputs * s->rows_max * sizeof(double));
+    t->scores = qn_arena_aligned(boot, 64, (size_t)s->outputs * s->rows_max * sizeof(double));
+    t->rows = QN_NEW_N(boot, uint32_t, s->rows_max);
+    t->model = qn_arena_aligned(boot, 64, model_bytes > 0 ? model_bytes : 64);
+    if (!t->inputs || !t->margins || !t->scores || !t->rows || !t->model)
+        return false;
+    for (uint32_t i = 0; i < s->inputs; i++) {
+        t->inputs[i] = qn_arena_aligned(boot, 64, (size_t)s->rows_max * sizeof(double));
+        if (!t->inputs[i])
+            return false;
+    }
+    return true;
+}
+
+qn_status qn_scorer_new(const struct qn_model *m, const uint32_t *columns, uint32_t workers, uint32_t rows_max,
+                        struct qn_arena *boot, struct qn_scorer **out, struct qn_err *err)
+{
+    const struct qn_model_info *info = qn_model_info(m);
+    struct qn_scorer *s = QN_NEW(boot, struct qn_scorer);
+    uint32_t *copy = QN_NEW_N(boot, uint32_t, info->inputs + 1);
+
+    *out = NULL;
+    if (!s || !copy)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the scratch of a model");
+    memcpy(copy, columns, info->inputs * sizeof *copy);
+    s->model = m;
+    s->columns = copy;
+    s->inputs = info->inputs;
+    s->outputs = info->outputs;
+    s->rows_max = rows_max;
+    s->scratch = QN_NEW_N(boot, struct scratch, workers);
+    if (!s->scratch)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the scratch of a model");
+    for (uint32_t w = 0; w < workers; w++)
+        if (!scratch_init(&s->scratch[w], s, boot))
+            return qn_err_set(err, QN_NOMEM, "out of memory for the scratch of a model");
+    *out = s;
+    return QN_OK;
+}
+
+static void pack_integer(double *to, const struct qn_col *c, const uint32_t *rows, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = c->valid[rows[i]] ? (double)c->i64[rows[i]] : (double)NAN;
+}
+
+static void pack_decimal(double *to, const struct qn_col *c, const uint32_t *rows, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = c->valid[rows[i]] ? qn_scaled_double(c->i64[rows[i]], c->kind.scale) : (double)NAN;
+}
+
+static void pack_double(double *to, const struct qn_col *c, const uint32_t *rows, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = c->valid[rows[i]] ? c->f64[rows[i]] : (double)NAN;
+}
+
+static void pack(double *to, const struct qn_col *c, const uint32_t *rows, uint32_t n)
+{
+    switch (c->kind.type) {
+    case QN_BOOL:
+    case QN_INT64:
+        pack_integer(to, c, rows, n);
+        break;
+    case QN_DECIMAL:
+        pack_decimal(to, c, rows, n);
+        break;
+    case QN_DOUBLE:
+        pack_double(to, c, rows, n);
+        break;
+    default:
+        QN_ASSERT(!"the plan lets only numbers into a model");
+    }
+}
+
+void qn_scorer_run(struct qn_scorer *s, const struct qn_col *const *cols, const uint8_t *want, uint32_t first, uint32_t end,
+                   uint32_t worker, double *const *margins, double *const *scores)
+{
+    struct scratch *t = &s->scratch[worker];
+    uint32_t n = 0;
+
+    QN_ASSERT(end - first <= s->rows_max);
+    for (uint32_t r = first; r < end; r++) {
+        t->rows[n] = r;
+        n += want[r];
+    }
+    if (n == 0)
+        return;
+    for (uint32_t i = 0; i < s->inputs; i++)
+        pack(t->inputs[i], cols[s->columns[i]], t->rows, n);
+    qn_model_score(s->model, (const double *const *)t->inputs, n, t->model, t->margins, t->scores, s->rows_max);
+    for (uint32_t o = 0; o < s->outputs; o++)
+        for (uint32_t i = 0; i < n; i++) {
+            margins[o][t->rows[i]] = t->margins[(size_t)o * s->rows_max + i];
+            scores[o][t->rows[i]] = t->scores[(size_t)o * s->rows_max + i];
+        }
+}
