@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * keys.c - every key of the spec, one table per mapping: the only place that knows their names.
+ *
+ * Reading, checking, docs/spec.md, the JSON schema and the words of other tools come from here. The order of the rows is
+ * the order of the enums in spec_int.h. A row with `not_yet` is part of the design that this version refuses by name.
+ * Thread: const. */
+#include "spec/spec_int.h"
+
+#define DAY_US INT64_C(86400000000)
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ---- fields ---- */
+
+static const struct qn_key field_keys[] = {
+    [FIELD_TYPE] = {.name = "type", .type = QN_KEY_TEXT, .is_required = true, .value = "a type", .since = "0.1",
+                    .help = "bool, int64, double, decimal(n), string, timestamp or list(double)"},
+    [FIELD_FROM] = {.name = "from", .type = QN_KEY_TEXT, .value = "a path", .fallback = "the field's name", .since = "0.1",
+                    .help = "where the value stands in the event: members of objects, joined by dots"},
+    [FIELD_OPTIONAL] = {.name = "optional", .type = QN_KEY_BOOL, .fallback = "false", .since = "0.1",
+                        .help = "the value may be absent or null; without it such an event is dead"},
+    [FIELD_DEFAULT] = {.name = "default", .type = QN_KEY_VALUE, .since = "0.1",
+                       .help = "the value of events that have none; not together with optional"},
+    [FIELD_MIN] = {.name = "min", .type = QN_KEY_VALUE, .since = "0.1",
+                   .help = "smallest value allowed; numbers and timestamps, and each number of a list"},
+    [FIELD_MAX] = {.name = "max", .type = QN_KEY_VALUE, .since = "0.1",
+                   .help = "largest value allowed; numbers and timestamps, and each number of a list"},
+    [FIELD_IN] = {.name = "in", .type = QN_KEY_VALUES, .since = "0.1",
+                  .help = "the values allowed; string, int64 and decimal"},
+    [FIELD_MAX_LENGTH] = {.name = "max_length", .type = QN_KEY_INT, .min = 1, .max = QN_EVENT_BYTES_MAX, .since = "0.1",
+                          .help = "most characters of a string, most numbers of a list"},
+    [FIELD_LENGTH] = {.name = "length", .type = QN_KEY_INT, .min = 1, .max = QN_EVENT_BYTES_MAX / 2, .since = "0.1",
+                      .help = "how many numbers a list has, exactly"},
+    [FIELD_UNIT] = {.name = "unit", .type = QN_KEY_CHOICE, .choices = "s|ms|us|ns", .fallback = "RFC 3339 text",
+                    .since = "0.1", .help = "a timestamp is a number since 1970 in this unit, not text"},
+};
+
+static const struct qn_key_synonym field_synonyms[] = {
+    {"path", "from"},          {"source", "from"},         {"jsonpath", "from"},      {"column", "from"},
+    {"datatype", "type"},      {"dtype", "type"},          {"data_type", "type"},     {"kind", "type"},
+    {"nullable", "optional"},  {"null", "optional"},       {"required", "a field is required unless it says optional: true"},
+    {"fallback", "default"},   {"minimum", "min"},         {"maximum", "max"},        {"ge", "min"},
+    {"le", "max"},             {"gt", "write min: (inclusive)"},  {"lt", "write max: (inclusive)"}, {"enum", "in"},
+    {"values", "in"},          {"allowed", "in"},          {"choices", "in"},         {"maxLength", "max_length"},
+    {"size", "length"},        {"dimension", "length"},    {"dim", "length"},         {"items", "write type: list(double)"},
+    {"scale", "write type: decimal(2)"},
+    {"precision", "write type: decimal(2)"},
+    {"format", "texts are RFC 3339; for epoch numbers there is unit"},   {"timezone", "leave it out: times are UTC or say their offset"},
+    {"name", "the name is the key: NAME: {type: ...}"},    {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_field = {
+    .id = "field", .path = "streams: NAME: fields: NAME:", .what = "a field", .keys = field_keys,
+    .count = COUNT(field_keys), .synonyms = field_synonyms,
+    .help = "What one value of an event is and what is promised about it. `amount: double` is short for "
+            "`amount: {type: double}`. An event that breaks a promise is dead, with the reason, and never scored."};
+
+/* ---- streams ---- */
+
+static const struct qn_key stream_keys[] = {
+    [STREAM_ID] = {.name = "id", .type = QN_KEY_TEXT, .value = "a field", .since = "0.1",
+                   .help = "the field that names the event; string or int64"},
+    [STREAM_TIME] = {.name = "time", .type = QN_KEY_TEXT, .is_required = true, .value = "a field", .since = "0.1",
+                     .help = "the field that says when the event happened; a timestamp, not optional"},
+    [STREAM_KEY] = {.name = "key", .type = QN_KEY_TEXT, .value = "a field", .since = "0.1",
+                    .help = "the field whose events belong together (a customer, a machine)"},
+    [STREAM_LATENESS] = {.name = "lateness", .type = QN_KEY_DURATION, .fallback = "10s", .max = 30 * DAY_US, .since = "0.1",
+                         .help = "how far an event may lie behind the newest one before it is late"},
+    [STREAM_LATE] = {.name = "late", .type = QN_KEY_TEXT, .value = "a policy", .fallback = "score", .since = "0.1",
+                     .help = "what becomes of late events: score, fold, drop or dead-letter; score and fold may add how far "
+                             "they reach: score within 1h"},
+    [STREAM_FIELDS] = {.name = "fields", .type = QN_KEY_MAP, .is_required = true, .has_short = true, .sub = &qn_keys_field,
+                       .since = "0.1", .help = "what an event holds; members that are not named here are ignored"},
+    {.name = "dedup", .type = QN_KEY_DURATION, .not_yet = "drop repeated ids before they reach Quern",
+     .help = "how long an id is remembered, to drop repeats"},
+    {.name = "idle", .type = QN_KEY_DURATION, .not_yet = "nothing waits for the watermark yet: leave it out",
+     .help = "after how much silence time goes on by itself"},
+};
+
+static const struct qn_key_synonym stream_synonyms[] = {
+    {"schema", "fields"},              {"columns", "fields"},          {"properties", "fields"},
+    {"primary_key", "id"},             {"event_id", "id"},             {"id_field", "id"},
+    {"timestamp", "time"},             {"event_time", "time"},         {"timestamp_field", "time"},
+    {"timestamp_column", "time"},      {"event_timestamp", "time"},    {"time_field", "time"},
+    {"event_timestamp_column", "time"}, {"ts", "time"},                {"datetime", "time"},
+    {"entity", "key"},                 {"entities", "key"},            {"partition_by", "key"},
+    {"partition_key", "key"},          {"group_by", "key"},            {"by", "key"},
+    {"join_keys", "key"},              {"watermark", "lateness"},      {"allowed_lateness", "lateness"},
+    {"max_delay", "lateness"},         {"grace", "lateness"},          {"grace_period", "lateness"},
+    {"watermark_delay", "lateness"},   {"within", "write late: score within 1h"}, {"late_data", "late"},
+    {"late_policy", "late"},           {"topic", "leave it out: the stream's name says it"}, {"name", "the name is the key: NAME: {...}"},
+    {"path", "files are named on the command line: --input NAME=FILE"},
+    {"file", "files are named on the command line: --input NAME=FILE"},
+    {"format", "leave it out: the file's ending tells JSON from CSV"},
+    {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_stream = {
+    .id = "stream", .path = "streams: NAME:", .what = "a stream", .keys = stream_keys, .count = COUNT(stream_keys),
+    .synonyms = stream_synonyms,
+    .help = "Where events come from and what each of them holds. The stream's name is the name that `of` uses in features "
+            "and `--input NAME=FILE` on the command line."};
+
+/* ---- models, score, outputs ---- */
+
+static const struct qn_key model_keys[] = {
+    [MODEL_FILE] = {.name = "file", .type = QN_KEY_TEXT, .is_required = true, .value = "a path", .since = "0.1",
+                    .help = "the model's file, relative to the spec; recognised by content: XGBoost JSON, UBJ and the old "
+                            "binary, LightGBM text, linear JSON"},
+    [MODEL_INPUTS] = {.name = "inputs", .type = QN_KEY_NAMES, .value = "fields and features",
+                      .fallback = "the names in the model's file", .since = "0.1",
+                      .help = "the fields and features that go in; matched with the model's own names where it has them, "
+                              "else in the order of the model's columns"},
+    [MODEL_TREES] = {.name = "trees", .type = QN_KEY_CHOICE, .choices = "all|best", .fallback = "all", .since = "0.1",
+                     .help = "which trees run: all, or those up to the best iteration of early stopping"},
+    [MODEL_MISSING] = {.name = "missing", .type = QN_KEY_NUMBER, .fallback = "null only", .since = "0.1",
+                       .help = "a number that means \"no value\" to this model, besides null"},
+};
+
+static const struct qn_key_synonym model_synonyms[] = {
+    {"path", "file"},     {"uri", "file"},       {"url", "file"},       {"model", "file"},
+    {"filename", "file"}, {"location", "file"},  {"features", "inputs"}, {"columns", "inputs"},
+    {"input", "inputs"},  {"feature_names", "inputs"}, {"feature_refs", "inputs"}, {"fields", "inputs"},
+    {"type", "leave it out: the format is recognised by the file's content"},
+    {"format", "leave it out: the format is recognised by the file's content"},
+    {"framework", "leave it out: the format is recognised by the file's content"},
+    {"nan", "missing"},   {"missing_value", "missing"}, {"ntree_limit", "trees"}, {"best_iteration", "write trees: best"},
+    {"threshold", "thresholds stand in outputs: when: score > 0.5"},
+    {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_model = {
+    .id = "model", .path = "models: NAME:", .what = "a model", .keys = model_keys, .count = COUNT(model_keys),
+    .synonyms = model_synonyms,
+    .help = "A model file and what goes into it. Fields and features of type bool, int64, double and decimal can be inputs; "
+            "null goes in as missing."};
+
+static const struct qn_key score_keys[] = {
+    [SCORE_MODEL] = {.name = "model", .type = QN_KEY_TEXT, .is_required = true, .value = "a model", .since = "0.1",
+                     .help = "the model that scores every event of the main stream"},
+    {.name = "deadline", .type = QN_KEY_DURATION, .not_yet = "models run in the process and do not wait: leave it out",
+     .help = "how long an answer may take"},
+    {.name = "fallback", .type = QN_KEY_NAMES, .not_yet = "models run in the process and do not fail: leave it out",
+     .help = "what answers when the model does not"},
+    {.name = "each", .type = QN_KEY_TEXT, .not_yet = "send one event per candidate", .help = "many rows for one event"},
+    {.name = "top", .type = QN_KEY_INT, .not_yet = "send one event per candidate", .help = "how many of the rows are kept"},
+    {.name = "canary", .type = QN_KEY_TEXT, .not_yet = "compare two models with two specs", .help = "a share of the keys for another model"},
+};
+
+static const struct qn_key_synonym score_synonyms[] = {
+    {"models", "model"}, {"use", "model"}, {"name", "model"}, {"with", "model"}, {"timeout", "deadline"},
+    {"default", "fallback"}, {"threshold", "thresholds stand in outputs: when: score > 0.5"}, {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_score = {
+    .id = "score", .path = "score:", .what = "score", .keys = score_keys, .count = COUNT(score_keys),
+    .synonyms = score_synonyms, .help = "Which model answers. Its answer is `score` in `when`, and in the predictions."};
+
+static const struct qn_key output_keys[] = {
+    [OUTPUT_WHEN] = {.name = "when", .type = QN_KEY_TEXT, .value = "a condition", .fallback = "every event", .since = "0.1",
+                     .help = "only predictions for which this is true: fields, features and score, as in score > 0.9"},
+    [OUTPUT_INCLUDE] = {.name = "include", .type = QN_KEY_CHOICES, .choices = "features|event|margin|!contributions",
+                        .choice_advice = "features, event and margin are there", .since = "0.1",
+                        .help = "what each record holds besides the answer: the features, the original event"},
+    [OUTPUT_TO] = {.name = "to", .type = QN_KEY_CHOICE, .fallback = "topic", .since = "0.1",
+                   .choices = "topic|!webhook|!lake|!redis|!postgres|!clickhouse|!kafka|!file|!s3|!http|!mqtt",
+                   .choice_advice = "leave 'to' out; quern pipe --output NAME=FILE writes to a file",
+                   .help = "where records go: topic"},
+    {.name = "from", .type = QN_KEY_NAMES, .not_yet = "every output holds predictions: leave it out", .help = "what goes out, if not predictions"},
+};
+
+static const struct qn_key_synonym output_synonyms[] = {
+    {"if", "when"},          {"where", "when"},       {"filter", "when"},  {"condition", "when"},
+    {"threshold", "write when: score > 0.5"}, {"with", "include"}, {"fields", "include"}, {"add", "include"},
+    {"sink", "to"},          {"topic", "write to: topic"},  {"type", "to"},      {"target", "to"},
+    {"webhook", "write to: {webhook: URL}"}, {"file", "files are named on the command line: --output NAME=FILE"}, {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_output = {
+    .id = "output", .path = "outputs: NAME:", .what = "an output", .keys = output_keys, .count = COUNT(output_keys),
+    .synonyms = output_synonyms,
+    .help = "What leaves the pipeline. `predictions` always exists and takes every scored event; others take the part that "
+            "`when` describes."};
+
+/* ---- the whole spec ---- */
+
+static const struct qn_key top_keys[] = {
+    [KEY_QUERN] = {.name = "quern", .type = QN_KEY_TEXT, .is_required = true, .value = "1", .since = "0.1",
+                   .help = "the version of this format: 1"},
+    [KEY_NAME] = {.name = "name", .type = QN_KEY_TEXT, .is_required = true, .value = "a name", .since = "0.1",
+                  .help = "the pipeline's name: small letters, digits and '-'"},
+    [KEY_STREAMS] = {.name = "streams", .type = QN_KEY_MAP, .is_required = true, .sub = &qn_keys_stream, .since = "0.1",
+                     .help = "where events come from and what they hold"},
+    [KEY_MAIN] = {.name = "main", .type = QN_KEY_TEXT, .value = "a stream", .fallback = "the first stream", .since = "0.1",
+                  .help = "the stream whose events get features and scores"},
+    [KEY_FEATURES] = {.name = "features", .type = QN_KEY_TEXTS, .value = "a sentence", .since = "0.1",
+                      .help = "what is computed for every event of the main stream, one sentence each"},
+    [KEY_MODELS] = {.name = "models", .type = QN_KEY_MAP, .sub = &qn_keys_model, .since = "0.1",
+                    .help = "model files and their inputs"},
+    [KEY_SCORE] = {.name = "score", .type = QN_KEY_TABLE, .sub = &qn_keys_score, .since = "0.1",
+                   .help = "which model answers; without it features are computed and nothing is scored"},
+    [KEY_OUTPUTS] = {.name = "outputs", .type = QN_KEY_MAP, .sub = &qn_keys_output, .fallback = "predictions", .since = "0.1",
+                     .help = "what leaves the pipeline"},
+    {.name = "log", .type = QN_KEY_TEXT, .not_yet = "events come in by 'quern pipe' and --input: leave it out",
+     .help = "where events are kept"},
+    {.name = "tables", .type = QN_KEY_MAP, .not_yet = "join the table before, and send its columns as fields of the event",
+     .help = "facts to look up by key"},
+    {.name = "derive", .type = QN_KEY_MAP, .not_yet = "use features with `over` windows",
+     .help = "streams made of closing windows"},
+    {.name = "monitor", .type = QN_KEY_TABLE, .not_yet = "leave it out", .help = "drift and outcomes"},
+    {.name = "serve", .type = QN_KEY_TABLE, .not_yet = "use 'quern pipe'", .help = "answers over HTTP"},
+    {.name = "limits", .type = QN_KEY_TABLE, .not_yet = "leave it out; 'quern check' shows the memory per key",
+     .help = "memory, batch sizes, shedding"},
+    {.name = "tests", .type = QN_KEY_MAP, .not_yet = "run 'quern pipe' over sample events and compare", .help = "events in, expectations out"},
+    {.name = "delivery", .type = QN_KEY_TEXT, .not_yet = "leave it out", .help = "exactly-once or at-least-once"},
+};
+
+static const struct qn_key_synonym top_synonyms[] = {
+    {"version", "quern"},          {"apiVersion", "quern"},     {"pipeline", "name"},         {"project", "name"},
+    {"source", "streams"},         {"sources", "streams"},      {"stream", "streams"},        {"input", "streams"},
+    {"inputs", "streams"},         {"topics", "streams"},       {"topic", "streams"},         {"tables_in", "streams"},
+    {"schema", "fields stand in a stream: streams: NAME: fields:"}, {"entities", "keys stand in a stream: streams: NAME: key:"},
+    {"feature", "features"},       {"feature_views", "features"}, {"aggregations", "features"}, {"aggregates", "features"},
+    {"transforms", "features"},    {"windows", "features"},     {"model", "models"},          {"scoring", "score"},
+    {"predict", "score"},          {"predictions", "outputs"},  {"output", "outputs"},        {"sink", "outputs"},
+    {"sinks", "outputs"},          {"alerts", "outputs"},       {"default_stream", "main"},   {"metrics", "monitor"},
+    {"http", "serve"},             {"api", "serve"},            {"test", "tests"},            {"joins", "tables"},
+    {"lookup", "tables"},          {"window_size", "windows stand in features: count() by customer_id over 1h"},
+    {"window", "windows stand in features: count() by customer_id over 1h"},
+    {"group_by", "groups stand in features: count() by customer_id over 1h"}, {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_top = {
+    .id = "spec", .path = "", .what = "a spec", .keys = top_keys, .count = COUNT(top_keys), .synonyms = top_synonyms,
+    .help = "One YAML file describes one pipeline."};
+
+const struct qn_key_table *const qn_key_tables[] = {&qn_keys_top,   &qn_keys_stream, &qn_keys_field, &qn_keys_model,
+                                                    &qn_keys_score, &qn_keys_output, NULL};
+
+_Static_assert(COUNT(top_keys) == KEY_TOP_LAST + 1 && COUNT(top_keys) <= KEYS_MAX, "rows and enum");
+_Static_assert(COUNT(stream_keys) == STREAM_LAST + 1, "rows and enum");
+_Static_assert(COUNT(field_keys) == FIELD_LAST + 1, "rows and enum");
+_Static_assert(COUNT(model_keys) == MODEL_LAST + 1, "rows and enum");
+_Static_assert(COUNT(score_keys) == SCORE_LAST + 1, "rows and enum");
+_Static_assert(COUNT(output_keys) == OUTPUT_LAST + 1, "rows and enum");

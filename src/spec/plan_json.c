@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * plan_json.c - a plan for programs: one JSON object with everything `quern check` shows, under stable names.
+ *
+ * Durations are microseconds (null = unbounded), hashes 16 hexadecimal digits. Secrets are not shown: sentences and paths
+ * appear as written, limits that hold one as null. Thread: any, read-only. Memory: the caller's buffer. */
+#include "base/number.h"
+#include "feature/window.h"
+#include "spec/spec_int.h"
+
+/* "name": at the start of a member; `first` without the comma. */
+static void member(struct qn_buf *out, bool is_first, const char *name)
+{
+    if (!is_first)
+        qn_buf_byte(out, ',');
+    qn_json_string(out, qn_str_of(name));
+    qn_buf_byte(out, ':');
+}
+
+static void text(struct qn_buf *out, bool is_first, const char *name, struct qn_str value)
+{
+    member(out, is_first, name);
+    qn_json_string(out, value);
+}
+
+static void number(struct qn_buf *out, const char *name, int64_t value)
+{
+    member(out, false, name);
+    qn_buf_printf(out, "%lld", (long long)value);
+}
+
+static void truth(struct qn_buf *out, const char *name, bool value)
+{
+    member(out, false, name);
+    qn_buf_text(out, value ? "true" : "false");
+}
+
+static void hash(struct qn_buf *out, const char *name, uint64_t value)
+{
+    member(out, false, name);
+    qn_buf_printf(out, "\"%016llx\"", (unsigned long long)value);
+}
+
+static void reach(struct qn_buf *out, const char *name, int64_t us)
+{
+    if (us != QN_OVER_ALL) {
+        number(out, name, us);
+        return;
+    }
+    member(out, false, name);
+    qn_buf_text(out, "null");
+}
+
+static void optional_text(struct qn_buf *out, const char *name, const struct qn_str *value)
+{
+    member(out, false, name);
+    if (value != NULL)
+        qn_json_string(out, *value);
+    else
+        qn_buf_text(out, "null");
+}
+
+static void put_double(struct qn_buf *out, double v)
+{
+    char digits[QN_NUMBER_MAX];
+
+    qn_buf_add(out, digits, qn_print_double(digits, v));
+}
+
+static void put_value(struct qn_buf *out, const struct qn_field *f, const struct qn_value *v, bool is_limit)
+{
+    char digits[QN_NUMBER_MAX], time[QN_TIMESTAMP_LEN];
+
+    switch (f->kind.type) {
+    case QN_BOOL:
+        qn_buf_text(out, v->i64 ? "true" : "false");
+        break;
+    case QN_STRING:
+        qn_json_string(out, v->str);
+        break;
+    case QN_TIMESTAMP:
+        qn_json_string(out, (struct qn_str){time, qn_timestamp_print(time, v->i64)});
+        break;
+    case QN_DOUBLE:
+        put_double(out, v->f64);
+        break;
+    case QN_LIST:
+        if (is_limit) {
+            put_double(out, v->f64);
+            break;
+        }
+        qn_buf_byte(out, '[');
+        for (uint32_t i = 0; i < v->list.n; i++) {
+            qn_buf_text(out, i > 0 ? "," : "");
+            put_double(out, v->list.v[i]);
+        }
+        qn_buf_byte(out, ']');
+        break;
+    default:
+        qn_buf_add(out, digits, qn_print_scaled(digits, v->i64, f->kind.scale));
+    }
+}
+
+static void limit(struct qn_buf *out, const char *name, const struct qn_field *f, const struct qn_value *v, bool is_limit, bool is_hidden)
+{
+    member(out, false, name);
+    if (is_hidden)
+        qn_buf_text(out, "null");
+    else
+        put_value(out, f, v, is_limit);
+}
+
+static void put_field(struct qn_buf *out, const struct qn_field *f, bool is_hidden)
+{
+    static const char *const units[] = {"", "s", "ms", "us", "ns"};
+    char kind[24];
+
+    qn_buf_byte(out, '{');
+    text(out, true, "name", f->name);
+    text(out, false, "type", qn_str_of(qn_type_text(f->kind, kind)));
+    text(out, false, "from", f->from);
+    truth(out, "required", !f->is_optional && !f->has_default);
+    if (f->has_default)
+        limit(out, "default", f, &f->fallback, false, is_hidden);
+    if (f->has_min)
+        limit(out, "min", f, &f->min, true, is_hidden);
+    if (f->has_max)
+        limit(out, "max", f, &f->max, true, is_hidden);
+    for (uint32_t i = 0; i < f->in_count && !is_hidden; i++) {
+        if (i == 0)
+            member(out, false, "in");
+        qn_buf_byte(out, i == 0 ? '[' : ',');
+        put_value(out, f, &f->in[i], false);
+        if (i + 1 == f->in_count)
+            qn_buf_byte(out, ']');
+    }
+    if (f->length_max != 0)
+        number(out, "max_length", f->length_max);
+    if (f->length_exact != 0)
+        number(out, "length", f->length_exact);
+    if (f->unit != QN_TIME_TEXT)
+        text(out, false, "unit", qn_str_of(units[f->unit]));
+    qn_buf_byte(out, '}');
+}
+
+static void put_stream(struct qn_buf *out, const struct qn_plan *p, uint32_t index)
+{
+    static const char *const late[] = {"score", "fold", "drop", "dead-letter"};
+    const struct qn_schema *s = &p->schemas[index];
+
+    qn_buf_byte(out, '{');
+    text(out, true, "name", s->name);
+    truth(out, "main", index == p->main_stream);
+    optional_text(out, "id", s->id >= 0 ? &s->fields[s->id].name : NULL);
+    optional_text(out, "time", &s->fields[s->time].name);
+    optional_text(out, "key", s->key >= 0 ? &s->fields[s->key].name : NULL);
+    number(out, "lateness_us", s->lateness_us);
+    text(out, false, "late", qn_str_of(late[s->late]));
+    number(out, "within_us", s->within_us);
+    hash(out, "contract", s->version);
+    member(out, false, "fields");
+    qn_buf_byte(out, '[');
+    for (uint32_t i = 0; i < s->field_count; i++) {
+        qn_buf_text(out, i > 0 ? "," : "");
+        put_field(out, &s->fields[i], p->field_hidden[index][i]);
+    }
+    qn_buf_text(out, "]}");
+}
+
+static void put_features(struct qn_buf *out, const struct qn_plan *p)
+{
+    char kind[24];
+
+    for (uint32_t i = 0; i < p->feature_count; i++) {
+        const struct qn_feature_info *info = qn_features_info(p->features, i);
+
+        qn_buf_text(out, i > 0 ? ",{" : "{");
+        text(out, true, "name", info->name);
+        text(out, false, "type", qn_str_of(qn_type_text(info->kind, kind)));
+        text(out, false, "sentence", p->feature_texts[i]);
+        truth(out, "window", info->is_window);
+        truth(out, "default", info->has_default);
+        if (info->group >= 0)
+            number(out, "group", info->group);
+        qn_buf_byte(out, '}');
+    }
+}
+
+static void put_groups(struct qn_buf *out, const struct qn_plan *p)
+{
+    for (uint32_t i = 0; i < qn_features_group_count(p->features); i++) {
+        struct qn_group_info g = qn_features_group(p->features, i);
+
+        qn_buf_text(out, i > 0 ? ",{" : "{");
+        text(out, true, "stream", qn_str_of(g.source));
+        text(out, false, "by", qn_str_of(g.key));
+        number(out, "windows", g.windows);
+        reach(out, "keeps_us", g.keeps_us);
+        number(out, "key_bytes", (int64_t)g.key_bytes);
+        member(out, false, "event_bytes");
+        put_double(out, g.event_bytes);
+        qn_buf_byte(out, '}');
+    }
+}
+
+static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct qn_plan_model *m)
+{
+    const struct qn_model_info *info = qn_model_info(m->model);
+    char kind[24];
+
+    qn_buf_byte(out, '{');
+    text(out, true, "name", m->name);
+    text(out, false, "file", m->file);
+    text(out, false, "format", qn_str_of(info->format));
+    text(out, false, "library_version", qn_str_of(info->version));
+    text(out, false, "objective", qn_str_of(info->objective));
+    hash(out, "version", info->hash);
+    number(out, "outputs", info->outputs);
+    number(out, "trees", info->trees);
+    number(out, "trees_in_file", info->trees_in_file);
+    number(out, "depth", info->depth_max);
+    text(out, false, "kernel", qn_str_of(info->kernel));
+    text(out, false, "kernel_reason", qn_str_of(info->kernel_reason));
+    number(out, "bytes", (int64_t)info->bytes);
+    member(out, false, "inputs");
+    qn_buf_byte(out, '[');
+    for (uint32_t i = 0; i < m->input_count; i++) {
+        const struct qn_model_input *in = &m->inputs[i];
+
+        qn_buf_text(out, i > 0 ? ",{" : "{");
+        text(out, true, "name", in->name);
+        text(out, false, "from",
+             in->column < p->field_count ? p->schemas[p->main_stream].fields[in->column].name
+                                         : qn_features_info(p->features, in->column - p->field_count)->name);
+        text(out, false, "type", qn_str_of(qn_type_text(in->kind, kind)));
+        qn_buf_byte(out, '}');
+    }
+    qn_buf_text(out, "]}");
+}
+
+static void put_output(struct qn_buf *out, const struct qn_plan_output *o)
+{
+    static const char *const names[] = {"features", "event", "margin"};
+    bool is_first = true;
+
+    qn_buf_byte(out, '{');
+    text(out, true, "name", o->name);
+    optional_text(out, "when", o->when != NULL ? &o->when_text : NULL);
+    member(out, false, "include");
+    qn_buf_byte(out, '[');
+    for (uint32_t i = 0; i < 3; i++)
+        if (o->include & (1u << i)) {
+            qn_buf_printf(out, "%s\"%s\"", is_first ? "" : ",", names[i]);
+            is_first = false;
+        }
+    qn_buf_byte(out, ']');
+    text(out, false, "to", qn_str_of("topic"));
+    qn_buf_byte(out, '}');
+}
+
+void qn_plan_json(const struct qn_plan *p, struct qn_buf *out)
+{
+    qn_buf_byte(out, '{');
+    text(out, true, "name", p->name);
+    text(out, false, "file", qn_str_of(p->file));
+    hash(out, "version", p->version);
+    member(out, false, "streams");
+    qn_buf_byte(out, '[');
+    for (uint32_t i = 0; i < p->schema_count; i++) {
+        qn_buf_text(out, i > 0 ? "," : "");
+        put_stream(out, p, i);
+    }
+    qn_buf_text(out, "],\"features\":[");
+    put_features(out, p);
+    qn_buf_text(out, "],\"windows\":[");
+    put_groups(out, p);
+    qn_buf_text(out, "],\"models\":[");
+    for (uint32_t i = 0; i < p->model_count; i++) {
+        qn_buf_text(out, i > 0 ? "," : "");
+        put_model(out, p, &p->models[i]);
+    }
+    qn_buf_byte(out, ']');
+    optional_text(out, "score", p->score_model >= 0 ? &p->models[p->score_model].name : NULL);
+    member(out, false, "outputs");
+    qn_buf_byte(out, '[');
+    for (uint32_t i = 0; i < p->output_count; i++) {
+        qn_buf_text(out, i > 0 ? "," : "");
+        put_output(out, &p->outputs[i]);
+    }
+    qn_buf_text(out, "]}");
+}

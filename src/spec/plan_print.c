@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * plan_print.c - a plan for people: what `quern check` shows. (For programs: plan_json.c.)
+ *
+ * Laid out for 100 columns; what is longer goes on in the next line, at the same column. Sentences and paths are shown as
+ * the spec has them, so no secret appears here. Thread: any, read-only. Memory: the caller's buffer. */
+#include "base/number.h"
+#include "feature/window.h"
+#include "spec/spec_int.h"
+
+#include <stdio.h>
+
+enum { WIDTH = 100, NAME_MAX_COLUMNS = 32, EXAMPLE_EVENTS = 100 };
+
+static uint32_t columns(struct qn_str s)
+{
+    return (uint32_t)qn_utf8_count(s.p, s.len);
+}
+
+static void pad(struct qn_buf *out, uint32_t used, uint32_t width)
+{
+    do {
+        qn_buf_byte(out, ' ');
+    } while (++used < width);
+}
+
+/* Text in columns of `width`, then at least one space. */
+static void put_cell(struct qn_buf *out, struct qn_str s, uint32_t width)
+{
+    qn_buf_add(out, s.p, s.len);
+    pad(out, columns(s), width);
+}
+
+/* The rest of a line that has reached column `at`: words, white space as one space, wrapped. */
+static void put_wrapped(struct qn_buf *out, uint32_t at, struct qn_str s)
+{
+    uint32_t used = at, i = 0;
+    bool is_first = true;
+
+    while (i < s.len) {
+        struct qn_str word;
+
+        while (i < s.len && strchr(" \t\r\n", s.p[i]) != NULL)
+            i++;
+        word.p = s.p + i;
+        while (i < s.len && strchr(" \t\r\n", s.p[i]) == NULL)
+            i++;
+        word.len = (uint32_t)(s.p + i - word.p);
+        if (word.len == 0)
+            break;
+        if (!is_first && used + 1 + columns(word) > WIDTH) {
+            qn_buf_byte(out, '\n');
+            for (used = 0; used < at + 2; used++)
+                qn_buf_byte(out, ' ');
+        } else if (!is_first) {
+            qn_buf_byte(out, ' ');
+            used++;
+        }
+        qn_buf_add(out, word.p, word.len);
+        used += columns(word);
+        is_first = false;
+    }
+    qn_buf_byte(out, '\n');
+}
+
+static void put_duration(struct qn_buf *out, int64_t us)
+{
+    char text[40];
+    int64_t day = INT64_C(86400000000);
+
+    if (us == QN_OVER_ALL) {
+        qn_buf_text(out, "everything");
+        return;
+    }
+    if (us >= 2 * day && us % day != 0) { /* 30d20s reads better as 30d 20s */
+        qn_buf_add(out, text, qn_duration_print(text, us - us % day));
+        qn_buf_byte(out, ' ');
+        us %= day;
+    }
+    qn_buf_add(out, text, qn_duration_print(text, us));
+}
+
+static void put_bytes(struct qn_buf *out, double bytes)
+{
+    if (bytes < 1000)
+        qn_buf_printf(out, "%.*f B", bytes < 100 && bytes != (double)(int)bytes ? 1 : 0, bytes);
+    else if (bytes < 1e6)
+        qn_buf_printf(out, "%.1f KB", bytes / 1e3);
+    else
+        qn_buf_printf(out, "%.1f MB", bytes / 1e6);
+}
+
+/* ---- streams ---------------------------------------------------------------------------------------------- */
+
+static void put_number(struct qn_buf *out, const struct qn_field *f, const struct qn_value *v)
+{
+    char text[QN_NUMBER_MAX];
+    unsigned n, scale = f->kind.scale;
+    int64_t whole = v->i64;
+
+    if (f->kind.type == QN_DOUBLE || f->kind.type == QN_LIST) {
+        n = qn_print_double(text, v->f64);
+    } else {
+        for (; scale > 0 && whole % 10 == 0; scale--) /* 0, not 0.00 */
+            whole /= 10;
+        n = qn_print_scaled(text, whole, scale);
+    }
+    qn_buf_add(out, text, n);
+}
+
+static void put_value(struct qn_buf *out, const struct qn_field *f, const struct qn_value *v, bool is_limit)
+{
+    char time[QN_TIMESTAMP_LEN];
+
+    switch (f->kind.type) {
+    case QN_BOOL:
+        qn_buf_text(out, v->i64 ? "true" : "false");
+        break;
+    case QN_STRING:
+        qn_json_string(out, v->str);
+        break;
+    case QN_TIMESTAMP:
+        qn_buf_add(out, time, qn_timestamp_print(time, v->i64));
+        break;
+    case QN_LIST:
+        if (is_limit) {
+            put_number(out, f, v);
+            break;
+        }
+        qn_buf_byte(out, '[');
+        for (uint32_t i = 0; i < v->list.n; i++) {
+            struct qn_value one = {.f64 = v->list.v[i]};
+
+            qn_buf_text(out, i > 0 ? ", " : "");
+            put_number(out, f, &one);
+        }
+        qn_buf_byte(out, ']');
+        break;
+    default:
+        put_number(out, f, v);
+    }
+}
+
+static void put_promises(struct qn_buf *out, const struct qn_field *f, bool is_hidden)
+{
+    static const char *const units[] = {"", "seconds", "milliseconds", "microseconds", "nanoseconds"};
+
+    qn_buf_text(out, f->has_default ? "default " : f->is_optional ? "optional" : "required");
+    if (f->has_default && is_hidden)
+        qn_buf_text(out, "(not shown)");
+    else if (f->has_default)
+        put_value(out, f, &f->fallback, false);
+    if (is_hidden && (f->has_min || f->has_max || f->in_count > 0)) {
+        qn_buf_text(out, ", limits not shown");
+    } else {
+        if (f->has_min) {
+            qn_buf_text(out, ", min ");
+            put_value(out, f, &f->min, true);
+        }
+        if (f->has_max) {
+            qn_buf_text(out, ", max ");
+            put_value(out, f, &f->max, true);
+        }
+        for (uint32_t i = 0; i < f->in_count; i++) {
+            qn_buf_text(out, i == 0 ? ", in " : " or ");
+            put_value(out, f, &f->in[i], false);
+        }
+    }
+    if (f->length_max != 0)
+        qn_buf_printf(out, ", at most %u %s", f->length_max, f->kind.type == QN_LIST ? "values" : "characters");
+    if (f->length_exact != 0)
+        qn_buf_printf(out, ", exactly %u values", f->length_exact);
+    if (f->unit != QN_TIME_TEXT)
+        qn_buf_printf(out, ", in %s since 1970", units[f->unit]);
+    if (!qn_str_eq(f->from, f->name))
+        qn_buf_printf(out, ", from %.*s", QN_STR_ARG(f->from));
+}
+
+static uint32_t wider(uint32_t width, struct qn_str name)
+{
+    uint32_t n = columns(name) + 2;
+
+    return n > width && n <= NAME_MAX_COLUMNS + 2 ? n : width;
+}
+
+static void print_stream(const struct qn_plan *p, uint32_t index, struct qn_buf *out)
+{
+    static const char *const late[] = {"score", "fold", "drop", "dead-letter"};
+    const struct qn_schema *s = &p->schemas[index];
+    struct qn_buf line = {0};
+    uint32_t width = 8;
+    char kind[24];
+
+    qn_buf_printf(out, "    %.*s%s\n      ", QN_STR_ARG(s->name), index == p->main_stream ? "   main" : "");
+    qn_buf_printf(&line, "time %.*s", QN_STR_ARG(s->fields[s->time].name));
+    if (s->id >= 0)
+        qn_buf_printf(&line, " · id %.*s", QN_STR_ARG(s->fields[s->id].name));
+    if (s->key >= 0)
+        qn_buf_printf(&line, " · key %.*s", QN_STR_ARG(s->fields[s->key].name));
+    qn_buf_text(&line, " · lateness ");
+    put_duration(&line, s->lateness_us);
+    qn_buf_printf(&line, " · late %s", late[s->late]);
+    if (s->late == QN_LATE_SCORE || s->late == QN_LATE_FOLD) {
+        qn_buf_text(&line, " within ");
+        put_duration(&line, s->within_us);
+    }
+    put_wrapped(out, 6, (struct qn_str){line.data, (uint32_t)line.len});
+    for (uint32_t i = 0; i < s->field_count; i++)
+        width = wider(width, s->fields[i].name);
+    for (uint32_t i = 0; i < s->field_count; i++) {
+        const struct qn_field *f = &s->fields[i];
+
+        qn_buf_text(out, "      ");
+        put_cell(out, f->name, width);
+        put_cell(out, qn_str_of(qn_type_text(f->kind, kind)), 13);
+        qn_buf_clear(&line);
+        put_promises(&line, f, p->field_hidden[index][i]);
+        put_wrapped(out, 6 + width + 13, (struct qn_str){line.data, (uint32_t)line.len});
+        out->failed |= line.failed;
+    }
+    qn_buf_fini(&line);
+}
+
+/* ---- features and their windows ---------------------------------------------------------------------------- */
+
+static void print_features(const struct qn_plan *p, struct qn_buf *out)
+{
+    uint32_t width = 8, kinds = 8;
+    char kind[24];
+
+    if (p->feature_count == 0)
+        return;
+    for (uint32_t i = 0; i < p->feature_count; i++) {
+        const struct qn_feature_info *info = qn_features_info(p->features, i);
+
+        width = wider(width, info->name);
+        kinds = wider(kinds, qn_str_of(qn_type_text(info->kind, kind)));
+    }
+    qn_buf_printf(out, "  features\n");
+    for (uint32_t i = 0; i < p->feature_count; i++) {
+        const struct qn_feature_info *info = qn_features_info(p->features, i);
+
+        qn_buf_text(out, "    ");
+        put_cell(out, info->name, width);
+        put_cell(out, qn_str_of(qn_type_text(info->kind, kind)), kinds);
+        put_wrapped(out, 4 + width + kinds, p->feature_texts[i]);
+    }
+}
+
+static void print_windows(const struct qn_plan *p, struct qn_buf *out)
+{
+    uint32_t count = qn_features_group_count(p->features), width = 8;
+    char name[256];
+
+    if (count == 0)
+        return;
+    for (uint32_t i = 0; i < count; i++) {
+        struct qn_group_info g = qn_features_group(p->features, i);
+        uint32_t n = (uint32_t)snprintf(name, sizeof(name), "%s by %s", g.source, g.key) + 2;
+
+        width = n > width ? n : width;
+    }
+    qn_buf_text(out, "  windows  (memory per key)\n");
+    for (uint32_t i = 0; i < count; i++) {
+        struct qn_group_info g = qn_features_group(p->features, i);
+
+        snprintf(name, sizeof(name), "%s by %s", g.source, g.key);
+        qn_buf_text(out, "    ");
+        put_cell(out, qn_str_of(name), width);
+        qn_buf_printf(out, " %u window%s  keeps ", g.windows, g.windows == 1 ? " " : "s");
+        put_duration(out, g.keeps_us);
+        qn_buf_text(out, "   ");
+        put_bytes(out, (double)g.key_bytes);
+        if (g.keeps_us == QN_OVER_ALL) {
+            qn_buf_text(out, " for every key ever seen\n");
+            continue;
+        }
+        qn_buf_text(out, " + ");
+        put_bytes(out, g.event_bytes);
+        qn_buf_printf(out, " per event held  (%d events: ", EXAMPLE_EVENTS);
+        put_bytes(out, (double)g.key_bytes + EXAMPLE_EVENTS * g.event_bytes);
+        qn_buf_text(out, ")\n");
+    }
+}
+
+/* ---- models and outputs ------------------------------------------------------------------------------------ */
+
+static struct qn_str column_name(const struct qn_plan *p, uint32_t column)
+{
+    if (column < p->field_count)
+        return p->schemas[p->main_stream].fields[column].name;
+    return qn_features_info(p->features, column - p->field_count)->name;
+}
+
+static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *out)
+{
+    const struct qn_plan_model *m = &p->models[index];
+    const struct qn_model_info *info = qn_model_info(m->model);
+    uint32_t width = 8;
+    char kind[24];
+
+    qn_buf_printf(out, "    %.*s   %.*s · %s%s%s · %s", QN_STR_ARG(m->name), QN_STR_ARG(m->file), info->format, info->version[0] ? " " : "",
+                  info->version, info->objective);
+    if (info->trees > 0) {
+        qn_buf_printf(out, " · %u tree%s", info->trees, info->trees == 1 ? "" : "s");
+        if (info->trees != info->trees_in_file)
+            qn_buf_printf(out, " of %u", info->trees_in_file);
+        qn_buf_printf(out, ", depth %u", info->depth_max);
+    }
+    if (info->outputs > 1)
+        qn_buf_printf(out, " · %u outputs", info->outputs);
+    qn_buf_printf(out, "%s\n", (int32_t)index == p->score_model ? " · scores" : "");
+    qn_buf_printf(out, "      kernel %s (%s) · ", info->kernel, info->kernel_reason);
+    put_bytes(out, (double)info->bytes);
+    qn_buf_printf(out, " · version %016llx · %u input%s\n", (unsigned long long)info->hash, m->input_count, m->input_count == 1 ? "" : "s");
+    for (uint32_t i = 0; i < m->input_count; i++)
+        width = wider(width, m->inputs[i].name);
+    for (uint32_t i = 0; i < m->input_count; i++) {
+        const struct qn_model_input *in = &m->inputs[i];
+        struct qn_str column = column_name(p, in->column);
+
+        qn_buf_printf(out, "      %3u  ", i + 1);
+        put_cell(out, in->name, width);
+        if (!qn_str_eq(in->name, column))
+            qn_buf_printf(out, "<- %.*s   ", QN_STR_ARG(column));
+        qn_buf_printf(out, "%s%s\n", in->column < p->field_count ? "field, " : "", qn_type_text(in->kind, kind));
+    }
+}
+
+/* ", with features, the event" */
+static void put_includes(struct qn_buf *out, uint32_t include)
+{
+    static const char *const names[] = {"features", "the event", "the margin"};
+    const char *before = ", with ";
+
+    for (uint32_t i = 0; i < 3; i++)
+        if (include & (1u << i)) {
+            qn_buf_printf(out, "%s%s", before, names[i]);
+            before = ", ";
+        }
+}
+
+static void print_outputs(const struct qn_plan *p, struct qn_buf *out)
+{
+    struct qn_buf line = {0};
+    uint32_t width = 8;
+
+    for (uint32_t i = 0; i < p->output_count; i++)
+        width = wider(width, p->outputs[i].name);
+    qn_buf_text(out, "  outputs\n");
+    for (uint32_t i = 0; i < p->output_count; i++) {
+        const struct qn_plan_output *o = &p->outputs[i];
+
+        qn_buf_clear(&line);
+        if (o->when != NULL)
+            qn_buf_printf(&line, "when %.*s", QN_STR_ARG(o->when_text));
+        else
+            qn_buf_printf(&line, "every %s event of %.*s", p->score_model >= 0 ? "scored" : "good",
+                          QN_STR_ARG(p->schemas[p->main_stream].name));
+        put_includes(&line, o->include);
+        qn_buf_text(out, "    ");
+        put_cell(out, o->name, width);
+        put_wrapped(out, 4 + width, (struct qn_str){line.data, (uint32_t)line.len});
+        out->failed |= line.failed;
+    }
+    qn_buf_fini(&line);
+}
+
+void qn_plan_print(const struct qn_plan *p, struct qn_buf *out)
+{
+    qn_buf_printf(out, "%.*s  (%s, spec %016llx)\n  streams\n", QN_STR_ARG(p->name), p->file, (unsigned long long)p->version);
+    for (uint32_t i = 0; i < p->schema_count; i++)
+        print_stream(p, i, out);
+    print_features(p, out);
+    print_windows(p, out);
+    if (p->model_count > 0)
+        qn_buf_text(out, "  models\n");
+    for (uint32_t i = 0; i < p->model_count; i++)
+        print_model(p, i, out);
+    print_outputs(p, out);
+}
