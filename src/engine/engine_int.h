@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * engine_int.h - the inside of the engine room: what step.c works on and engine.c makes and frees.
+ *
+ * All of it is boot lifetime but the batch's rows. Thread: the stepping thread; workers see it read-only and write their
+ * own rows. */
+#ifndef QN_ENGINE_ENGINE_INT_H
+#define QN_ENGINE_ENGINE_INT_H
+
+#include "base/threads.h"
+#include "engine/engine.h"
+#include "score/score.h"
+
+struct qn_clock;
+
+/* Answers of one batch: arrays of rows_max. */
+struct engine_answers {
+    uint8_t *is_scored;
+    double **scores, **margins; /* [outputs of the model]; NULL without a model */
+    uint8_t **output_on;        /* [outputs of the plan]                        */
+    struct qn_col score;        /* the column "score" that `when` sees          */
+    struct qn_col *when;        /* [outputs of the plan] results of `when`      */
+};
+
+struct qn_engine {
+    struct qn_plan *plan;
+    struct qn_input in;
+    struct qn_output out;
+    struct qn_team *team;
+    uint32_t threads;
+    bool is_failed;             /* a step failed: what follows would not be the log's answer */
+
+    struct qn_arena boot;
+    struct qn_batch batch;
+    struct qn_watermark watermark; /* one shard: all streams share it */
+    struct qn_counts *counts;      /* [streams] */
+    const struct qn_col **columns; /* as the plan numbers them */
+    struct qn_scorer *scorer;      /* NULL without a model */
+    struct engine_answers answers;
+    struct qn_err *worker_err;     /* [workers] first failure of a stage */
+    qn_status *worker_rc;
+
+    const struct qn_clock *clock;  /* NULL = no timing */
+    int64_t stage_ns[QN_STAGE_COUNT];
+};
+
+#endif
