@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * run_files.c - runs a plan over files until they end: the loop of `quern pipe` and `quern features`.
+ *
+ * Thread: main. Memory: the command's arena. */
+#include "cli/run_files.h"
+
+#include <stdio.h>
+
+void qn_run_split(struct qn_cli *c, const char *text, const char **name, const char **file)
+{
+    const char *equal = strchr(text, '='), *slash = strchr(text, '/');
+
+    *name = NULL;
+    *file = text;
+    if (equal != NULL && (slash == NULL || equal < slash)) {
+        *name = qn_arena_strdup(&c->arena, text, (size_t)(equal - text));
+        *file = equal + 1;
+    }
+}
+
+qn_status qn_run_create(struct qn_cli *c, const char *path, struct qn_output_target *out, struct qn_err *err)
+{
+    *out = (struct qn_output_target){c->out, "standard output"};
+    if (strcmp(path, "-") == 0)
+        return QN_OK;
+    out->name = path;
+    out->fd = c->files->open(c->files->st, path, QN_OPEN_REPLACE);
+    if (out->fd < 0)
+        return qn_err_sys(err, -out->fd, "cannot create '%s'", path);
+    return QN_OK;
+}
+
+void qn_run_close(struct qn_cli *c, struct qn_output_target *t, struct qn_err *err, qn_status *rc)
+{
+    int result;
+
+    if (t->fd < 0 || t->fd == c->out)
+        return;
+    result = c->files->close(c->files->st, t->fd);
+    if (result < 0 && *rc == QN_OK)
+        *rc = qn_err_sys(err, -result, "cannot finish '%s'", t->name);
+    t->fd = -1;
+}
+
+static void sum_counts(const struct qn_engine *en, const struct qn_plan *plan, struct qn_counts *sum)
+{
+    const struct qn_counts *counts = qn_engine_counts(en);
+
+    for (uint32_t s = 0; s < plan->schema_count; s++) {
+        sum->read += counts[s].read;
+        sum->late_scored += counts[s].late_scored;
+        for (int v = 0; v < QN_VERDICTS; v++)
+            sum->verdict[v] += counts[s].verdict[v];
+        for (int i = 0; i < QN_REASON_COUNT; i++)
+            sum->reason[i] += counts[s].reason[i];
+    }
+}
+
+/* "585177 events: 585170 scored, 0 late, 7 dead, 0 shed", and why the dead ones are. */
+static void say_counts(struct qn_cli *c, const struct qn_engine *en, const struct qn_plan *plan, const char *dead_file)
+{
+    struct qn_counts sum = {0};
+
+    sum_counts(en, plan, &sum);
+    qn_cli_say(c, "%llu events: %llu scored, %llu late, %llu dead, %llu shed", (unsigned long long)sum.read,
+               (unsigned long long)sum.verdict[QN_SCORED], (unsigned long long)sum.verdict[QN_LATE],
+               (unsigned long long)sum.verdict[QN_DEAD], (unsigned long long)sum.verdict[QN_SHED]);
+    for (int i = 1; i < QN_REASON_COUNT; i++)
+        if (sum.reason[i] > 0)
+            qn_cli_say(c, "  %-14s %10llu  %s", qn_reason_name((enum qn_reason)i), (unsigned long long)sum.reason[i],
+                       qn_reason_text((enum qn_reason)i));
+    if (sum.verdict[QN_DEAD] > 0 && dead_file == NULL)
+        qn_cli_say(c, "  --dead FILE keeps dead events with their reason");
+}
+
+static void say_timing(struct qn_cli *c, const struct qn_engine *en, const struct qn_plan *plan, int64_t total_ns)
+{
+    struct qn_counts sum = {0};
+    struct qn_buf b = {0};
+
+    sum_counts(en, plan, &sum);
+    qn_buf_printf(&b, "{\"events\":%llu,\"total_ns\":%lld,\"bytes\":%zu", (unsigned long long)sum.read, (long long)total_ns,
+                  qn_engine_bytes(en));
+    for (int s = 0; s < QN_STAGE_COUNT; s++)
+        qn_buf_printf(&b, ",\"%s_ns\":%lld", qn_stage_name((enum qn_stage)s), (long long)qn_engine_stage_ns(en)[s]);
+    qn_buf_text(&b, "}");
+    if (b.data != NULL)
+        qn_cli_say(c, "%.*s", (int)b.len, b.data);
+    qn_buf_fini(&b);
+}
+
+/* Steps until the input ends or somebody stops us. */
+static qn_status run_steps(struct qn_cli *c, struct qn_engine *en, const struct qn_input_files *files, bool quiet,
+                           struct qn_err *err)
+{
+    const struct qn_plan *plan = qn_engine_plan(en);
+    enum qn_flow flow = QN_MORE;
+    struct qn_progress progress;
+    qn_status rc = QN_OK;
+
+    qn_progress_start(&progress, c, "events");
+    while (rc == QN_OK && flow != QN_END && !*c->stop) {
+        rc = qn_step(en, &flow, err);
+        if (!quiet) {
+            struct qn_counts sum = {0};
+            uint64_t done, size;
+
+            sum_counts(en, plan, &sum);
+            qn_input_files_progress(files, &done, &size);
+            qn_progress_update(&progress, sum.read, done, size);
+        }
+    }
+    qn_progress_end(&progress);
+    return rc;
+}
+
+static qn_status open_inputs(struct qn_cli *c, const struct qn_run_options *opt, const struct qn_plan *plan,
+                             struct qn_input_files **files, struct qn_err *err)
+{
+    uint32_t count = opt->inputs.count > 0 ? opt->inputs.count : 1;
+    struct qn_input_file *list = QN_NEW_N(&c->arena, struct qn_input_file, count);
+
+    if (list == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for %u inputs", count);
+    list[0].path = "-";
+    for (uint32_t i = 0; i < opt->inputs.count; i++)
+        qn_run_split(c, opt->inputs.items[i], &list[i].stream, &list[i].path);
+    return qn_input_files_open(list, count, (enum qn_format)opt->format, plan, c->files, files, err);
+}
+
+int qn_run_files(struct qn_cli *c, struct qn_plan *plan, const struct qn_run_options *opt, bool without_models,
+                 struct qn_outputs_options *out_opt)
+{
+    struct qn_engine_options en_opt = {.threads = (uint32_t)opt->threads, .rows_max = (uint32_t)opt->rows,
+                                       .without_models = without_models};
+    struct qn_input_files *files = NULL;
+    struct qn_outputs *outputs = NULL;
+    struct qn_engine *en = NULL;
+    struct qn_input in;
+    struct qn_output out;
+    struct qn_err err = {0};
+    int64_t start_ns;
+    qn_status rc;
+
+    out_opt->dead.fd = -1;
+    out_opt->workers = en_opt.threads;
+    out_opt->files = c->files;
+    qn_random_system.fill(qn_random_system.st, &en_opt.seed, sizeof en_opt.seed);
+    rc = open_inputs(c, opt, plan, &files, &err);
+    if (rc == QN_OK && opt->dead != NULL)
+        rc = qn_run_create(c, opt->dead, &out_opt->dead, &err);
+    if (rc == QN_OK)
+        rc = qn_outputs_new(plan, out_opt, &outputs, &err);
+    if (rc == QN_OK)
+        rc = qn_outputs_begin(outputs, &err);
+    if (rc == QN_OK) {
+        in = qn_input_files_input(files);
+        out = qn_outputs_output(outputs);
+        rc = qn_engine_new(plan, &en_opt, &in, &out, &en, &err);
+    }
+    if (rc == QN_OK) {
+        if (opt->timing)
+            qn_engine_time(en, c->clock);
+        start_ns = c->clock->mono_ns(c->clock->st);
+        rc = run_steps(c, en, files, opt->quiet, &err);
+        if (!opt->quiet)
+            say_counts(c, en, plan, opt->dead);
+        if (opt->timing)
+            say_timing(c, en, plan, c->clock->mono_ns(c->clock->st) - start_ns);
+    }
+    qn_run_close(c, &out_opt->dead, &err, &rc);
+    qn_engine_free(en);
+    qn_outputs_free(outputs);
+    qn_input_files_close(files);
+    if (rc != QN_OK)
+        return qn_cli_fail(c, &err);
+    return *c->stop ? QN_EXIT_INTERRUPTED : QN_EXIT_OK;
+}
