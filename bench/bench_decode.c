@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * bench_decode.c - nanoseconds per event to read, split, decode and check a file, for every vector form of this CPU.
+ * bench_decode.c - nanoseconds per event to read, split, decode and check a file, for every vector
+ * form of this CPU.
  *
  *   bench_decode FILE [ROUNDS]      NDJSON or CSV events of the fraud example (bench/README.md)
  *
@@ -20,7 +21,8 @@ static struct qn_field field(const char *name, enum qn_type type, uint8_t scale)
     struct qn_str *s = malloc(sizeof *s);
 
     *s = qn_str_of(name);
-    return (struct qn_field){.name = *s, .from = *s, .path = s, .path_count = 1, .kind = {type, scale}};
+    return (struct qn_field){
+        .name = *s, .from = *s, .path = s, .path_count = 1, .kind = {type, scale}};
 }
 
 static void die(const struct qn_err *err)
@@ -34,7 +36,8 @@ struct times {
     uint64_t rows, bytes, dead;
 };
 
-static void pass(const char *path, struct qn_batch *b, struct qn_schema *s, struct qn_arena *boot, struct times *t)
+static void pass(const char *path, struct qn_batch *b, struct qn_schema *s, struct qn_arena *boot,
+                 struct times *t)
 {
     static struct qn_record records[ROWS];
     const struct qn_clock *clock = &qn_clock_system;
@@ -107,9 +110,10 @@ static void keep_min(int64_t *best, int64_t v)
 int main(int argc, char **argv)
 {
     static const char *const forms[] = {"portable", "avx2", "avx512", "neon"};
-    struct qn_field fields[] = {field("transaction_id", QN_STRING, 0), field("created_at", QN_TIMESTAMP, 0),
-                                field("customer_id", QN_STRING, 0),    field("terminal_id", QN_STRING, 0),
-                                field("amount", QN_DECIMAL, 2),        field("tx_fraud", QN_BOOL, 0)};
+    struct qn_field fields[] = {
+        field("transaction_id", QN_STRING, 0), field("created_at", QN_TIMESTAMP, 0),
+        field("customer_id", QN_STRING, 0),    field("terminal_id", QN_STRING, 0),
+        field("amount", QN_DECIMAL, 2),        field("tx_fraud", QN_BOOL, 0)};
     struct qn_schema s = {.name = qn_str_of("transactions"),
                           .fields = fields,
                           .field_count = 6,
@@ -128,7 +132,8 @@ int main(int argc, char **argv)
         return 2;
     }
     fields[4].has_min = true;
-    if (qn_batch_init(&b, &boot, &s, 1, ROWS, 1, &err) != QN_OK || qn_decode_json_prepare(&s, &boot, &err) != QN_OK)
+    if (qn_batch_init(&b, &boot, &s, 1, ROWS, 1, &err) != QN_OK ||
+        qn_decode_json_prepare(&s, &boot, &err) != QN_OK)
         die(&err);
     for (size_t k = 0; k < sizeof forms / sizeof forms[0]; k++) {
         struct times best = {0};
@@ -149,7 +154,8 @@ int main(int argc, char **argv)
             best.dead = t.dead;
         }
         if (best.rows > 0)
-            printf("%-9s rows %llu (dead %llu, %.0f bytes each)  ns/event: read+split %.1f  decode %.1f  check %.1f  "
+            printf("%-9s rows %llu (dead %llu, %.0f bytes each)  ns/event: read+split %.1f  decode "
+                   "%.1f  check %.1f  "
                    "lateness %.1f  encode 6 values %.1f\n",
                    forms[k], (unsigned long long)best.rows, (unsigned long long)best.dead,
                    (double)best.bytes / (double)best.rows, (double)best.split / (double)best.rows,

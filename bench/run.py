@@ -299,10 +299,16 @@ def stages(results):
     print(f"\nEngine's own memory: {max(r['stages']['bytes'] for r in results['quern-1']) / 1e6:.0f} MB")
 
 
-def job(a):
-    quern = os.path.join(ROOT, "build", "quern")
+def program():
+    """A copy of build/quern (or of $QUERN), so that a build meanwhile disturbs nothing."""
     for d in ("data", "model", "out"):
         os.makedirs(path(d), exist_ok=True)
+    shutil.copy2(os.environ.get("QUERN", os.path.join(ROOT, "build", "quern")), path("quern"))
+    return path("quern")
+
+
+def job(a):
+    quern = program()
     make_events(quern)
     if not a.alone:
         make_model(quern)
@@ -335,9 +341,7 @@ def job(a):
 
 def parts(a):
     """Builds and runs bench_*.c against the libraries of build/."""
-    quern = os.path.join(ROOT, "build", "quern")
-    os.makedirs(path("data"), exist_ok=True)
-    make_events(quern)
+    make_events(program())
     rooms = ["engine", "spec", "source", "score", "model", "feature", "state", "log", "event", "base"]
     libs = [os.path.join(ROOT, "build", f"libqn_{r}.a") for r in rooms]
     libs = [x for x in libs if os.path.exists(x)]

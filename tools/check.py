@@ -72,7 +72,7 @@ def compile_kind(kind, env, targets=()):
 
 def read_test(entry, result):
     """Adds one program of meson's testlog.json to the counts: its cmocka cases, or itself as one case."""
-    name, text = entry["name"], (entry.get("stdout") or "") + "\n" + (entry.get("stderr") or "")
+    name, text = entry["name"].rsplit(" ", 1)[-1], (entry.get("stdout") or "") + "\n" + (entry.get("stderr") or "")
     passed = failed = skipped = 0
     reasons = [line.strip() for line in text.splitlines() if "skip" in line.lower() and not TAP.match(line)]
     for line in text.splitlines():

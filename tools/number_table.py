@@ -32,7 +32,8 @@ def leading_bits(q):
 def main():
     out = sys.stdout.write
     out("/* SPDX-License-Identifier: Apache-2.0\n"
-        " * number_table.c - 128 leading bits of the powers of ten, 10^%d to 10^%d. Written by tools/number_table.py.\n"
+        " * number_table.c - 128 leading bits of the powers of ten, 10^%d to 10^%d. Written by\n"
+        " * tools/number_table.py.\n"
         " *\n"
         " * Data, not code: see number_table.h for what a row means. Thread: any. */\n" % (FIRST, LAST))
     out('#include "base/number_table.h"\n\n/* clang-format off */\n')

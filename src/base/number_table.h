@@ -3,7 +3,7 @@
  *
  * Row q holds floor(10^q * 2^s), s such that the value has exactly 128 bits. Rows 0 to 55 are
  * exact, all others lie below the true value by less than one unit; the low half of these is never
- * all ones. Written by tools/number_table.py. */
+ * all ones. Written by tools/number_table.py. Thread: any; constant. */
 #ifndef QN_BASE_NUMBER_TABLE_H
 #define QN_BASE_NUMBER_TABLE_H
 

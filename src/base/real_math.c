@@ -181,9 +181,10 @@ double qn_log1p(double x)
     return log_parts(k, z, tail / u);
 }
 
-/* The float functions take the steps of the ones in today's C libraries (glibc since 2.27, musl, bionic: Szabolcs Nagy's
- * expf and logf for Arm, 2017): the training libraries call those, and a function that were rounded better would differ from
- * them in the last bit of every ten-thousandth prediction. tests/unit/base/test_real_math.c compares with the C library. */
+/* The float functions take the steps of those in today's C libraries (Szabolcs Nagy's method for
+ * Arm's optimized routines, 2017, which glibc since 2.27, musl and bionic use; the coefficients are
+ * his): the training libraries call them, and a function rounded better would differ from them in
+ * the last bit of every ten-thousandth prediction. */
 float qn_expf(float x)
 {
     double steps, r, r2, y;
@@ -201,7 +202,8 @@ float qn_expf(float x)
     y = (0x1.c6af84b912394p-5 / 32768 * r + 0x1.ebfce50fac4f3p-3 / 1024) * r2 +
         (0x1.62e42ff0c52d6p-1 / 32 * r + 1);
     /* 2^(n/32): the table's value for n mod 32 with n/32 added to its exponent */
-    return (float)(y * double_of(bits_of(qn_exp_table[4 * (n & 31)].hi) + ((n & ~UINT64_C(31)) << 47)));
+    return (float)(y *
+                   double_of(bits_of(qn_exp_table[4 * (n & 31)].hi) + ((n & ~UINT64_C(31)) << 47)));
 }
 
 /* Row i: 1/c and log(c) for a c near the middle of the i-th sixteenth of [0x1.66p-1, 0x1.66p0). */

@@ -3,7 +3,7 @@
  *
  * Exp row j: 2^(j/128) = hi + lo, hi the nearest double. Log row j - QN_LOG_FIRST: inverse = 128/j
  * rounded, and log(j/128) = hi + lo, hi a multiple of 2^-40. Written by tools/real_math_table.py.
- */
+ * Thread: any; constant. */
 #ifndef QN_BASE_REAL_MATH_TABLE_H
 #define QN_BASE_REAL_MATH_TABLE_H
 

@@ -22,7 +22,7 @@
 
 static const int64_t SECOND_NS = 1000000000, FRAME_NS = 100000000;
 
-enum { LINE_EVENTS = 100000, WRITE_ROWS = 1024, RATE_ON_TERMINAL = 150000 };
+enum { LINE_EVENTS = 100000, WRITE_ROWS = 1024, RATE_ON_TERMINAL = 150000, LIVE_ROWS = 20 };
 
 struct demo_options {
     int64_t events, rate, threads;
@@ -48,7 +48,7 @@ static const struct qn_option options[] = {
      .max = 1000000000,
      .unit = "events/s",
      .since = "0.1",
-     .help = "pace, 0 = as fast as it goes (default: 150000 on a terminal, else 0)",
+     .help = "pace; 0 = as fast as it goes, -1 = 150000 on a terminal, else 0",
      .offset = offsetof(struct demo_options, rate)},
     {.name = "threads",
      .type = QN_OPT_INT,
@@ -228,17 +228,6 @@ static bool has_utf8(const struct qn_cli *c)
     return false;
 }
 
-static void screen_init(struct demo *d)
-{
-    const struct qn_cli *c = d->cli;
-    const char *term = environment(c, "TERM"), *no_color = environment(c, "NO_COLOR");
-    bool is_smart = qn_file_is_terminal(c->out) && term != NULL && strcmp(term, "dumb") != 0;
-
-    d->is_live = is_smart;
-    d->screen.has_color = is_smart && (no_color == NULL || *no_color == '\0');
-    d->screen.has_utf8 = has_utf8(c);
-}
-
 /* The size may change while we run: asked for every frame. */
 static void screen_size(struct demo *d)
 {
@@ -250,6 +239,18 @@ static void screen_size(struct demo *d)
         d->screen.columns = w.ws_col;
         d->screen.rows = w.ws_row;
     }
+}
+
+static void screen_init(struct demo *d)
+{
+    const struct qn_cli *c = d->cli;
+    const char *term = environment(c, "TERM"), *no_color = environment(c, "NO_COLOR");
+    bool is_smart = qn_file_is_terminal(c->out) && term != NULL && strcmp(term, "dumb") != 0;
+
+    screen_size(d);
+    d->is_live = is_smart && d->screen.rows >= LIVE_ROWS;
+    d->screen.has_color = is_smart && (no_color == NULL || *no_color == '\0');
+    d->screen.has_utf8 = has_utf8(c);
 }
 
 /* --- showing --- */

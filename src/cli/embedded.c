@@ -9,18 +9,22 @@
 
 static int embedded_open(void *st, const char *path, enum qn_open how)
 {
+    const struct qn_embedded_file *f = qn_embedded_files;
     struct qn_embedded_door *door = st;
 
     if (how != QN_OPEN_READ)
         return -EROFS;
-    for (const struct qn_embedded_file *f = qn_embedded_files; f->path != NULL; f++)
-        for (int fd = 0; strcmp(f->path, path) == 0 && fd < QN_EMBEDDED_OPEN_MAX; fd++)
-            if (door->open[fd].file == NULL) {
-                door->open[fd].file = f;
-                door->open[fd].at = 0;
-                return fd;
-            }
-    return -ENOENT;
+    while (f->path != NULL && strcmp(f->path, path) != 0)
+        f++;
+    if (f->path == NULL)
+        return -ENOENT;
+    for (int fd = 0; fd < QN_EMBEDDED_OPEN_MAX; fd++)
+        if (door->open[fd].file == NULL) {
+            door->open[fd].file = f;
+            door->open[fd].at = 0;
+            return fd;
+        }
+    return -EMFILE;
 }
 
 static bool is_open(const struct qn_embedded_door *door, int fd)

@@ -488,6 +488,17 @@ qn_status qn_infer_csv_header(struct qn_infer *inf, struct qn_str raw, struct qn
                           err));
         inf->column_count++;
     }
+    for (const char *c = "\t;|"; inf->column_count == 1 && *c != '\0'; c++)
+        if (memchr(raw.p, *c, raw.len) != NULL)
+            return qn_err_set(
+                err, QN_INVALID,
+                "its cells are separated by %s; expected commas, for example with tr '%s' ','",
+                *c == '\t'  ? "tabs"
+                : *c == ';' ? "semicolons"
+                            : "bars",
+                *c == '\t'  ? "\\t"
+                : *c == ';' ? ";"
+                            : "|");
     return QN_OK;
 }
 
@@ -871,6 +882,9 @@ static qn_status nothing_readable(const struct qn_infer *inf, const char *path, 
             "a JSON array is not a stream: write one object a line, for example with jq -c '.[]'";
     else if (begins == '{')
         advice = "expected one whole JSON object a line, for example with jq -c .";
+    else if (memchr(inf->broken_text, '\t', inf->broken_len) != NULL)
+        advice = "expected one JSON object a line; cells between tabs must become CSV first: tr "
+                 "'\\t' ','";
     else if (memchr(inf->broken_text, ',', inf->broken_len) != NULL)
         advice = "expected one JSON object a line; if this is CSV with a header, say --format csv";
     qn_err_set(err, QN_INVALID, "%s; %s", inf->broken_why, advice);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * batch.c - memory of a batch: made once, emptied between batches, never freed while the engine runs.
+ * batch.c - memory of a batch: made once, emptied between batches, never freed while the engine
+ * runs.
  *
- * Invariant after init and after every reset: rows [0, rows_max) have verdict scored, no reason, no field, and a column is
- * null in every row that its own stream's decoder has not written. With one stream the decoder itself clears what it is
- * about to write, so a reset costs nothing per column; with several, the rows used are cleared here.
- * Thread: engine, between barriers. Memory: boot; the arenas are the batch's own. */
+ * Invariant after init and after every reset: rows [0, rows_max) have verdict scored, no reason, no
+ * field, and a column is null in every row that its own stream's decoder has not written. With one
+ * stream the decoder itself clears what it is about to write, so a reset costs nothing per column;
+ * with several, the rows used are cleared here. Thread: engine, between barriers. Memory: boot; the
+ * arenas are the batch's own. */
 #include "event/batch.h"
 
 #include "base/check.h"
@@ -19,8 +21,8 @@ const char *qn_verdict_name(enum qn_verdict v)
     return names[v];
 }
 
-/* The macro list spells reasons in capitals; names are lower case. Kept as a second table because a preprocessor cannot
- * change case; test_batch.c compares the two. */
+/* The macro list spells reasons in capitals; names are lower case. Kept as a second table because a
+ * preprocessor cannot change case; test_batch.c compares the two. */
 static const char *const reason_names[QN_REASON_COUNT] = {
     [QN_REASON_NONE] = "none",
     [QN_REASON_BAD_JSON] = "bad_json",
@@ -75,7 +77,8 @@ const char *qn_reason_text(enum qn_reason r)
 
 enum { COLUMN_ALIGN = 64 };
 
-/* count * bytes of cleared memory on a cache line of its own, rounded up so that vector loops may run over the end. */
+/* count * bytes of cleared memory on a cache line of its own, rounded up so that vector loops may
+ * run over the end. */
 static void *column(struct qn_arena *a, size_t count, size_t bytes)
 {
     size_t whole = (count * bytes + COLUMN_ALIGN - 1) / COLUMN_ALIGN * COLUMN_ALIGN;
@@ -136,7 +139,8 @@ static qn_status rows_init(struct qn_batch *b, struct qn_arena *boot, struct qn_
 }
 
 qn_status qn_batch_init(struct qn_batch *b, struct qn_arena *boot, struct qn_schema *schemas,
-                        uint32_t schema_count, uint32_t rows_max, uint32_t workers, struct qn_err *err)
+                        uint32_t schema_count, uint32_t rows_max, uint32_t workers,
+                        struct qn_err *err)
 {
     QN_ASSERT(schema_count <= QN_STREAMS_MAX);
     QN_ASSERT(rows_max > 0 && rows_max <= QN_BATCH_ROWS_MAX);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * batch.h - up to rows_max events as columns: the only thing that flows.
  *
- * Rows stand in log order; with several streams every row belongs to one of them, and a column that belongs to another
- * stream is null (valid = 0) in that row. Columns are arrays of rows_max values in the batch's arena or boot memory;
- * strings borrow from the raw bytes, or from the batch arena where they had to be unescaped. All of it lives until the
- * next qn_batch_reset. Threads: between barriers, workers write their own rows only; strings that must be decoded go
- * to the worker's own arena. */
+ * Rows stand in log order; with several streams every row belongs to one of them, and a column that
+ * belongs to another stream is null (valid = 0) in that row. Columns are arrays of rows_max values
+ * in the batch's arena or boot memory; strings borrow from the raw bytes, or from the batch arena
+ * where they had to be unescaped. All of it lives until the next qn_batch_reset. Threads: between
+ * barriers, workers write their own rows only; strings that must be decoded go to the worker's own
+ * arena. */
 #ifndef QN_EVENT_BATCH_H
 #define QN_EVENT_BATCH_H
 
@@ -13,7 +14,8 @@
 #include "base/status.h"
 #include "event/schema.h"
 
-/* One column. Which array counts follows from the type: f64 DOUBLE, str STRING, list LIST, else i64. */
+/* One column. Which array counts follows from the type: f64 DOUBLE, str STRING, list LIST, else
+ * i64. */
 struct qn_list {
     const double *v;
     uint32_t n;
@@ -32,8 +34,8 @@ struct qn_col {
 enum qn_verdict { QN_SCORED, QN_LATE, QN_DEAD, QN_SHED, QN_VERDICTS };
 const char *qn_verdict_name(enum qn_verdict v);
 
-/* Why an event is dead or late. X(NAME, stage, text): names are stable, new rows go to the end; stage in Kafka Connect's
- * words. The lower-case name is the reason code of the dead letter. */
+/* Why an event is dead or late. X(NAME, stage, text): names are stable, new rows go to the end;
+ * stage in Kafka Connect's words. The lower-case name is the reason code of the dead letter. */
 #define QN_REASON_LIST(X)                                                                          \
     X(NONE, "", "no reason")                                                                       \
     X(BAD_JSON, "VALUE_CONVERTER", "not well-formed JSON")                                         \
@@ -61,7 +63,7 @@ enum qn_reason {
 #undef QN_REASON_ENUM
         QN_REASON_COUNT
 };
-const char *qn_reason_name(enum qn_reason r);  /* "missing_field" */
+const char *qn_reason_name(enum qn_reason r); /* "missing_field" */
 const char *qn_reason_stage(enum qn_reason r);
 const char *qn_reason_text(enum qn_reason r);
 
@@ -70,37 +72,42 @@ enum { QN_NO_FIELD = 0xFFFF, QN_BATCH_ROWS_MAX = 65536 };
 struct qn_batch {
     uint32_t rows, rows_max;
     uint32_t col_count;
-    struct qn_col *cols;          /* all streams' fields, stream after stream                    */
+    struct qn_col *cols; /* all streams' fields, stream after stream                    */
     /* set by step_read */
-    struct qn_str *raw;           /* [rows] the event's bytes, without the line end              */
-    uint8_t *stream;              /* [rows] index of the stream                                  */
-    uint16_t *partition;          /* [rows]                                                      */
-    int64_t *offset;              /* [rows] position in (stream, partition)                      */
+    struct qn_str *raw;  /* [rows] the event's bytes, without the line end              */
+    uint8_t *stream;     /* [rows] index of the stream                                  */
+    uint16_t *partition; /* [rows]                                                      */
+    int64_t *offset;     /* [rows] position in (stream, partition)                      */
     /* set by decode and contract */
-    int64_t *time_us;             /* [rows] event time; undefined where dead                     */
-    uint8_t *verdict;             /* [rows] enum qn_verdict                                      */
-    uint8_t *is_late;             /* [rows] behind the watermark, whatever became of it          */
-    uint8_t *reason;              /* [rows] enum qn_reason                                       */
-    uint16_t *reason_field;       /* [rows] field index in the stream's schema, or QN_NO_FIELD   */
-    struct qn_arena *arenas;      /* one per worker, batch lifetime; the engine resets them      */
+    int64_t *time_us;        /* [rows] event time; undefined where dead                     */
+    uint8_t *verdict;        /* [rows] enum qn_verdict                                      */
+    uint8_t *is_late;        /* [rows] behind the watermark, whatever became of it          */
+    uint8_t *reason;         /* [rows] enum qn_reason                                       */
+    uint16_t *reason_field;  /* [rows] field index in the stream's schema, or QN_NO_FIELD   */
+    struct qn_arena *arenas; /* one per worker, batch lifetime; the engine resets them      */
     uint32_t arena_count;
-    uint8_t *no_memory;           /* [arena_count] decoding stopped for want of memory: see qn_batch_no_memory */
+    uint8_t
+        *no_memory; /* [arena_count] decoding stopped for want of memory: see qn_batch_no_memory */
     uint32_t stream_count;
 };
 
-/* Boot memory: everything a batch of rows_max rows of these streams needs, from `boot`. Workers' arenas are made here and
- * freed by qn_batch_fini. Sets first_column and prepares the allowed sets of every schema. All rows are preset: scored, no
- * reason, null in every column; reset presets them again. After an error *b may be given to qn_batch_fini. */
-qn_status qn_batch_init(struct qn_batch *b, struct qn_arena *boot, struct qn_schema *schemas, uint32_t schema_count,
-                        uint32_t rows_max, uint32_t workers, struct qn_err *err);
+/* Boot memory: everything a batch of rows_max rows of these streams needs, from `boot`. Workers'
+ * arenas are made here and freed by qn_batch_fini. Sets first_column and prepares the allowed sets
+ * of every schema. All rows are preset: scored, no reason, null in every column; reset presets them
+ * again. After an error *b may be given to qn_batch_fini. */
+qn_status qn_batch_init(struct qn_batch *b, struct qn_arena *boot, struct qn_schema *schemas,
+                        uint32_t schema_count, uint32_t rows_max, uint32_t workers,
+                        struct qn_err *err);
 void qn_batch_fini(struct qn_batch *b);
 /* Empties the batch: rows = 0, arenas reset. What it held is gone (and poisoned). */
 void qn_batch_reset(struct qn_batch *b);
-/* True when a worker ran out of memory while decoding this batch: rows are undecided then, and the engine must give up
- * the batch with QN_NOMEM. To be asked once, after the decode barrier. */
+/* True when a worker ran out of memory while decoding this batch: rows are undecided then, and the
+ * engine must give up the batch with QN_NOMEM. To be asked once, after the decode barrier. */
 bool qn_batch_no_memory(const struct qn_batch *b);
 
-/* A column outside the batch's own fields (features, temporaries): arrays for rows_max values from the arena. */
-qn_status qn_col_init(struct qn_col *c, struct qn_kind kind, uint32_t rows_max, struct qn_arena *a, struct qn_err *err);
+/* A column outside the batch's own fields (features, temporaries): arrays for rows_max values from
+ * the arena. */
+qn_status qn_col_init(struct qn_col *c, struct qn_kind kind, uint32_t rows_max, struct qn_arena *a,
+                      struct qn_err *err);
 
 #endif

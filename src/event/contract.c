@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * contract.c - limits of values column by column, then lateness row by row.
  *
- * After decode, before features. Fields are checked in the order of the schema and a row keeps its first fault, so the
- * reason of a dead letter does not depend on how rows were sliced. The watermark is a running maximum over rows that are
- * alive; only the limits may run in parallel. Thread: limits any slice, the rest engine. Memory: boot for the sets. */
+ * After decode, before features. Fields are checked in the order of the schema and a row keeps its
+ * first fault, so the reason of a dead letter does not depend on how rows were sliced. The
+ * watermark is a running maximum over rows that are alive; only the limits may run in parallel.
+ * Thread: limits any slice, the rest engine. Memory: boot for the sets. */
 #include "event/contract.h"
 
 #include "base/check.h"
@@ -11,7 +12,8 @@
 
 enum { SET_LINEAR_MAX = 8 };
 
-/* Open addressing; slot = index + 1 into field.in, 0 = empty. One per field that has a long list, else slots is NULL. */
+/* Open addressing; slot = index + 1 into field.in, 0 = empty. One per field that has a long list,
+ * else slots is NULL. */
 struct set {
     uint32_t mask;
     const uint32_t *slots;
@@ -213,8 +215,8 @@ static void check_field(const struct rule *r)
     }
 }
 
-void qn_contract_check(struct qn_batch *b, const struct qn_schema *s, uint32_t stream_index, uint32_t first,
-                       uint32_t end)
+void qn_contract_check(struct qn_batch *b, const struct qn_schema *s, uint32_t stream_index,
+                       uint32_t first, uint32_t end)
 {
     const struct qn_col *cols = b->cols + s->first_column;
     const struct set *sets = s->limits;
@@ -235,7 +237,8 @@ void qn_contract_check(struct qn_batch *b, const struct qn_schema *s, uint32_t s
 }
 
 /* The row is `behind_us` behind its watermark: what becomes of it is the stream's choice. */
-static void late_row(struct qn_batch *b, uint32_t row, const struct qn_schema *s, uint64_t behind_us)
+static void late_row(struct qn_batch *b, uint32_t row, const struct qn_schema *s,
+                     uint64_t behind_us)
 {
     bool is_within = behind_us <= (uint64_t)s->within_us;
 
@@ -252,8 +255,8 @@ static void late_row(struct qn_batch *b, uint32_t row, const struct qn_schema *s
     }
 }
 
-void qn_contract_lateness(struct qn_batch *b, const struct qn_schema *schemas, uint32_t schema_count,
-                          struct qn_watermark *w)
+void qn_contract_lateness(struct qn_batch *b, const struct qn_schema *schemas,
+                          uint32_t schema_count, struct qn_watermark *w)
 {
     bool seen = w->seen;
     int64_t newest = w->newest_us;

@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
- * contract.h - the checked promise: limits of values, and lateness against the watermark. Verdicts, never failures.
+ * contract.h - the checked promise: limits of values, and lateness against the watermark. Verdicts,
+ * never failures.
  *
- * Limits are per row and may run on any slice; the watermark runs row by row in log order over the whole batch, because it
- * moves with every row (docs/architecture.md). Rows already dead are left alone and move nothing. */
+ * Limits are per row and may run on any slice; the watermark runs row by row in log order over the
+ * whole batch, because it moves with every row (docs/architecture.md). Rows already dead are left
+ * alone and move nothing. */
 #ifndef QN_EVENT_CONTRACT_H
 #define QN_EVENT_CONTRACT_H
 
 #include "event/batch.h"
 
-/* Boot, called by qn_batch_init: hashes long lists of allowed values (schema->limits). Without it they are searched one by
- * one, with the same answers. */
+/* Boot, called by qn_batch_init: hashes long lists of allowed values (schema->limits). Without it
+ * they are searched one by one, with the same answers. */
 qn_status qn_contract_prepare(struct qn_schema *s, struct qn_arena *boot, struct qn_err *err);
 
-/* Ranges, sets, lengths of rows [first, end) of that stream; also copies the time field to time_us. */
-void qn_contract_check(struct qn_batch *b, const struct qn_schema *s, uint32_t stream_index, uint32_t first, uint32_t end);
+/* Ranges, sets, lengths of rows [first, end) of that stream; also copies the time field to time_us.
+ */
+void qn_contract_check(struct qn_batch *b, const struct qn_schema *s, uint32_t stream_index,
+                       uint32_t first, uint32_t end);
 
-/* One per shard: newest event time seen, per shard (all streams of a shard share one watermark). {.seen = false} at start. */
+/* One per shard: newest event time seen, per shard (all streams of a shard share one watermark).
+ * {.seen = false} at start. */
 struct qn_watermark {
     bool seen;
     int64_t newest_us;
@@ -24,14 +29,15 @@ struct qn_watermark {
 /* Verdict counters of one stream; read = scored + late + dead + shed, always. */
 struct qn_counts {
     uint64_t read, verdict[QN_VERDICTS];
-    uint64_t late_scored;               /* scored although behind the watermark */
+    uint64_t late_scored; /* scored although behind the watermark */
     uint64_t reason[QN_REASON_COUNT];
 };
 
-/* All rows in order: moves the watermark, sets is_late and the verdict by the stream's late policy (`score` keeps
- * QN_SCORED up to within_us behind the watermark; `fold`, `drop` and `dead-letter` make it QN_LATE; older than within is
- * dead too_late under score and fold). */
-void qn_contract_lateness(struct qn_batch *b, const struct qn_schema *schemas, uint32_t schema_count, struct qn_watermark *w);
+/* All rows in order: moves the watermark, sets is_late and the verdict by the stream's late policy
+ * (`score` keeps QN_SCORED up to within_us behind the watermark; `fold`, `drop` and `dead-letter`
+ * make it QN_LATE; older than within is dead too_late under score and fold). */
+void qn_contract_lateness(struct qn_batch *b, const struct qn_schema *schemas,
+                          uint32_t schema_count, struct qn_watermark *w);
 
 /* Adds the batch's verdicts to counts[stream]. */
 void qn_contract_count(const struct qn_batch *b, struct qn_counts *counts);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * decode_csv.c - CSV records into columns: RFC 4180 with a header.
  *
- * The reader (log_file.c) has cut the input into records; here a record becomes cells and cells become values. A record
- * with more or fewer cells than the header, with a quote inside an unquoted cell or with text behind a closing quote is
- * dead as a whole (bad_csv): nothing in it can be trusted to stand in its column. An empty cell without quotes is null;
- * blanks belong to the cell. Thread: one worker per call. Memory: boot for headers; cells with doubled quotes are copied to
+ * The reader (log_file.c) has cut the input into records; here a record becomes cells and cells
+ * become values. A record with more or fewer cells than the header, with a quote inside an unquoted
+ * cell or with text behind a closing quote is dead as a whole (bad_csv): nothing in it can be
+ * trusted to stand in its column. An empty cell without quotes is null; blanks belong to the cell.
+ * Thread: one worker per call. Memory: boot for headers; cells with doubled quotes are copied to
  * the worker's arena, all others are borrowed from the record. */
 #include "event/decode_int.h"
 
@@ -32,7 +33,8 @@ static inline const char *comma_or_quote(const char *p, const char *end)
     return p;
 }
 
-/* The cell at p. Returns the place of the comma behind it or end, NULL where it is not well-formed. */
+/* The cell at p. Returns the place of the comma behind it or end, NULL where it is not well-formed.
+ */
 static const char *next_cell(const char *p, const char *end, struct cell *c)
 {
     const char *start = p, *q;
@@ -59,7 +61,8 @@ static const char *next_cell(const char *p, const char *end, struct cell *c)
     return q == end || *q == ',' ? q : NULL;
 }
 
-/* The cell's text with doubled quotes made single, readable QN_DECODE_PAD bytes beyond its end. False: no memory. */
+/* The cell's text with doubled quotes made single, readable QN_DECODE_PAD bytes beyond its end.
+ * False: no memory. */
 static bool undouble(struct qn_arena *a, const struct cell *c, struct qn_str *out)
 {
     char *room, *o;
@@ -81,21 +84,23 @@ static bool undouble(struct qn_arena *a, const struct cell *c, struct qn_str *ou
 
 /* --- header --- */
 
-static qn_status missing_column(const struct qn_field *f, const struct qn_str *names, uint32_t count,
-                                struct qn_err *err)
+static qn_status missing_column(const struct qn_field *f, const struct qn_str *names,
+                                uint32_t count, struct qn_err *err)
 {
     int near = qn_nearest(f->from, names, count);
 
     if (near >= 0)
         return qn_err_set(err, QN_INVALID,
-                          "the CSV header has no column '%.*s' for the required field '%.*s' (did you mean '%.*s'?)",
+                          "the CSV header has no column '%.*s' for the required field '%.*s' (did "
+                          "you mean '%.*s'?)",
                           QN_STR_ARG(f->from), QN_STR_ARG(f->name), QN_STR_ARG(names[near]));
-    return qn_err_set(err, QN_INVALID, "the CSV header has no column '%.*s' for the required field '%.*s'",
+    return qn_err_set(err, QN_INVALID,
+                      "the CSV header has no column '%.*s' for the required field '%.*s'",
                       QN_STR_ARG(f->from), QN_STR_ARG(f->name));
 }
 
-static qn_status read_names(struct qn_str line, struct qn_str **names, uint32_t *count, struct qn_arena *boot,
-                            struct qn_err *err)
+static qn_status read_names(struct qn_str line, struct qn_str **names, uint32_t *count,
+                            struct qn_arena *boot, struct qn_err *err)
 {
     const char *p = line.p, *end = line.p + line.len;
     struct cell c;
@@ -109,7 +114,9 @@ static qn_status read_names(struct qn_str line, struct qn_str **names, uint32_t 
     for (;; p++) {
         p = next_cell(p, end, &c);
         if (p == NULL)
-            return qn_err_set(err, QN_INVALID, "the CSV header is not well-formed: cell %u has a stray quote", i + 1);
+            return qn_err_set(err, QN_INVALID,
+                              "the CSV header is not well-formed: cell %u has a stray quote",
+                              i + 1);
         if (!undouble(boot, &c, &(*names)[i++]))
             return qn_err_set(err, QN_NOMEM, "no memory for a CSV header");
         if (p >= end)
@@ -190,12 +197,14 @@ static enum qn_reason not_a_number(struct qn_str s)
     uint32_t i = s.len > 0 && (s.p[0] == '+' || s.p[0] == '-');
     double v;
 
-    if (i >= s.len || !(s.p[i] == '.' || (s.p[i] >= '0' && s.p[i] <= '9')) || !qn_text_double(s, &v))
+    if (i >= s.len || !(s.p[i] == '.' || (s.p[i] >= '0' && s.p[i] <= '9')) ||
+        !qn_text_double(s, &v))
         return QN_REASON_WRONG_TYPE;
     return QN_REASON_NOT_EXACT;
 }
 
-static enum qn_reason number_cell(const struct qn_field *f, struct qn_str s, struct qn_col *c, uint32_t row)
+static enum qn_reason number_cell(const struct qn_field *f, struct qn_str s, struct qn_col *c,
+                                  uint32_t row)
 {
     struct qn_number_fast num = {0};
     const char *q = s.len > 0 ? qn_number_fast(s.p, &num) : NULL;
@@ -205,14 +214,16 @@ static enum qn_reason number_cell(const struct qn_field *f, struct qn_str s, str
     if (f->kind.type == QN_DOUBLE) {
         if (is_whole && qn_fast_double(&num, &c->f64[row]))
             return QN_REASON_NONE;
-        return qn_text_double(s, &c->f64[row]) && isfinite(c->f64[row]) ? QN_REASON_NONE : not_a_number(s);
+        return qn_text_double(s, &c->f64[row]) && isfinite(c->f64[row]) ? QN_REASON_NONE
+                                                                        : not_a_number(s);
     }
     if (is_whole && qn_fast_scaled(&num, scale, &c->i64[row]))
         return QN_REASON_NONE;
     return qn_text_scaled(s, scale, &c->i64[row]) ? QN_REASON_NONE : not_a_number(s);
 }
 
-static enum qn_reason time_cell(struct qn_decode_row *d, const struct qn_field *f, struct qn_str s, int64_t *us)
+static enum qn_reason time_cell(struct qn_decode_row *d, const struct qn_field *f, struct qn_str s,
+                                int64_t *us)
 {
     struct qn_decimal_text n;
 
@@ -259,10 +270,18 @@ static void cell_value(struct qn_decode_row *d, uint32_t field, const struct cel
         reason = is_ascii(s) || qn_utf8_valid(s.p, s.len) ? QN_REASON_NONE : QN_REASON_BAD_UTF8;
         c->str[row] = s;
         break;
-    case QN_TIMESTAMP: reason = time_cell(d, f, s, &c->i64[row]); break;
-    case QN_BOOL: reason = bool_cell(s, &c->i64[row]); break;
-    case QN_LIST: reason = list_cell(d, s, &c->list[row]); break;
-    default: reason = number_cell(f, s, c, row); break;
+    case QN_TIMESTAMP:
+        reason = time_cell(d, f, s, &c->i64[row]);
+        break;
+    case QN_BOOL:
+        reason = bool_cell(s, &c->i64[row]);
+        break;
+    case QN_LIST:
+        reason = list_cell(d, s, &c->list[row]);
+        break;
+    default:
+        reason = number_cell(f, s, c, row);
+        break;
     }
     if (reason == QN_REASON_NONE)
         qn_decode_mark(d, c, field, row);
@@ -289,7 +308,8 @@ static bool has_shared(const struct qn_decode_row *d, const struct qn_csv_header
     return false;
 }
 
-static bool record(struct qn_decode_row *d, const struct qn_csv_header *h, bool is_shared, struct qn_str raw)
+static bool record(struct qn_decode_row *d, const struct qn_csv_header *h, bool is_shared,
+                   struct qn_str raw)
 {
     const char *p = raw.p, *end = raw.p + raw.len;
     struct cell cell;
@@ -310,8 +330,9 @@ static bool record(struct qn_decode_row *d, const struct qn_csv_header *h, bool 
     }
 }
 
-void qn_decode_csv(struct qn_batch *b, const struct qn_schema *s, const struct qn_csv_header *const *headers,
-                   uint32_t stream_index, uint32_t first, uint32_t end, uint32_t worker)
+void qn_decode_csv(struct qn_batch *b, const struct qn_schema *s,
+                   const struct qn_csv_header *const *headers, uint32_t stream_index,
+                   uint32_t first, uint32_t end, uint32_t worker)
 {
     const struct qn_csv_header *last = NULL;
     struct qn_decode_row d;
@@ -339,7 +360,8 @@ void qn_decode_csv(struct qn_batch *b, const struct qn_schema *s, const struct q
     }
 }
 
-bool qn_decode_csv_time(const struct qn_schema *s, const struct qn_csv_header *h, struct qn_str raw, int64_t *us)
+bool qn_decode_csv_time(const struct qn_schema *s, const struct qn_csv_header *h, struct qn_str raw,
+                        int64_t *us)
 {
     const char *p = raw.p, *end = raw.p + raw.len;
     char room[256 + QN_DECODE_PAD];

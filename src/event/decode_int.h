@@ -1,47 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0
  * decode_int.h - the room's inside: what decode_json.c and decode_csv.c share.
  *
- * A decoder writes values of one row straight into columns and keeps three sets of fields: seen (has a value), faulted (had
- * one that cannot be) and must (required, or filled by a default). qn_decode_settle turns them into the row's fate: the
- * first fault in the order of the schema decides. Fast paths for short numbers and common times live here as inline
- * functions; they agree with base/number.h and base/timestamp.h on all they accept and leave the rest to them.
- * Thread: one worker. Memory: the caller's stack, strings and lists in the worker's arena. */
+ * A decoder writes values of one row straight into columns and keeps three sets of fields: seen
+ * (has a value), faulted (had one that cannot be) and must (required, or filled by a default).
+ * qn_decode_settle turns them into the row's fate: the first fault in the order of the schema
+ * decides. Fast paths for short numbers and common times live here as inline functions; they agree
+ * with base/number.h and base/timestamp.h on all they accept and leave the rest to them. Thread:
+ * one worker. Memory: the caller's stack, strings and lists in the worker's arena. */
 #ifndef QN_EVENT_DECODE_INT_H
 #define QN_EVENT_DECODE_INT_H
 
 #include "base/number.h"
 #include "event/decode.h"
 
-#define QN_LIKELY(x) __builtin_expect(!!(x), 1)
+#define QN_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define QN_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 enum { QN_FIELD_WORDS = QN_FIELDS_MAX / 64 };
 
 struct qn_decode_row {
     const struct qn_field *fields;
-    struct qn_col *cols;            /* the stream's own, one per field                       */
-    struct qn_arena *arena;         /* the worker's                                          */
-    uint32_t field_count, words;    /* words: of the three sets below                        */
+    struct qn_col *cols;         /* the stream's own, one per field                       */
+    struct qn_arena *arena;      /* the worker's                                          */
+    uint32_t field_count, words; /* words: of the three sets below                        */
     uint32_t row;
-    bool has_fault;                 /* faulted is not empty                                  */
-    bool no_memory;                 /* the arena gave nothing; the row is undecided          */
-    uint64_t day_text;              /* bytes 0 to 7 of the last date read, see time_fast     */
-    int64_t day_us;                 /* its midnight                                          */
-    uint16_t day_tail;              /* bytes 8 and 9                                         */
+    bool has_fault;    /* faulted is not empty                                  */
+    bool no_memory;    /* the arena gave nothing; the row is undecided          */
+    uint64_t day_text; /* bytes 0 to 7 of the last date read, see time_fast     */
+    int64_t day_us;    /* its midnight                                          */
+    uint16_t day_tail; /* bytes 8 and 9                                         */
     bool has_day;
     uint64_t must[QN_FIELD_WORDS];
     uint64_t seen[QN_FIELD_WORDS];
     uint64_t faulted[QN_FIELD_WORDS];
-    uint8_t fault[QN_FIELDS_MAX];   /* enum qn_reason, where faulted                         */
+    uint8_t fault[QN_FIELDS_MAX]; /* enum qn_reason, where faulted                         */
 };
 
 /* Sets *d up for rows [first, end) and makes the stream's columns null there. */
-void qn_decode_begin(struct qn_decode_row *d, struct qn_batch *b, const struct qn_schema *s, uint32_t first,
-                     uint32_t end, uint32_t worker);
+void qn_decode_begin(struct qn_decode_row *d, struct qn_batch *b, const struct qn_schema *s,
+                     uint32_t first, uint32_t end, uint32_t worker);
 /* The row's fate after all its values: nothing, defaults filled in, or dead. */
 void qn_decode_settle(struct qn_decode_row *d, struct qn_batch *b);
 /* The row is dead whatever its values: nulls them and forgets the sets. field: or QN_NO_FIELD. */
-void qn_decode_kill(struct qn_decode_row *d, struct qn_batch *b, enum qn_reason reason, uint32_t field);
+void qn_decode_kill(struct qn_decode_row *d, struct qn_batch *b, enum qn_reason reason,
+                    uint32_t field);
 
 static inline void qn_decode_row_start(struct qn_decode_row *d, uint32_t row)
 {
@@ -50,7 +52,8 @@ static inline void qn_decode_row_start(struct qn_decode_row *d, uint32_t row)
         d->seen[i] = 0;
 }
 
-static inline void qn_decode_mark(struct qn_decode_row *d, struct qn_col *c, uint32_t field, uint32_t row)
+static inline void qn_decode_mark(struct qn_decode_row *d, struct qn_col *c, uint32_t field,
+                                  uint32_t row)
 {
     uint64_t bit = UINT64_C(1) << (field & 63);
 
@@ -85,9 +88,11 @@ void qn_decode_time_text(struct qn_decode_row *d, uint32_t field, struct qn_str 
 /* An epoch number of any form in that unit; false where it is not a time of the years 0 to 9999. */
 bool qn_decode_epoch(const struct qn_decimal_text *n, enum qn_time_unit unit, int64_t *us);
 bool qn_decode_epoch_range(int64_t us);
-/* JSON array of numbers at p ('['), readable for QN_DECODE_PAD bytes beyond end. Returns the place behind ']', or NULL when
- * it is anything else (nothing is said about why). *fits is false when a number overflows; values are then undefined. */
-const char *qn_decode_list(struct qn_decode_row *d, const char *p, const char *end, struct qn_list *out, bool *fits);
+/* JSON array of numbers at p ('['), readable for QN_DECODE_PAD bytes beyond end. Returns the place
+ * behind ']', or NULL when it is anything else (nothing is said about why). *fits is false when a
+ * number overflows; values are then undefined. */
+const char *qn_decode_list(struct qn_decode_row *d, const char *p, const char *end,
+                           struct qn_list *out, bool *fits);
 
 /* --- fast paths; little-endian only, others always take the general road --- */
 
@@ -109,7 +114,8 @@ enum { QN_DECODE_FAST = 0 };
 
 #define QN_BYTES(x) (UINT64_C(0x0101010101010101) * (x))
 
-/* y: eight bytes xor '0'. The high bit of the lowest byte that is no digit is exact; above it bits may be wrong. */
+/* y: eight bytes xor '0'. The high bit of the lowest byte that is no digit is exact; above it bits
+ * may be wrong. */
 static inline uint64_t qn_no_digits(uint64_t y)
 {
     return ((y + QN_BYTES(0x76)) | y) & QN_BYTES(0x80);
@@ -131,8 +137,9 @@ struct qn_number_fast {
     bool negative;
 };
 
-/* Reads a number without exponent; returns the place behind it, or NULL where the general scanner must look. May look at
- * 32 bytes from p on whatever they are, so the caller checks the returned place against its end. */
+/* Reads a number without exponent; returns the place behind it, or NULL where the general scanner
+ * must look. May look at 32 bytes from p on whatever they are, so the caller checks the returned
+ * place against its end. */
 static inline const char *qn_number_fast(const char *p, struct qn_number_fast *n)
 {
     uint64_t y, m, v;
@@ -203,7 +210,8 @@ static inline bool qn_fast_scaled(const struct qn_number_fast *n, uint32_t scale
     int64_t v;
 
     if (n->decimals > scale ||
-        __builtin_mul_overflow((int64_t)n->digits, (int64_t)qn_decode_pow10[scale - n->decimals], &v))
+        __builtin_mul_overflow((int64_t)n->digits, (int64_t)qn_decode_pow10[scale - n->decimals],
+                               &v))
         return false;
     *out = n->negative ? -v : v;
     return true;
@@ -212,8 +220,8 @@ static inline bool qn_fast_scaled(const struct qn_number_fast *n, uint32_t scale
 /* Remembers the date at p (ten bytes, YYYY-MM-DD); false where it is not one. */
 bool qn_decode_new_day(struct qn_decode_row *d, const char *p);
 
-/* YYYY-MM-DDThh:mm:ss[.fraction]Z at p, the date usually that of the last call; returns the place behind Z, or NULL where
- * qn_timestamp_parse must look. May look at 32 bytes from p on. */
+/* YYYY-MM-DDThh:mm:ss[.fraction]Z at p, the date usually that of the last call; returns the place
+ * behind Z, or NULL where qn_timestamp_parse must look. May look at 32 bytes from p on. */
 static inline const char *qn_decode_time_fast(struct qn_decode_row *d, const char *p, int64_t *us)
 {
     uint64_t y, m;

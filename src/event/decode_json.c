@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * decode_json.c - JSON events into columns: paths compiled at boot, the uncommon cases, and the choice of a vector form.
+ * decode_json.c - JSON events into columns: paths compiled at boot, the uncommon cases, and the
+ * choice of a vector form.
  *
- * The hot loop is decode_json_scan.inc, compiled below once per vector form; read it first. A path such as payload.card.id
- * is a walk down a tree of member names; the loop keeps one guess per name, the member that followed it the last time.
- * The last of equal members decides entirely: when the parent of fields comes again, what the first one held is
- * forgotten. What the text itself does wrong (not JSON, not UTF-8, too deep) decides over what fields do wrong; among
- * these the first in the text counts. Thread: one worker per call; the choice of the form is made at start-up.
- * Memory: boot for the paths, worker's arena for unescaped strings and the guesses of one call. */
+ * The hot loop is decode_json_scan.inc, compiled below once per vector form; read it first. A path
+ * such as payload.card.id is a walk down a tree of member names; the loop keeps one guess per name,
+ * the member that followed it the last time. The last of equal members decides entirely: when the
+ * parent of fields comes again, what the first one held is forgotten. What the text itself does
+ * wrong (not JSON, not UTF-8, too deep) decides over what fields do wrong; among these the first in
+ * the text counts. Thread: one worker per call; the choice of the form is made at start-up. Memory:
+ * boot for the paths, worker's arena for unescaped strings and the guesses of one call. */
 #include "event/decode_json_int.h"
 
 #include "base/check.h"
@@ -32,7 +34,8 @@ static uint32_t name_hash(const char *p, uint32_t len)
     return (uint32_t)(a >> 32);
 }
 
-uint32_t qn_json_child(const struct json_paths *paths, const struct json_node *n, const char *name, uint32_t len)
+uint32_t qn_json_child(const struct json_paths *paths, const struct json_node *n, const char *name,
+                       uint32_t len)
 {
     uint32_t at;
 
@@ -112,13 +115,19 @@ static uint32_t grow(struct building *t, uint32_t parent, struct qn_str name)
 static enum json_op op_of(const struct qn_field *f)
 {
     switch (f->kind.type) {
-    case QN_STRING: return JSON_OP_STRING;
-    case QN_TIMESTAMP: return f->unit == QN_TIME_TEXT ? JSON_OP_TIME : JSON_OP_EPOCH;
+    case QN_STRING:
+        return JSON_OP_STRING;
+    case QN_TIMESTAMP:
+        return f->unit == QN_TIME_TEXT ? JSON_OP_TIME : JSON_OP_EPOCH;
     case QN_DECIMAL:
-    case QN_INT64: return JSON_OP_DECIMAL;
-    case QN_DOUBLE: return JSON_OP_DOUBLE;
-    case QN_BOOL: return JSON_OP_BOOL;
-    default: return JSON_OP_GENERAL;
+    case QN_INT64:
+        return JSON_OP_DECIMAL;
+    case QN_DOUBLE:
+        return JSON_OP_DOUBLE;
+    case QN_BOOL:
+        return JSON_OP_BOOL;
+    default:
+        return JSON_OP_GENERAL;
     }
 }
 
@@ -157,7 +166,8 @@ static qn_status make_slots(struct building *t, struct json_paths *paths, struct
     return QN_OK;
 }
 
-/* Which fields lie at and below a node, for nodes that have children. Children come after their parent. */
+/* Which fields lie at and below a node, for nodes that have children. Children come after their
+ * parent. */
 static qn_status make_under(struct building *t, const uint16_t *same_path, struct qn_err *err)
 {
     for (uint32_t i = 0; i < t->count; i++)
@@ -182,7 +192,8 @@ static qn_status make_under(struct building *t, const uint16_t *same_path, struc
     return QN_OK;
 }
 
-static qn_status make_nodes(struct building *t, const struct qn_schema *s, uint16_t *same_path, struct qn_err *err)
+static qn_status make_nodes(struct building *t, const struct qn_schema *s, uint16_t *same_path,
+                            struct qn_err *err)
 {
     for (uint32_t i = 0; i < s->field_count; i++) {
         const struct qn_field *f = &s->fields[i];
@@ -220,18 +231,21 @@ qn_status qn_decode_json_prepare(struct qn_schema *s, struct qn_arena *boot, str
         nodes_max += f->path_count;
         for (uint32_t k = 0; k < f->path_count; k++)
             if (f->path[k].len > JSON_NAME_MAX || f->path_count > QN_JSON_EVENT_DEPTH_MAX)
-                return qn_err_set(err, QN_LIMIT,
-                                  "the path of field '%.*s' is too long: at most %d parts of %d bytes",
-                                  QN_STR_ARG(f->name), QN_JSON_EVENT_DEPTH_MAX, JSON_NAME_MAX);
+                return qn_err_set(
+                    err, QN_LIMIT,
+                    "the path of field '%.*s' is too long: at most %d parts of %d bytes",
+                    QN_STR_ARG(f->name), QN_JSON_EVENT_DEPTH_MAX, JSON_NAME_MAX);
     }
     if (nodes_max > JSON_NODES_MAX)
-        return qn_err_set(err, QN_LIMIT, "the paths of stream '%.*s' have too many parts: at most %d",
+        return qn_err_set(err, QN_LIMIT,
+                          "the paths of stream '%.*s' have too many parts: at most %d",
                           QN_STR_ARG(s->name), JSON_NODES_MAX);
     t.nodes = QN_NEW_N(boot, struct json_node, nodes_max);
     paths = QN_NEW(boot, struct json_paths);
     same_path = QN_NEW_N(boot, uint16_t, s->field_count + 1);
     if (t.nodes == NULL || paths == NULL || same_path == NULL)
-        return qn_err_set(err, QN_NOMEM, "no memory for the paths of stream '%.*s'", QN_STR_ARG(s->name));
+        return qn_err_set(err, QN_NOMEM, "no memory for the paths of stream '%.*s'",
+                          QN_STR_ARG(s->name));
     t.nodes[0].field = QN_NO_FIELD;
     QN_TRY(make_nodes(&t, s, same_path, err));
     QN_TRY(make_slots(&t, paths, err));
@@ -269,8 +283,8 @@ static int hex4(const char *p)
     return v;
 }
 
-const char *qn_json_string_rest(struct json_state *d, const char *start, const char *at, const char *end,
-                                struct json_text *out)
+const char *qn_json_string_rest(struct json_state *d, const char *start, const char *at,
+                                const char *end, struct json_text *out)
 {
     bool is_checked = true; /* nothing but ASCII so far, as far as seen */
 
@@ -301,8 +315,9 @@ const char *qn_json_string_rest(struct json_state *d, const char *start, const c
     return at + 1;
 }
 
-/* Writes the string that the validated text between two quotes means; it is never longer. Returns its length, or -1 when
- * half of a surrogate pair stands alone: such a text cannot be written in UTF-8. */
+/* Writes the string that the validated text between two quotes means; it is never longer. Returns
+ * its length, or -1 when half of a surrogate pair stands alone: such a text cannot be written in
+ * UTF-8. */
 static int64_t unescape(char *out, struct qn_str raw)
 {
     const char *p = raw.p, *end = raw.p + raw.len;
@@ -319,13 +334,26 @@ static int64_t unescape(char *out, struct qn_str raw)
             break;
         p = bs + 2;
         switch (bs[1]) {
-        case 'b': *o++ = '\b'; continue;
-        case 'f': *o++ = '\f'; continue;
-        case 'n': *o++ = '\n'; continue;
-        case 'r': *o++ = '\r'; continue;
-        case 't': *o++ = '\t'; continue;
-        case 'u': break;
-        default: *o++ = bs[1]; continue;
+        case 'b':
+            *o++ = '\b';
+            continue;
+        case 'f':
+            *o++ = '\f';
+            continue;
+        case 'n':
+            *o++ = '\n';
+            continue;
+        case 'r':
+            *o++ = '\r';
+            continue;
+        case 't':
+            *o++ = '\t';
+            continue;
+        case 'u':
+            break;
+        default:
+            *o++ = bs[1];
+            continue;
         }
         code = (uint32_t)hex4(p);
         p += 4;
@@ -344,7 +372,8 @@ static int64_t unescape(char *out, struct qn_str raw)
     return o - out;
 }
 
-uint32_t qn_json_child_escaped(const struct json_paths *paths, const struct json_node *n, struct qn_str raw)
+uint32_t qn_json_child_escaped(const struct json_paths *paths, const struct json_node *n,
+                               struct qn_str raw)
 {
     char name[6 * JSON_NAME_MAX + 16] = {0};
     int64_t len;
@@ -368,8 +397,10 @@ void qn_json_forget(struct json_state *d, uint32_t node)
     }
 }
 
-/* The text of a string, unescaped where need be; false (and the field is faulted) when there is none. */
-static bool text_of(struct json_state *d, uint32_t field, const struct json_text *text, struct qn_str *out)
+/* The text of a string, unescaped where need be; false (and the field is faulted) when there is
+ * none. */
+static bool text_of(struct json_state *d, uint32_t field, const struct json_text *text,
+                    struct qn_str *out)
 {
     char *room;
     int64_t len;
@@ -426,7 +457,8 @@ static void string_value(struct json_state *d, uint32_t field, const struct json
 }
 
 /* Any value for one field. */
-static const char *field_value(struct json_state *d, uint32_t field, const char *p, const char *end, uint32_t depth)
+static const char *field_value(struct json_state *d, uint32_t field, const char *p, const char *end,
+                               uint32_t depth)
 {
     enum qn_type type = d->row.fields[field].kind.type;
     struct qn_decimal_text n;
@@ -470,7 +502,8 @@ static const char *field_value(struct json_state *d, uint32_t field, const char 
         if (q != NULL)
             qn_decode_fault(&d->row, field, QN_REASON_WRONG_TYPE);
         return q;
-    case '{': break;
+    case '{':
+        break;
     default:
         if ((len = qn_number_scan(p, end, &n)) == 0)
             return qn_json_bad(d, QN_REASON_BAD_JSON);
@@ -482,7 +515,8 @@ static const char *field_value(struct json_state *d, uint32_t field, const char 
     return q;
 }
 
-const char *qn_json_value(struct json_state *d, uint32_t node, const char *p, const char *end, uint32_t depth)
+const char *qn_json_value(struct json_state *d, uint32_t node, const char *p, const char *end,
+                          uint32_t depth)
 {
     uint32_t f = d->paths->nodes[node].field;
     const char *q = NULL;
@@ -500,7 +534,7 @@ const char *qn_json_value(struct json_state *d, uint32_t node, const char *p, co
 /* --- vector forms --- */
 
 #define FORM_PASTE(a, b) a##_##b
-#define FORM_NAME(a, b) FORM_PASTE(a, b)
+#define FORM_NAME(a, b)  FORM_PASTE(a, b)
 
 static bool always(void)
 {
@@ -554,7 +588,8 @@ static const char *quote_portable(const char *p, const char *end)
 #if defined(__x86_64__)
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt"))),                \
+                             apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
@@ -562,13 +597,15 @@ static const char *quote_portable(const char *p, const char *end)
 
 static inline const char *plain_avx2(const char *p, const char *end)
 {
-    const __m256i quote = _mm256_set1_epi8('"'), bs = _mm256_set1_epi8('\\'), blank = _mm256_set1_epi8(0x20);
+    const __m256i quote = _mm256_set1_epi8('"'), bs = _mm256_set1_epi8('\\'),
+                  blank = _mm256_set1_epi8(0x20);
 
     for (;;) {
         __m256i v = _mm256_loadu_si256((const __m256i *)p);
         /* Compared as signed bytes, what is below 0x20 or above 0x7F is below 0x20. */
-        __m256i m = _mm256_or_si256(_mm256_or_si256(_mm256_cmpeq_epi8(v, quote), _mm256_cmpeq_epi8(v, bs)),
-                                    _mm256_cmpgt_epi8(blank, v));
+        __m256i m =
+            _mm256_or_si256(_mm256_or_si256(_mm256_cmpeq_epi8(v, quote), _mm256_cmpeq_epi8(v, bs)),
+                            _mm256_cmpgt_epi8(blank, v));
         uint32_t bits = (uint32_t)_mm256_movemask_epi8(m);
 
         if (QN_LIKELY(bits != 0))
@@ -581,12 +618,14 @@ static inline const char *plain_avx2(const char *p, const char *end)
 
 static const char *quote_avx2(const char *p, const char *end)
 {
-    const __m256i quote = _mm256_set1_epi8('"'), bs = _mm256_set1_epi8('\\'), last = _mm256_set1_epi8(0x1F);
+    const __m256i quote = _mm256_set1_epi8('"'), bs = _mm256_set1_epi8('\\'),
+                  last = _mm256_set1_epi8(0x1F);
 
     for (; p < end; p += 32) {
         __m256i v = _mm256_loadu_si256((const __m256i *)p);
-        __m256i m = _mm256_or_si256(_mm256_or_si256(_mm256_cmpeq_epi8(v, quote), _mm256_cmpeq_epi8(v, bs)),
-                                    _mm256_cmpeq_epi8(_mm256_min_epu8(v, last), v));
+        __m256i m =
+            _mm256_or_si256(_mm256_or_si256(_mm256_cmpeq_epi8(v, quote), _mm256_cmpeq_epi8(v, bs)),
+                            _mm256_cmpeq_epi8(_mm256_min_epu8(v, last), v));
         uint32_t bits = (uint32_t)_mm256_movemask_epi8(m);
 
         if (bits != 0)
@@ -606,8 +645,9 @@ static bool has_avx2(void)
 
 #if defined(__clang__)
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx2,bmi,bmi2,lzcnt,popcnt"))), \
-                             apply_to = function)
+#pragma clang attribute push(                                                                      \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx2,bmi,bmi2,lzcnt,popcnt"))),               \
+    apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options
@@ -671,8 +711,9 @@ static inline const char *plain_neon(const char *p, const char *end)
 {
     for (;;) {
         uint8x16_t v = vld1q_u8((const uint8_t *)p);
-        uint8x16_t m = vorrq_u8(vorrq_u8(vceqq_u8(v, vdupq_n_u8('"')), vceqq_u8(v, vdupq_n_u8('\\'))),
-                                vcltq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8(0x20)));
+        uint8x16_t m =
+            vorrq_u8(vorrq_u8(vceqq_u8(v, vdupq_n_u8('"')), vceqq_u8(v, vdupq_n_u8('\\'))),
+                     vcltq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8(0x20)));
         uint64_t bits = neon_bits(m);
 
         if (QN_LIKELY(bits != 0))
@@ -687,8 +728,9 @@ static const char *quote_neon(const char *p, const char *end)
 {
     for (; p < end; p += 16) {
         uint8x16_t v = vld1q_u8((const uint8_t *)p);
-        uint8x16_t m = vorrq_u8(vorrq_u8(vceqq_u8(v, vdupq_n_u8('"')), vceqq_u8(v, vdupq_n_u8('\\'))),
-                                vcltq_u8(v, vdupq_n_u8(0x20)));
+        uint8x16_t m =
+            vorrq_u8(vorrq_u8(vceqq_u8(v, vdupq_n_u8('"')), vceqq_u8(v, vdupq_n_u8('\\'))),
+                     vcltq_u8(v, vdupq_n_u8(0x20)));
         uint64_t bits = neon_bits(m);
 
         if (bits != 0)
@@ -716,7 +758,8 @@ static const struct json_form forms[] = {
 
 enum { FORMS = sizeof forms / sizeof forms[0] };
 
-/* Chosen at first use or by qn_decode_force; the same for all threads, since all see the same CPU. */
+/* Chosen at first use or by qn_decode_force; the same for all threads, since all see the same CPU.
+ */
 static const struct json_form *chosen;
 
 static const struct json_form *form_now(void)
@@ -768,8 +811,8 @@ static bool guesses(struct json_state *d)
     return true;
 }
 
-void qn_decode_json(struct qn_batch *b, const struct qn_schema *s, uint32_t stream_index, uint32_t first,
-                    uint32_t end, uint32_t worker)
+void qn_decode_json(struct qn_batch *b, const struct qn_schema *s, uint32_t stream_index,
+                    uint32_t first, uint32_t end, uint32_t worker)
 {
     struct json_state d;
 
@@ -804,9 +847,10 @@ bool qn_json_valid(struct qn_str text)
     return p != NULL && space_portable(p, end) == end;
 }
 
-/* The value of the last member of that name in the object at p, or NULL; *after is behind the object, NULL if it is bad. */
-static const char *find_member(struct json_state *d, struct qn_str name, const char *p, const char *end,
-                               uint32_t depth, const char **after)
+/* The value of the last member of that name in the object at p, or NULL; *after is behind the
+ * object, NULL if it is bad. */
+static const char *find_member(struct json_state *d, struct qn_str name, const char *p,
+                               const char *end, uint32_t depth, const char **after)
 {
     const char *found = NULL;
     struct json_text key;
@@ -826,7 +870,8 @@ static const char *find_member(struct json_state *d, struct qn_str name, const c
         if (key.has_escape) {
             char text[6 * JSON_NAME_MAX + 16];
 
-            is_ours = key.raw.len <= 6 * JSON_NAME_MAX && unescape(text, key.raw) == (int64_t)name.len &&
+            is_ours = key.raw.len <= 6 * JSON_NAME_MAX &&
+                      unescape(text, key.raw) == (int64_t)name.len &&
                       memcmp(text, name.p, name.len) == 0;
         }
         p = space_portable(p, end);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * decode_json_int.h - the inside of the JSON decoder: compiled paths, the state of one call, and the table of vector forms.
+ * decode_json_int.h - the inside of the JSON decoder: compiled paths, the state of one call, and
+ * the table of vector forms.
  *
- * decode_json.c holds what runs once or seldom; decode_json_scan.inc holds the hot loop and is compiled once per vector
- * form, each with its own way to look for the end of a string. Thread: the compiled paths are read-only and shared, the
- * state belongs to one call. Memory: boot for the paths; stack and worker's arena for the state. */
+ * decode_json.c holds what runs once or seldom; decode_json_scan.inc holds the hot loop and is
+ * compiled once per vector form, each with its own way to look for the end of a string. Thread: the
+ * compiled paths are read-only and shared, the state belongs to one call. Memory: boot for the
+ * paths; stack and worker's arena for the state. */
 #ifndef QN_EVENT_DECODE_JSON_INT_H
 #define QN_EVENT_DECODE_JSON_INT_H
 
@@ -24,18 +26,18 @@ enum { JSON_NO_NODE = 0, JSON_KEY_WORDS = 4, JSON_NAME_MAX = 1000, JSON_NODES_MA
 
 /* One segment of a path; node 0 is the event's object itself. */
 struct json_node {
-    uint64_t key[JSON_KEY_WORDS];      /* "name" with its quotes, as it usually stands in the text     */
-    uint64_t key_mask[JSON_KEY_WORDS]; /* which of these bytes count                                   */
-    uint32_t key_len;                  /* with quotes; 0 = longer, or never written so: look it up     */
-    uint16_t op;                       /* enum json_op                                                 */
-    uint16_t field;                    /* the first field with this path, or QN_NO_FIELD               */
-    uint32_t slots, slots_mask;        /* children by hash of their name, in json_paths.slots          */
+    uint64_t key[JSON_KEY_WORDS]; /* "name" with its quotes, as it usually stands in the text     */
+    uint64_t key_mask[JSON_KEY_WORDS]; /* which of these bytes count */
+    uint32_t key_len;           /* with quotes; 0 = longer, or never written so: look it up     */
+    uint16_t op;                /* enum json_op                                                 */
+    uint16_t field;             /* the first field with this path, or QN_NO_FIELD               */
+    uint32_t slots, slots_mask; /* children by hash of their name, in json_paths.slots          */
     bool has_children;
     uint8_t scale;
-    uint16_t next_field_hint, first_child_hint; /* as the schema has them                              */
+    uint16_t next_field_hint, first_child_hint; /* as the schema has them */
     uint16_t parent, next_sibling, first_child, last_child;
-    struct qn_str name;                /* readable 8 bytes beyond its end                              */
-    uint64_t *under;                   /* [words] fields at and below this node; NULL without children */
+    struct qn_str name; /* readable 8 bytes beyond its end                              */
+    uint64_t *under;    /* [words] fields at and below this node; NULL without children */
 };
 
 struct json_paths {
@@ -49,9 +51,10 @@ struct json_state {
     struct qn_decode_row row; /* first, so that hot members are near */
     const struct json_paths *paths;
     const struct json_form *form;
-    uint16_t *first, *next;   /* [node_count] the member that came first in, or next after, this node last time */
-    uint32_t *met;            /* [node_count] row + 1 where the node had a value in this row already            */
-    enum qn_reason reason;    /* of the whole event, where the text itself is bad                               */
+    uint16_t *first,
+        *next; /* [node_count] the member that came first in, or next after, this node last time */
+    uint32_t *met;         /* [node_count] row + 1 where the node had a value in this row already         */
+    enum qn_reason reason; /* of the whole event, where the text itself is bad */
     uint16_t reason_field;
 };
 
@@ -59,8 +62,10 @@ struct json_state {
 struct json_form {
     const char *name;
     bool (*is_usable)(void);
-    void (*rows)(struct json_state *d, struct qn_batch *b, uint32_t stream, uint32_t first, uint32_t end);
-    /* Behind the value at p (validated; depth containers are open around it), or NULL and d->reason. */
+    void (*rows)(struct json_state *d, struct qn_batch *b, uint32_t stream, uint32_t first,
+                 uint32_t end);
+    /* Behind the value at p (validated; depth containers are open around it), or NULL and
+     * d->reason. */
     const char *(*skip)(struct json_state *d, const char *p, const char *end, uint32_t depth);
     /* First quote, backslash or control byte at or behind p, or a place at or behind end. */
     const char *(*quote)(const char *p, const char *end);
@@ -74,15 +79,19 @@ struct json_text {
 
 /* Sets the reason of the event, returns NULL. */
 const char *qn_json_bad(struct json_state *d, enum qn_reason reason);
-/* The rest of a string whose bytes from start up to at are plain. Returns behind the closing quote, or NULL. */
-const char *qn_json_string_rest(struct json_state *d, const char *start, const char *at, const char *end,
-                                struct json_text *out);
+/* The rest of a string whose bytes from start up to at are plain. Returns behind the closing quote,
+ * or NULL. */
+const char *qn_json_string_rest(struct json_state *d, const char *start, const char *at,
+                                const char *end, struct json_text *out);
 /* Node of the child of that name, or JSON_NO_NODE. */
-uint32_t qn_json_child(const struct json_paths *paths, const struct json_node *n, const char *name, uint32_t len);
+uint32_t qn_json_child(const struct json_paths *paths, const struct json_node *n, const char *name,
+                       uint32_t len);
 /* The same for a name with escapes. */
-uint32_t qn_json_child_escaped(const struct json_paths *paths, const struct json_node *n, struct qn_str raw);
+uint32_t qn_json_child_escaped(const struct json_paths *paths, const struct json_node *n,
+                               struct qn_str raw);
 /* Any value at p for the fields of that node, which is no object with children. */
-const char *qn_json_value(struct json_state *d, uint32_t node, const char *p, const char *end, uint32_t depth);
+const char *qn_json_value(struct json_state *d, uint32_t node, const char *p, const char *end,
+                          uint32_t depth);
 /* The fields at and below a node are null again. */
 void qn_json_forget(struct json_state *d, uint32_t node);
 

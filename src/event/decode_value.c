@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * decode_value.c - one value into its column, whatever format it came in, and the fate of a row after its last value.
+ * decode_value.c - one value into its column, whatever format it came in, and the fate of a row
+ * after its last value.
  *
- * Called by decode_json.c and decode_csv.c. Invariant: a row that leaves here dead has no value in any column of its
- * stream; a row that leaves here alive has every required field. Thread: one worker. Memory: lists in the worker's
- * arena. */
+ * Called by decode_json.c and decode_csv.c. Invariant: a row that leaves here dead has no value in
+ * any column of its stream; a row that leaves here alive has every required field. Thread: one
+ * worker. Memory: lists in the worker's arena. */
 #include "event/decode_int.h"
 
 #include "base/check.h"
@@ -31,8 +32,8 @@ const uint64_t qn_decode_pow10[20] = {UINT64_C(1),
                                       UINT64_C(1000000000000000000),
                                       UINT64_C(10000000000000000000)};
 
-void qn_decode_begin(struct qn_decode_row *d, struct qn_batch *b, const struct qn_schema *s, uint32_t first,
-                     uint32_t end, uint32_t worker)
+void qn_decode_begin(struct qn_decode_row *d, struct qn_batch *b, const struct qn_schema *s,
+                     uint32_t first, uint32_t end, uint32_t worker)
 {
     QN_ASSERT(first <= end && end <= b->rows_max);
     QN_ASSERT(worker < b->arena_count);
@@ -59,7 +60,8 @@ void qn_decode_begin(struct qn_decode_row *d, struct qn_batch *b, const struct q
     }
 }
 
-void qn_decode_kill(struct qn_decode_row *d, struct qn_batch *b, enum qn_reason reason, uint32_t field)
+void qn_decode_kill(struct qn_decode_row *d, struct qn_batch *b, enum qn_reason reason,
+                    uint32_t field)
 {
     uint32_t row = d->row;
 
@@ -81,10 +83,18 @@ static void fill_default(struct qn_decode_row *d, uint32_t field)
 
     c->valid[d->row] = 1;
     switch (c->kind.type) {
-    case QN_DOUBLE: c->f64[d->row] = v->f64; break;
-    case QN_STRING: c->str[d->row] = v->str; break;
-    case QN_LIST: c->list[d->row] = (struct qn_list){v->list.v, v->list.n}; break;
-    default: c->i64[d->row] = v->i64; break;
+    case QN_DOUBLE:
+        c->f64[d->row] = v->f64;
+        break;
+    case QN_STRING:
+        c->str[d->row] = v->str;
+        break;
+    case QN_LIST:
+        c->list[d->row] = (struct qn_list){v->list.v, v->list.n};
+        break;
+    default:
+        c->i64[d->row] = v->i64;
+        break;
     }
 }
 
@@ -121,13 +131,15 @@ void qn_decode_settle(struct qn_decode_row *d, struct qn_batch *b)
     d->has_fault = false;
 }
 
-/* The years 0000 to 9999, what a time can be as text: a count in the wrong unit must not become a watermark. */
+/* The years 0000 to 9999, what a time can be as text: a count in the wrong unit must not become a
+ * watermark. */
 bool qn_decode_epoch_range(int64_t us)
 {
     return us >= INT64_C(-62167219200000000) && us <= INT64_C(253402300799999999);
 }
 
-/* Microseconds of digits * 10^exponent units, cut towards the past; unit_exponent: of the unit against microseconds. */
+/* Microseconds of digits * 10^exponent units, cut towards the past; unit_exponent: of the unit
+ * against microseconds. */
 static bool epoch_floor(const struct qn_decimal_text *n, int unit_exponent, int64_t *us)
 {
     int64_t exponent = (int64_t)n->exponent + unit_exponent;
@@ -181,7 +193,9 @@ void qn_decode_number(struct qn_decode_row *d, uint32_t field, const struct qn_d
         else if (!qn_decode_epoch(n, f->unit, &c->i64[d->row]))
             reason = QN_REASON_BAD_TIME;
         break;
-    default: reason = QN_REASON_WRONG_TYPE; break;
+    default:
+        reason = QN_REASON_WRONG_TYPE;
+        break;
     }
     if (reason == QN_REASON_NONE)
         qn_decode_mark(d, c, field, d->row);
@@ -259,8 +273,8 @@ static bool gather_more(struct gather *g, struct qn_arena *a)
     return true;
 }
 
-const char *qn_decode_list(struct qn_decode_row *d, const char *p, const char *end, struct qn_list *out,
-                           bool *fits)
+const char *qn_decode_list(struct qn_decode_row *d, const char *p, const char *end,
+                           struct qn_list *out, bool *fits)
 {
     struct gather g;
     double *v;

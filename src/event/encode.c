@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * encode.c - values as JSON and CSV, and dead letters.
  *
- * The last step of a row: every prediction line is made of these calls. Room is asked for once per value; digits come from
- * base/number.c, so that what is written reads back to the same bits. Thread: any, one buffer each. Memory: the buffer. */
+ * The last step of a row: every prediction line is made of these calls. Room is asked for once per
+ * value; digits come from base/number.c, so that what is written reads back to the same bits.
+ * Thread: any, one buffer each. Memory: the buffer. */
 #include "event/encode.h"
 
 #include "base/check.h"
@@ -69,13 +70,15 @@ static inline uint64_t bytes8(const char *p)
     return v;
 }
 
-/* True if a byte of x is a quote, a backslash, below 0x20 or above 0x7E: then the text is not copied as it is. */
+/* True if a byte of x is a quote, a backslash, below 0x20 or above 0x7E: then the text is not
+ * copied as it is. */
 static inline bool needs_care(uint64_t x)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
     uint64_t q = x ^ (ones * '"'), bs = x ^ (ones * '\\');
 
-    return ((((q - ones) & ~q) | ((bs - ones) & ~bs) | (x - ones * 0x20) | (x + ones) | x) & high) != 0;
+    return ((((q - ones) & ~q) | ((bs - ones) & ~bs) | (x - ones * 0x20) | (x + ones) | x) &
+            high) != 0;
 }
 
 /* Most texts are short and plain: they are looked at and copied eight bytes at a time. */
@@ -121,7 +124,9 @@ void qn_encode_json_value(struct qn_buf *out, const struct qn_col *c, uint32_t r
         return;
     }
     switch (c->kind.type) {
-    case QN_BOOL: put_bool(out, c->i64[row]); break;
+    case QN_BOOL:
+        put_bool(out, c->i64[row]);
+        break;
     case QN_INT64:
         v = c->i64[row];
         if (v > EXACT_MAX || v < -EXACT_MAX) {
@@ -132,9 +137,15 @@ void qn_encode_json_value(struct qn_buf *out, const struct qn_col *c, uint32_t r
             put_int64(out, v);
         }
         break;
-    case QN_DOUBLE: put_json_double(out, c->f64[row]); break;
-    case QN_DECIMAL: put_scaled(out, c->i64[row], c->kind.scale); break;
-    case QN_STRING: put_json_text(out, c->str[row]); break;
+    case QN_DOUBLE:
+        put_json_double(out, c->f64[row]);
+        break;
+    case QN_DECIMAL:
+        put_scaled(out, c->i64[row], c->kind.scale);
+        break;
+    case QN_STRING:
+        put_json_text(out, c->str[row]);
+        break;
     case QN_TIMESTAMP:
         if ((at = qn_buf_room(out, QN_TIMESTAMP_LEN + 2)) != NULL) {
             at[0] = '"';
@@ -143,8 +154,11 @@ void qn_encode_json_value(struct qn_buf *out, const struct qn_col *c, uint32_t r
             out->len += QN_TIMESTAMP_LEN + 2;
         }
         break;
-    case QN_LIST: put_list(out, &c->list[row]); break;
-    default: QN_ASSERT(!"type of a column");
+    case QN_LIST:
+        put_list(out, &c->list[row]);
+        break;
+    default:
+        QN_ASSERT(!"type of a column");
     }
 }
 
@@ -191,8 +205,12 @@ void qn_encode_csv_cell(struct qn_buf *out, const struct qn_col *c, uint32_t row
     if (!c->valid[row])
         return;
     switch (c->kind.type) {
-    case QN_BOOL: put_bool(out, c->i64[row]); break;
-    case QN_INT64: put_int64(out, c->i64[row]); break;
+    case QN_BOOL:
+        put_bool(out, c->i64[row]);
+        break;
+    case QN_INT64:
+        put_int64(out, c->i64[row]);
+        break;
     case QN_DOUBLE:
         v = c->f64[row];
         if (isfinite(v))
@@ -200,14 +218,21 @@ void qn_encode_csv_cell(struct qn_buf *out, const struct qn_col *c, uint32_t row
         else if (isinf(v))
             qn_buf_text(out, v > 0 ? "inf" : "-inf");
         break;
-    case QN_DECIMAL: put_scaled(out, c->i64[row], c->kind.scale); break;
-    case QN_STRING: qn_encode_csv_text(out, c->str[row]); break;
+    case QN_DECIMAL:
+        put_scaled(out, c->i64[row], c->kind.scale);
+        break;
+    case QN_STRING:
+        qn_encode_csv_text(out, c->str[row]);
+        break;
     case QN_TIMESTAMP:
         if ((at = qn_buf_room(out, QN_TIMESTAMP_LEN)) != NULL)
             out->len += qn_timestamp_print(at, c->i64[row]);
         break;
-    case QN_LIST: put_list_cell(out, &c->list[row]); break;
-    default: QN_ASSERT(!"type of a column");
+    case QN_LIST:
+        put_list_cell(out, &c->list[row]);
+        break;
+    default:
+        QN_ASSERT(!"type of a column");
     }
 }
 
@@ -218,7 +243,8 @@ static void put_member(struct qn_buf *out, const char *key, struct qn_str value)
 }
 
 /* stream:partition:offset, as everywhere. */
-static void put_position(struct qn_buf *out, const struct qn_batch *b, uint32_t row, struct qn_str stream)
+static void put_position(struct qn_buf *out, const struct qn_batch *b, uint32_t row,
+                         struct qn_str stream)
 {
     char number[QN_NUMBER_MAX];
 
@@ -242,8 +268,8 @@ static void put_version(struct qn_buf *out, uint64_t version)
     put_member(out, ",\"contract\":", (struct qn_str){hex, sizeof hex});
 }
 
-void qn_encode_dead_letter(struct qn_buf *out, const struct qn_batch *b, uint32_t row, const struct qn_schema *s,
-                           struct qn_str pipeline)
+void qn_encode_dead_letter(struct qn_buf *out, const struct qn_batch *b, uint32_t row,
+                           const struct qn_schema *s, struct qn_str pipeline)
 {
     enum qn_reason reason = (enum qn_reason)b->reason[row];
     uint16_t field = b->reason_field[row];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * schema.c - names of types and look-up of fields.
  *
- * Boot only, apart from the names. Nothing is allocated; the schema itself is built by spec/. Thread: any, read-only. */
+ * Boot only, apart from the names. Nothing is allocated; the schema itself is built by spec/.
+ * Thread: any, read-only. */
 #include "event/schema.h"
 
 #include "base/check.h"

@@ -46,7 +46,8 @@ struct qn_group_info {
     size_t bytes;          /* now */
 };
 
-/* Compiles `count` features of stream `main_stream`. All mistakes go to diags; *out is NULL if there were errors.
+/* Compiles `count` features of stream `main_stream`. All mistakes go to diags; *out is NULL if there were errors
+ * (the status is QN_OK then: it speaks of memory only). The texts are copied.
  * Arena: boot lifetime; schemas are kept. Sets nothing in the schemas. */
 qn_status qn_features_new(const struct qn_feature_text *texts, uint32_t count, const struct qn_schema *schemas,
                           uint32_t schema_count, uint32_t main_stream, struct qn_arena *boot, struct qn_diags *diags,

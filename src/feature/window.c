@@ -11,7 +11,6 @@
 #include <string.h>
 
 enum {
-    ROWS_AHEAD = 32,        /* rows whose memory is asked for together */
     LINE = 64,
     EXPIRE_ROWS_PER_KEY = 8 /* one key is looked at per so many rows   */
 };
@@ -39,7 +38,8 @@ static void event_build(const struct qn_group *g, const struct qn_wave *w, uint3
 {
     uint64_t flags[2] = {0, 0};
 
-    memset(e, 0, (size_t)g->event_words * 8);
+    for (uint32_t k = 0; k < g->event_words; k++)
+        e[k] = 0;
     for (uint32_t a = 0; a < g->arg_count; a++) {
         const struct qn_col *c = w->args[a];
 
@@ -67,7 +67,7 @@ static void event_build(const struct qn_group *g, const struct qn_wave *w, uint3
 static void key_begin(const struct qn_group *g, struct qn_key *key, int64_t t)
 {
     key->newest_us = t;
-    key->has_begun = 1;
+    key->has_begun = true;
     for (uint32_t k = 0; k < g->boundary_count; k++) {
         if (g->boundaries[k].cursor_at != 0)
             qn_key_cursor(key, &g->boundaries[k])->next_us = INT64_MAX;
@@ -79,27 +79,25 @@ static void key_begin(const struct qn_group *g, struct qn_key *key, int64_t t)
     }
 }
 
-/* One row: update, then read. */
-static qn_status row_run(struct qn_group *g, struct qn_lane *ln, struct qn_key *key,
-                         const struct qn_wave *w, uint32_t row, struct qn_late_view *late,
-                         struct qn_err *err)
+/* One row, T being at least its time: update, then read. */
+static qn_status row_run(struct qn_group *g, const struct qn_ahead *a, const struct qn_wave *w,
+                         struct qn_late_view *late, struct qn_err *err)
 {
     uint64_t event[QN_EVENT_WORDS_MAX];
-    int64_t t = w->time_us[row];
+    struct qn_key *key = a->key;
+    uint32_t row = a->row;
+    int64_t t = a->time_us;
     bool reads = (w->role[row] & QN_ROLE_READ) != 0;
     bool updates = (w->role[row] & QN_ROLE_UPDATE) != 0;
-    bool starts = updates && !key->has_begun;
 
-    if (key != NULL && key->has_begun && t > key->newest_us)
-        qn_ring_advance(g, ln, key, t);
     if (reads)
         QN_TRY(qn_read_windows(g, key, t, g->before, g->before_count, late, w, row, err));
-    if (starts)
+    if (updates && !key->has_begun)
         key_begin(g, key, t);
     if (updates && (t >= key->newest_us ||
                     (uint64_t)key->newest_us - (uint64_t)t <= (uint64_t)g->keep_us)) {
         event_build(g, w, row, event);
-        if (qn_ring_insert(g, ln, key, t, event) != QN_OK)
+        if (qn_ring_insert(g, a->lane, key, t, event) != QN_OK)
             return qn_err_set(err, QN_NOMEM, "no memory for one more event of a key");
     }
     if (reads)
@@ -114,35 +112,54 @@ static void record_ahead(const struct qn_group *g, const struct qn_key *key)
         __builtin_prefetch((const char *)key + at, 1);
 }
 
-/* Asks for the ring's lines that a row of time t will touch. */
+/* Asks for the ring's lines that a row of time t will touch. Where a boundary has nothing to pass it asks for the record
+ * again instead: no branch that a processor would have to guess. */
 static void ring_ahead(const struct qn_group *g, const struct qn_key *key, int64_t t)
 {
-    if (key->tail != NULL)
-        __builtin_prefetch(key->tail, 1);
+    __builtin_prefetch(key->tail, 1);
     for (uint32_t k = 0; k < g->boundary_count; k++) {
         const struct qn_boundary *b = &g->boundaries[k];
-
-        if (b->cursor_at == 0)
-            continue;
         const struct qn_cursor *cu = (const struct qn_cursor *)((const char *)key + b->cursor_at);
+        uintptr_t none = (uintptr_t)key;
+        uintptr_t is_due = -(uintptr_t)((b->cursor_at != 0) & (cu->next_us <= qn_window_back(t, b->back_us)));
+        uintptr_t chunk = (uintptr_t)cu->chunk;
+        uintptr_t event = chunk + g->chunk_head_bytes + (uintptr_t)cu->index * g->event_words * 8;
 
-        if (cu->next_us > qn_window_back(t, b->back_us))
-            continue;
-        __builtin_prefetch(cu->chunk);
-        __builtin_prefetch(qn_chunk_event(g, cu->chunk, cu->index));
+        __builtin_prefetch((const void *)(none ^ ((none ^ chunk) & is_due)));
+        __builtin_prefetch((const void *)(none ^ ((none ^ event) & is_due)));
     }
+}
+
+/* Rows of different keys: all move on, then each in turn updates and reads. */
+static qn_status rows_turn(struct qn_group *g, const struct qn_wave *w, struct qn_ahead *rows,
+                           uint32_t n, struct qn_late_view *late, struct qn_err *err)
+{
+    for (uint32_t k = 0; k < n; k++) {
+        struct qn_key *key = rows[k].key;
+
+        rows[k].moves = key != NULL && key->has_begun && rows[k].time_us > key->newest_us;
+        if (key != NULL)
+            key->is_ahead = false;
+    }
+    if (g->boundary_count > 0)
+        qn_ring_advance(g, rows, n);
+    for (uint32_t k = 0; k < n; k++)
+        QN_TRY(row_run(g, &rows[k], w, late, err));
+    return QN_OK;
 }
 
 static qn_status rows_run(struct qn_group *g, const struct qn_wave *w, const uint32_t *rows,
                           uint32_t n, struct qn_late_view *late, struct qn_err *err)
 {
-    struct qn_table *tables[ROWS_AHEAD];
-    struct qn_str keys[ROWS_AHEAD];
-    uint64_t hashes[ROWS_AHEAD];
-    uint8_t creates[ROWS_AHEAD];
-    void *recs[ROWS_AHEAD];
+    struct qn_table *tables[QN_ROWS_AHEAD];
+    struct qn_str keys[QN_ROWS_AHEAD];
+    uint64_t hashes[QN_ROWS_AHEAD];
+    uint8_t creates[QN_ROWS_AHEAD];
+    void *recs[QN_ROWS_AHEAD];
+    struct qn_ahead ahead[QN_ROWS_AHEAD];
+    uint32_t first = 0;
 
-    QN_ASSERT(n > 0 && n <= ROWS_AHEAD);
+    QN_ASSERT(n > 0 && n <= QN_ROWS_AHEAD);
     for (uint32_t k = 0; k < n; k++) {
         hashes[k] = w->hash[rows[k]];
         tables[k] = g->lanes[qn_lane_of(hashes[k])].table;
@@ -151,21 +168,30 @@ static qn_status rows_run(struct qn_group *g, const struct qn_wave *w, const uin
     }
     QN_TRY(qn_table_look(tables, keys, hashes, creates, n, recs, err));
     for (uint32_t k = 0; k < n; k++) {
+        ahead[k] = (struct qn_ahead){.lane = &g->lanes[qn_lane_of(hashes[k])],
+                                     .key = recs[k],
+                                     .time_us = w->time_us[rows[k]],
+                                     .row = rows[k]};
         if (recs[k] != NULL)
             record_ahead(g, recs[k]);
     }
     for (uint32_t k = 0; k < n; k++) {
-        const struct qn_key *key = recs[k];
-
-        if (key != NULL && key->has_begun)
-            ring_ahead(g, key, w->time_us[rows[k]]);
+        if (ahead[k].key != NULL)
+            ring_ahead(g, ahead[k].key, ahead[k].time_us);
     }
+    /* a key's second row waits until the first has had its turn */
     for (uint32_t k = 0; k < n; k++) {
-        struct qn_lane *ln = &g->lanes[qn_lane_of(hashes[k])];
+        struct qn_key *key = ahead[k].key;
 
-        QN_TRY(row_run(g, ln, recs[k], w, rows[k], late, err));
+        if (key == NULL)
+            continue;
+        if (key->is_ahead) {
+            QN_TRY(rows_turn(g, w, ahead + first, k - first, late, err));
+            first = k;
+        }
+        key->is_ahead = true;
     }
-    return QN_OK;
+    return rows_turn(g, w, ahead + first, n - first, late, err);
 }
 
 static qn_status late_view_init(const struct qn_group *g, struct qn_late_view *v,
@@ -195,8 +221,8 @@ qn_status qn_group_run(struct qn_group *g, const struct qn_wave *w, uint32_t wor
         rows[n] = i;
         n += w->role[i] != 0 && is_mine[qn_lane_of(w->hash[i])];
     }
-    for (uint32_t at = 0; at < n; at += ROWS_AHEAD) {
-        uint32_t some = n - at < ROWS_AHEAD ? n - at : ROWS_AHEAD;
+    for (uint32_t at = 0; at < n; at += QN_ROWS_AHEAD) {
+        uint32_t some = n - at < QN_ROWS_AHEAD ? n - at : QN_ROWS_AHEAD;
 
         QN_TRY(rows_run(g, w, rows + at, some, &late, err));
     }

@@ -31,7 +31,8 @@ enum {
     QN_EVENT_WORDS_MAX = 1 + 2 + QN_GROUP_ARGS_MAX,
     QN_INLINE_FLAGS = 16,      /* flag bits that fit beside the time                   */
     QN_CHUNK_LEVELS = 3,       /* chunk sizes: about 4, 16, 64 events                  */
-    QN_BOUNDARIES_MAX = 2 * QN_GROUP_WINDOWS_MAX + 1
+    QN_ROWS_AHEAD = 32,        /* rows whose memory is asked for together              */
+    QN_DUE_STEP = 8            /* boundaries that move on together                     */
 };
 
 /* A 128-bit sum inside a record, where only 8 bytes of alignment hold. */
@@ -76,7 +77,8 @@ struct qn_key {
     int64_t newest_us;             /* T: newest time of an event or read                     */
     struct qn_chunk *head, *tail;  /* oldest and newest chunk; NULL: no ring yet             */
     uint32_t events;               /* in the ring, those nobody can see any more included    */
-    uint32_t has_begun;            /* an event has come; until then the record is all zero   */
+    bool has_begun;                /* an event has come; until then the record is all zero   */
+    bool is_ahead;                 /* a row of it is among those that move on together       */
 };
 
 /* One running sum of one boundary. */
@@ -111,11 +113,21 @@ struct qn_boundary {
     const uint32_t *enters, *leaves;                /* spans whose young, old end this is */
 };
 
+/* What to do with the sums of a window. */
+enum qn_read_op {
+    QN_READ_COUNT,
+    QN_READ_SUM_BOOL,
+    QN_READ_SUM_INT,
+    QN_READ_SUM_DOUBLE,
+    QN_READ_MEAN_BOOL,
+    QN_READ_MEAN_INT,
+    QN_READ_MEAN_DOUBLE,
+    QN_READ_LEAST
+};
+
 /* How one window is read. Offsets of the sums at its young and old boundary; old 0 = none (over all). */
 struct qn_reading {
-    enum qn_aggregate aggregate;
-    enum qn_type type;     /* of the argument */
-    bool excludes_current;
+    enum qn_read_op op;
     int64_t need_us;       /* D + W, or D for over all: what the ring must reach back */
     uint32_t count_young, count_old;
     uint32_t sum_young, sum_old;
@@ -233,8 +245,18 @@ static inline void qn_boundary_add(const struct qn_boundary *b, void *rec, const
 
 /* window_ring.c: time and events of one key. */
 
-/* Moves T on to t >= T: boundaries pass events, chunks nobody can see any more are freed. Cannot fail. */
-void qn_ring_advance(struct qn_group *g, struct qn_lane *ln, struct qn_key *key, int64_t t);
+/* A row of a wave whose key has been looked up. */
+struct qn_ahead {
+    struct qn_lane *lane;
+    struct qn_key *key; /* NULL: the row only reads and there is no such key */
+    int64_t time_us;
+    uint32_t row;
+    bool moves;         /* the key has begun and the row is newer than T     */
+};
+/* Moves T of every row's key that moves on to the row's time: boundaries pass events, chunks nobody can see any more are
+ * freed. The keys must differ. Cannot fail. Works on all rows together, since whether a boundary of one key has an event
+ * to pass is a coin toss that a processor cannot guess: a list of those that have costs no wrong guesses. */
+void qn_ring_advance(struct qn_group *g, struct qn_ahead *rows, uint32_t n);
 /* Inserts an event of time t (T - keep <= t <= T) behind all events of its time. QN_NOMEM: nothing has changed. */
 qn_status qn_ring_insert(struct qn_group *g, struct qn_lane *ln, struct qn_key *key, int64_t t,
                          uint64_t *event);

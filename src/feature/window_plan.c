@@ -193,6 +193,21 @@ static int32_t span_index(struct qn_group *g, const struct qn_window *w, struct 
     return (int32_t)g->span_count++;
 }
 
+static enum qn_read_op read_op(const struct qn_group *g, const struct qn_window *w)
+{
+    if (w->aggregate == QN_AGGREGATE_COUNT)
+        return QN_READ_COUNT;
+    if (w->aggregate == QN_AGGREGATE_MIN || w->aggregate == QN_AGGREGATE_MAX)
+        return QN_READ_LEAST;
+    bool is_sum = w->aggregate == QN_AGGREGATE_SUM;
+
+    if (g->args[w->arg].type == QN_BOOL)
+        return is_sum ? QN_READ_SUM_BOOL : QN_READ_MEAN_BOOL;
+    if (g->args[w->arg].type == QN_DOUBLE)
+        return is_sum ? QN_READ_SUM_DOUBLE : QN_READ_MEAN_DOUBLE;
+    return is_sum ? QN_READ_SUM_INT : QN_READ_MEAN_INT;
+}
+
 /* The sums a window is read from. Until plan_layout the reading holds numbers of wishes + 1. */
 static void plan_reading(struct planner *p, uint32_t i)
 {
@@ -203,9 +218,9 @@ static void plan_reading(struct planner *p, uint32_t i)
     int32_t young = boundary_find(g, w->delayed_us);
     int32_t old = is_all ? -1 : boundary_find(g, window_old_us(w));
     struct qn_flags need = {0, 0};
+    enum qn_type type = QN_INT64;
 
-    *r = (struct qn_reading){.aggregate = w->aggregate,
-                             .excludes_current = w->excludes_current,
+    *r = (struct qn_reading){.op = read_op(g, w),
                              .need_us = is_all ? w->delayed_us : window_old_us(w),
                              .scale = 1,
                              .span = -1};
@@ -213,8 +228,8 @@ static void plan_reading(struct planner *p, uint32_t i)
         flag_set(&need, g->where_bit + (uint32_t)w->where);
     if (w->arg >= 0) {
         flag_set(&need, (uint32_t)w->arg);
-        r->type = g->args[w->arg].type;
-        for (unsigned k = 0; r->type == QN_DECIMAL && k < g->args[w->arg].scale; k++)
+        type = g->args[w->arg].type;
+        for (unsigned k = 0; type == QN_DECIMAL && k < g->args[w->arg].scale; k++)
             r->scale *= 10;
     }
     r->count_young = 1 + wish_index(p, young, COUNT_OF, need, 0);
@@ -223,11 +238,11 @@ static void plan_reading(struct planner *p, uint32_t i)
         r->span = span_index(g, w, need, young, old);
     if (w->aggregate != QN_AGGREGATE_SUM && w->aggregate != QN_AGGREGATE_MEAN)
         return;
-    enum sum_kind kind = r->type == QN_BOOL ? COUNT_OF : r->type == QN_DOUBLE ? DOUBLE_OF : INT_OF;
+    enum sum_kind kind = type == QN_BOOL ? COUNT_OF : type == QN_DOUBLE ? DOUBLE_OF : INT_OF;
 
-    if (r->type == QN_BOOL)
+    if (type == QN_BOOL)
         flag_set(&need, g->truth_bit[w->arg]);
-    if (r->type == QN_DOUBLE) {
+    if (type == QN_DOUBLE) {
         uint32_t k = 0;
 
         while (k < g->double_arg_count && g->double_args[k] != (uint32_t)w->arg)
@@ -265,12 +280,16 @@ static bool layout_boundary(struct planner *p, uint32_t boundary, uint32_t *at)
             *at += bytes[kind];
             ops[n++] = (struct qn_op){w->need, w->at, w->word};
         }
-        if (kind == COUNT_OF)
-            b->counts = ops, b->count_ops = n;
-        else if (kind == INT_OF)
-            b->ints = ops, b->int_ops = n;
-        else
-            b->doubles = ops, b->double_ops = n;
+        if (kind == COUNT_OF) {
+            b->counts = ops;
+            b->count_ops = n;
+        } else if (kind == INT_OF) {
+            b->ints = ops;
+            b->int_ops = n;
+        } else {
+            b->doubles = ops;
+            b->double_ops = n;
+        }
     }
     g->double_count += b->double_ops;
     return true;

@@ -25,6 +25,15 @@ static void put_int(struct qn_col *out, uint32_t row, int64_t v)
     out->i64[row] = v;
 }
 
+/* A sum that does not fit its type is null. */
+static void put_sum(struct qn_col *out, uint32_t row, __int128 v)
+{
+    if (v == (int64_t)v)
+        put_int(out, row, (int64_t)v);
+    else
+        put_null(out, row);
+}
+
 static void put_double(struct qn_col *out, uint32_t row, double v)
 {
     out->valid[row] = 1;
@@ -75,35 +84,6 @@ static double double_between(const char *rec, uint32_t young, uint32_t old, uint
     return qn_exact_read(&sum, &wide, n);
 }
 
-static void read_sum(const struct qn_reading *r, const char *rec, struct qn_col *out, uint32_t row,
-                     uint64_t n)
-{
-    if (r->type == QN_DOUBLE) {
-        put_double(out, row, double_between(rec, r->sum_young, r->sum_old, 1));
-    } else if (r->type == QN_BOOL) {
-        put_int(out, row, (int64_t)count_between(rec, r->sum_young, r->sum_old));
-    } else {
-        __int128 s = int_between(rec, r->sum_young, r->sum_old);
-
-        if (s == (int64_t)s)
-            put_int(out, row, (int64_t)s);
-        else
-            put_null(out, row);
-    }
-    (void)n;
-}
-
-static void read_mean(const struct qn_reading *r, const char *rec, struct qn_col *out, uint32_t row,
-                      uint64_t n)
-{
-    if (r->type == QN_DOUBLE)
-        put_double(out, row, double_between(rec, r->sum_young, r->sum_old, n));
-    else if (r->type == QN_BOOL)
-        put_double(out, row, ratio((__int128)count_between(rec, r->sum_young, r->sum_old), n, 1));
-    else
-        put_double(out, row, ratio(int_between(rec, r->sum_young, r->sum_old), n, r->scale));
-}
-
 /* Least of a span as of a late row, from the ring (and, over all, from what was freed). */
 static int64_t least_late(const struct qn_group *g, const struct qn_span *s,
                           const struct qn_late_view *v, const struct qn_key *key)
@@ -119,26 +99,47 @@ static int64_t least_late(const struct qn_group *g, const struct qn_span *s,
     return l->rest < least ? l->rest : least;
 }
 
-static void read_window(struct qn_group *g, uint32_t i, char *rec, const struct qn_late_view *late,
-                        struct qn_key *key, struct qn_col *out, uint32_t row)
+static inline void read_window(struct qn_group *g, uint32_t i, char *rec,
+                               const struct qn_late_view *late, struct qn_key *key,
+                               struct qn_col *out, uint32_t row)
 {
     const struct qn_reading *r = &g->readings[i];
     uint64_t n = count_between(rec, r->count_young, r->count_old);
 
-    if (r->aggregate == QN_AGGREGATE_COUNT) {
+    if (r->op == QN_READ_COUNT) {
         put_int(out, row, (int64_t)n);
-    } else if (n == 0) {
-        put_null(out, row);
-    } else if (r->aggregate == QN_AGGREGATE_SUM) {
-        read_sum(r, rec, out, row, n);
-    } else if (r->aggregate == QN_AGGREGATE_MEAN) {
-        read_mean(r, rec, out, row, n);
-    } else {
-        const struct qn_span *s = &g->spans[r->span];
-        int64_t least = late != NULL ? least_late(g, s, late, key) : qn_extreme_current(g, s, key);
+        return;
+    }
+    /* an empty window is computed like any other and then marked null: a processor cannot guess which are empty */
+    uint64_t d = n + (n == 0);
+    const struct qn_span *s;
+    int64_t least;
 
+    switch (r->op) {
+    case QN_READ_SUM_BOOL:
+        put_int(out, row, (int64_t)count_between(rec, r->sum_young, r->sum_old));
+        break;
+    case QN_READ_SUM_INT:
+        put_sum(out, row, int_between(rec, r->sum_young, r->sum_old));
+        break;
+    case QN_READ_SUM_DOUBLE:
+        put_double(out, row, double_between(rec, r->sum_young, r->sum_old, 1));
+        break;
+    case QN_READ_MEAN_BOOL:
+        put_double(out, row, ratio((__int128)count_between(rec, r->sum_young, r->sum_old), d, 1));
+        break;
+    case QN_READ_MEAN_INT:
+        put_double(out, row, ratio(int_between(rec, r->sum_young, r->sum_old), d, r->scale));
+        break;
+    case QN_READ_MEAN_DOUBLE:
+        put_double(out, row, double_between(rec, r->sum_young, r->sum_old, d));
+        break;
+    default:
+        s = &g->spans[r->span];
+        least = late != NULL ? least_late(g, s, late, key) : qn_extreme_current(g, s, key);
         put_int(out, row, qn_extreme_value(&g->extremes[s->extreme], least));
     }
+    out->valid[row] &= n != 0;
 }
 
 /* Copies the sums of the key and gives the copy own numbers where the record only refers to them. */
@@ -213,7 +214,7 @@ qn_status qn_read_windows(struct qn_group *g, struct qn_key *key, int64_t t, con
         for (uint32_t k = 0; k < count; k++) {
             struct qn_col *out = w->out[which[k]];
 
-            if (g->readings[which[k]].aggregate == QN_AGGREGATE_COUNT)
+            if (g->readings[which[k]].op == QN_READ_COUNT)
                 put_int(out, row, 0);
             else
                 put_null(out, row);

@@ -100,58 +100,76 @@ static void ring_trim(struct qn_group *g, struct qn_lane *ln, struct qn_key *key
     }
 }
 
-/* One boundary passes all events up to T - back. True if it came to another chunk. */
-static bool boundary_advance(struct qn_group *g, const struct qn_boundary *b, struct qn_key *key,
-                             int64_t limit_us)
+/* A boundary passes one event, which must be due, and its cursor goes on. True if it left a chunk. */
+static inline bool boundary_pass(const struct qn_group *g, const struct qn_boundary *b,
+                                 struct qn_key *key, struct qn_cursor *cu)
 {
-    struct qn_cursor *cu = qn_key_cursor(key, b);
     struct qn_chunk *c = cu->chunk;
-    uint32_t i = cu->index;
-    bool has_moved = false;
+    const uint64_t *e = qn_chunk_event(g, c, cu->index);
+    struct qn_flags lacks = qn_event_lacks(g, e);
 
-    do {
-        const uint64_t *e = qn_chunk_event(g, c, i);
-        struct qn_flags lacks = qn_event_lacks(g, e);
-
-        qn_boundary_add(b, key, e, lacks, false);
-        if (b->enter_count + b->leave_count > 0)
-            qn_extreme_pass(g, b, key, c, e, lacks);
-        if (++i == c->count) {
-            c = c->next;
-            i = 0;
-            has_moved = true;
-            if (c == NULL) {
-                cu->next_us = INT64_MAX;
-                break;
-            }
-        }
-        cu->next_us = qn_chunk_time(g, c, i);
-    } while (cu->next_us <= limit_us);
-    cu->chunk = c;
-    cu->index = i;
-    if (has_moved && b->leave_count > 0)
+    qn_boundary_add(b, key, e, lacks, false);
+    if (b->enter_count + b->leave_count > 0)
+        qn_extreme_pass(g, b, key, c, e, lacks);
+    if (++cu->index < c->count) {
+        cu->next_us = c->base_us + ((int64_t)e[g->event_words] >> 16);
+        return false;
+    }
+    cu->chunk = c->next;
+    cu->index = 0;
+    cu->next_us = c->next == NULL ? INT64_MAX : qn_chunk_time(g, c->next, 0);
+    if (b->leave_count > 0)
         qn_extreme_forget(g, b, key, NULL);
-    return has_moved;
+    return true;
 }
 
-void qn_ring_advance(struct qn_group *g, struct qn_lane *ln, struct qn_key *key, int64_t t)
+void qn_ring_advance(struct qn_group *g, struct qn_ahead *rows, uint32_t n)
 {
-    bool has_moved = false;
+    struct due {
+        struct qn_key *key;
+        struct qn_cursor *cursor;
+        int64_t limit_us;
+        uint32_t boundary, row;
+    } list[QN_ROWS_AHEAD * QN_DUE_STEP];
+    uint32_t last = g->boundary_count - 1;
+    uint64_t moved = 0; /* rows whose furthest boundary left a chunk */
 
-    QN_DCHECK(t >= key->newest_us);
-    key->newest_us = t;
-    for (uint32_t k = 0; k < g->boundary_count; k++) {
-        const struct qn_boundary *b = &g->boundaries[k];
+    for (uint32_t first = 0; first < g->boundary_count; first += QN_DUE_STEP) {
+        uint32_t end = first + QN_DUE_STEP < last + 1 ? first + QN_DUE_STEP : last + 1;
+        uint32_t count = 0;
 
-        if (b->cursor_at == 0)
-            continue;
-        int64_t limit_us = qn_window_back(t, b->back_us);
+        for (uint32_t r = 0; r < n; r++) {
+            for (uint32_t k = first; k < end && rows[r].moves; k++) {
+                struct qn_cursor *cu = qn_key_cursor(rows[r].key, &g->boundaries[k]);
+                int64_t limit_us = qn_window_back(rows[r].time_us, g->boundaries[k].back_us);
 
-        if (qn_key_cursor(key, b)->next_us <= limit_us)
-            has_moved = boundary_advance(g, b, key, limit_us);
+                list[count] = (struct due){rows[r].key, cu, limit_us, k, r};
+                count += g->boundaries[k].cursor_at != 0 && cu->next_us <= limit_us;
+            }
+        }
+        while (count > 0) {
+            uint32_t left = 0;
+
+            for (uint32_t i = 0; i < count; i++) {
+                struct due d = list[i];
+
+                if (boundary_pass(g, &g->boundaries[d.boundary], d.key, d.cursor))
+                    moved |= (uint64_t)(d.boundary == last) << d.row;
+                list[left] = d;
+                left += d.cursor->next_us <= d.limit_us;
+            }
+            count = left;
+        }
     }
-    if (has_moved) /* the furthest one: a chunk may have died */
-        ring_trim(g, ln, key);
+    for (uint32_t r = 0; r < n; r++) {
+        if (rows[r].moves)
+            rows[r].key->newest_us = rows[r].time_us;
+    }
+    for (; moved != 0; moved &= moved - 1) {
+        const struct qn_ahead *row = &rows[__builtin_ctzll(moved)];
+
+        ring_trim(g, row->lane, row->key);
+    }
 }
 
 /* Gives every boundary that must have it the memory for values of unusual size, before anything is changed. */
@@ -322,10 +340,18 @@ qn_status qn_ring_insert(struct qn_group *g, struct qn_lane *ln, struct qn_key *
     if (g->has_ring) {
         if (key->tail != NULL && key->tail->count == key->tail->cap)
             ring_trim(g, ln, key);
-        c = place_find(g, key, t, &index);
+        if (t >= key->newest_us && key->tail != NULL) { /* in order: no need to look at the events */
+            c = key->tail;
+            index = c->count;
+        } else {
+            c = place_find(g, key, t, &index);
+        }
         QN_TRY(place_open(g, ln, key, t, &c, &index));
         event[0] |= (uint64_t)(t - c->base_us) << QN_INLINE_FLAGS;
-        memcpy(qn_chunk_event(g, c, index), event, (size_t)g->event_words * 8);
+        uint64_t *to = qn_chunk_event(g, c, index);
+
+        for (uint32_t k = 0; k < g->event_words; k++)
+            to[k] = event[k];
         c->count++;
         key->events++;
         if (g->extreme_count > 0)

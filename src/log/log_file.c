@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * log_file.c - cuts the bytes of a file or pipe into records, without copying them.
  *
- * The first stop of an event. Bytes are read in blocks; a record is a span of a block. At the end of a block only the
- * record that is cut there is moved: to the front when nobody holds a record of this block, else into another block,
- * and the held ones wait in a list until release. Where a record ends is found once: `scan` and the CSV state stand where
- * looking stopped, so reading byte by byte costs no more than reading at once.
- * Invariant: start <= scan <= end within the current block; [start, scan) holds no record's end.
- * Thread: one owner. Memory: blocks from base/memory.h, reused. */
+ * The first stop of an event. Bytes are read in blocks; a record is a span of a block. At the end
+ * of a block only the record that is cut there is moved: to the front when nobody holds a record of
+ * this block, else into another block, and the held ones wait in a list until release. Where a
+ * record ends is found once: `scan` and the CSV state stand where looking stopped, so reading byte
+ * by byte costs no more than reading at once. Invariant: start <= scan <= end within the current
+ * block; [start, scan) holds no record's end. Thread: one owner. Memory: blocks from base/memory.h,
+ * reused. */
 #include "log/log_file.h"
 
 #include "base/check.h"
@@ -19,7 +20,7 @@ enum { BLOCK_BYTES = 256 * 1024 };
 
 struct block {
     struct block *next;
-    size_t cap;  /* bytes of data that may be filled; QN_DECODE_PAD more can be read */
+    size_t cap; /* bytes of data that may be filled; QN_DECODE_PAD more can be read */
     char data[];
 };
 
@@ -38,9 +39,9 @@ struct qn_log_file {
     bool is_current_held;
     size_t start, scan, end;
     enum csv_state csv;
-    bool is_skipping;   /* the rest of a record that was too large                */
-    bool is_over;       /* the stream gave its end                                */
-    bool is_begun;      /* the first bytes were looked at (byte order mark)       */
+    bool is_skipping; /* the rest of a record that was too large                */
+    bool is_over;     /* the stream gave its end                                */
+    bool is_begun;    /* the first bytes were looked at (byte order mark)       */
     int64_t next_offset;
     struct qn_str header;
     bool has_header, is_header_too_large;
@@ -203,12 +204,14 @@ static qn_status make_room(struct qn_log_file *f, struct qn_err *err)
 }
 
 /* More bytes behind end. *got as of the stream; END also sets is_over. */
-static qn_status fill(struct qn_log_file *f, bool may_block, enum qn_log_got *got, struct qn_err *err)
+static qn_status fill(struct qn_log_file *f, bool may_block, enum qn_log_got *got,
+                      struct qn_err *err)
 {
     size_t n;
 
     QN_TRY(make_room(f, err));
-    QN_TRY(qn_log_stream_read(f->stream, f->block->data + f->end, f->block->cap - f->end, may_block, &n, got, err));
+    QN_TRY(qn_log_stream_read(f->stream, f->block->data + f->end, f->block->cap - f->end, may_block,
+                              &n, got, err));
     f->end += n;
     f->is_over = *got == QN_LOG_END;
     return QN_OK;
@@ -216,7 +219,8 @@ static qn_status fill(struct qn_log_file *f, bool may_block, enum qn_log_got *go
 
 /* --- where records end --- */
 
-/* Moves scan behind the next line end that ends a CSV record; false when the bytes are used up before. */
+/* Moves scan behind the next line end that ends a CSV record; false when the bytes are used up
+ * before. */
 static bool scan_csv(struct qn_log_file *f)
 {
     const char *p = f->block->data + f->scan, *end = f->block->data + f->end;
@@ -288,8 +292,8 @@ static bool is_blank(const struct qn_log_file *f, const char *p, size_t n)
     return true;
 }
 
-/* The record [start, at) is over; line_end: how many bytes of it are the line feed. False when it is blank, or the rest of
- * one that was already handed out. */
+/* The record [start, at) is over; line_end: how many bytes of it are the line feed. False when it
+ * is blank, or the rest of one that was already handed out. */
 static bool finish(struct qn_log_file *f, size_t line_end, struct qn_record *out)
 {
     const char *p = f->block->data + f->start;
@@ -312,7 +316,8 @@ static bool finish(struct qn_log_file *f, size_t line_end, struct qn_record *out
     return true;
 }
 
-/* What was scanned has no end yet and is larger than an event may be: it is handed out cut, the rest will be skipped. */
+/* What was scanned has no end yet and is larger than an event may be: it is handed out cut, the
+ * rest will be skipped. */
 static bool cut(struct qn_log_file *f, struct qn_record *out)
 {
     const char *p = f->block->data + f->start;
@@ -358,8 +363,8 @@ static void begin(struct qn_log_file *f)
 }
 
 /* The next record, read on where need be. *got: BYTES = *out is set. */
-static qn_status next(struct qn_log_file *f, bool may_block, struct qn_record *out, enum qn_log_got *got,
-                      struct qn_err *err)
+static qn_status next(struct qn_log_file *f, bool may_block, struct qn_record *out,
+                      enum qn_log_got *got, struct qn_err *err)
 {
     for (;;) {
         if (f->is_begun && next_record(f, out)) {
@@ -367,7 +372,8 @@ static qn_status next(struct qn_log_file *f, bool may_block, struct qn_record *o
             return QN_OK;
         }
         if (f->is_over) {
-            *got = f->start < f->end && f->is_begun && finish(f, 0, out) ? QN_LOG_BYTES : QN_LOG_END;
+            *got =
+                f->start < f->end && f->is_begun && finish(f, 0, out) ? QN_LOG_BYTES : QN_LOG_END;
             return QN_OK;
         }
         QN_TRY(fill(f, may_block, got, err));
@@ -380,7 +386,8 @@ static qn_status next(struct qn_log_file *f, bool may_block, struct qn_record *o
 /* --- the calls --- */
 
 /* CSV: the first record becomes the header. *got as of next. */
-static qn_status take_header(struct qn_log_file *f, bool may_block, enum qn_log_got *got, struct qn_err *err)
+static qn_status take_header(struct qn_log_file *f, bool may_block, enum qn_log_got *got,
+                             struct qn_err *err)
 {
     struct qn_record r;
     char *copy;
@@ -417,13 +424,14 @@ qn_status qn_log_file_header(struct qn_log_file *f, struct qn_str *header, struc
     *header = (struct qn_str){0};
     QN_TRY(take_header(f, true, &got, err));
     if (!f->has_header)
-        return qn_err_set(err, QN_INVALID, "'%s' is empty: a CSV file begins with a header", f->path);
+        return qn_err_set(err, QN_INVALID, "'%s' is empty: a CSV file begins with a header",
+                          f->path);
     *header = f->header;
     return QN_OK;
 }
 
-qn_status qn_log_file_read(struct qn_log_file *f, struct qn_record *out, uint32_t max, bool may_block,
-                           uint32_t *count, enum qn_flow *flow, struct qn_err *err)
+qn_status qn_log_file_read(struct qn_log_file *f, struct qn_record *out, uint32_t max,
+                           bool may_block, uint32_t *count, enum qn_flow *flow, struct qn_err *err)
 {
     enum qn_log_got got;
     uint32_t n = 0;

@@ -4,12 +4,13 @@
  * Below log_file.c. What a stream begins with:
  *
  *   bytes             kind
- *   1F 8B             gzip: members one after another, zero bytes behind the last are allowed (RFC 1952, gzip(1))
- *   28 B5 2F FD       zstd frame; also 50..5F 2A 4D 18, a skippable frame (RFC 8878 3.1)
- *   anything else     plain
+ *   1F 8B             gzip: members one after another, zero bytes behind the last are allowed (RFC
+ * 1952, gzip(1)) 28 B5 2F FD       zstd frame; also 50..5F 2A 4D 18, a skippable frame (RFC
+ * 8878 3.1) anything else     plain
  *
- * Plain bytes are read straight into the caller's block. Invariant: once an end or an error was seen, it is given again.
- * Thread: one owner. Memory: through base/memory.h, but for zstd's own context. */
+ * Plain bytes are read straight into the caller's block. Invariant: once an end or an error was
+ * seen, it is given again. Thread: one owner. Memory: through base/memory.h, but for zstd's own
+ * context. */
 #include "log/log_stream.h"
 
 #include "base/check.h"
@@ -28,16 +29,16 @@ struct qn_log_stream {
     int fd;
     bool is_waiting;
     enum kind kind;
-    bool is_over;          /* the descriptor gave its end                                    */
-    bool is_between;       /* gzip, zstd: no member or frame is open                         */
-    bool is_padding;       /* gzip: zeros behind the last member                             */
-    bool has_pending;      /* zstd: output may be left though all input was taken            */
-    uint64_t taken;        /* bytes taken from the descriptor                                */
-    size_t at, end;        /* input[at, end) is not used yet                                 */
+    bool is_over;     /* the descriptor gave its end                                    */
+    bool is_between;  /* gzip, zstd: no member or frame is open                         */
+    bool is_padding;  /* gzip: zeros behind the last member                             */
+    bool has_pending; /* zstd: output may be left though all input was taken            */
+    uint64_t taken;   /* bytes taken from the descriptor                                */
+    size_t at, end;   /* input[at, end) is not used yet                                 */
     z_stream gzip;
     bool has_gzip;
     ZSTD_DCtx *zstd;
-    struct qn_err failed;  /* code QN_OK while all is well                                   */
+    struct qn_err failed; /* code QN_OK while all is well                                   */
     char input[INPUT_BYTES];
 };
 
@@ -93,12 +94,14 @@ static qn_status fail(struct qn_log_stream *s, struct qn_err *err)
     return s->failed.code;
 }
 
-static qn_status damaged(struct qn_log_stream *s, const char *what, const char *detail, struct qn_err *err)
+static qn_status damaged(struct qn_log_stream *s, const char *what, const char *detail,
+                         struct qn_err *err)
 {
     uint64_t byte = qn_log_stream_position(s);
 
-    qn_err_set(&s->failed, QN_CORRUPT, "the %s data %s at byte %llu%s%s", s->kind == KIND_GZIP ? "gzip" : "zstd",
-               what, (unsigned long long)byte, detail != NULL ? ": " : "", detail != NULL ? detail : "");
+    qn_err_set(&s->failed, QN_CORRUPT, "the %s data %s at byte %llu%s%s",
+               s->kind == KIND_GZIP ? "gzip" : "zstd", what, (unsigned long long)byte,
+               detail != NULL ? ": " : "", detail != NULL ? detail : "");
     s->failed.offset = byte;
     s->failed.has_offset = true;
     return fail(s, err);
@@ -119,7 +122,8 @@ static qn_status take(struct qn_log_stream *s, char *to, size_t cap, bool may_bl
         return QN_OK;
     n = s->files->read(s->files->st, s->fd, to, cap);
     if (n < 0) {
-        qn_err_sys(&s->failed, (int)-n, "cannot read '%s' at byte %llu", s->name, (unsigned long long)s->taken);
+        qn_err_sys(&s->failed, (int)-n, "cannot read '%s' at byte %llu", s->name,
+                   (unsigned long long)s->taken);
         s->failed.offset = s->taken;
         s->failed.has_offset = true;
         return fail(s, err);
@@ -133,7 +137,8 @@ static qn_status take(struct qn_log_stream *s, char *to, size_t cap, bool may_bl
 }
 
 /* More input behind what is there; moves the rest to the front first. */
-static qn_status take_input(struct qn_log_stream *s, bool may_block, enum qn_log_got *got, struct qn_err *err)
+static qn_status take_input(struct qn_log_stream *s, bool may_block, enum qn_log_got *got,
+                            struct qn_err *err)
 {
     size_t n;
 
@@ -151,14 +156,16 @@ static qn_status take_input(struct qn_log_stream *s, bool may_block, enum qn_log
 /* What the first bytes say; UNKNOWN while more of them could tell. */
 static enum kind recognise(const unsigned char *p, size_t n, bool is_over)
 {
-    static const unsigned char gzip[] = {0x1F, 0x8B}, zstd[] = {0x28, 0xB5, 0x2F, 0xFD}, skip[] = {0x2A, 0x4D, 0x18};
+    static const unsigned char gzip[] = {0x1F, 0x8B}, zstd[] = {0x28, 0xB5, 0x2F, 0xFD},
+                               skip[] = {0x2A, 0x4D, 0x18};
     size_t head = n < MAGIC_BYTES ? n : MAGIC_BYTES;
 
     if (n == 0)
         return is_over ? KIND_PLAIN : KIND_UNKNOWN;
     if (memcmp(p, gzip, n < 2 ? n : 2) == 0)
         return n >= 2 ? KIND_GZIP : is_over ? KIND_PLAIN : KIND_UNKNOWN;
-    if (memcmp(p, zstd, head) != 0 && !((p[0] & 0xF0) == 0x50 && memcmp(p + 1, skip, head - 1) == 0))
+    if (memcmp(p, zstd, head) != 0 &&
+        !((p[0] & 0xF0) == 0x50 && memcmp(p + 1, skip, head - 1) == 0))
         return KIND_PLAIN;
     return n >= MAGIC_BYTES ? KIND_ZSTD : is_over ? KIND_PLAIN : KIND_UNKNOWN;
 }
@@ -183,7 +190,8 @@ no_memory:
 }
 
 /* One step of inflate; *bytes came out, also where it fails. */
-static qn_status step_gzip(struct qn_log_stream *s, char *to, size_t cap, size_t *bytes, struct qn_err *err)
+static qn_status step_gzip(struct qn_log_stream *s, char *to, size_t cap, size_t *bytes,
+                           struct qn_err *err)
 {
     int rc;
 
@@ -218,7 +226,8 @@ static qn_status step_gzip(struct qn_log_stream *s, char *to, size_t cap, size_t
     return QN_OK;
 }
 
-static qn_status step_zstd(struct qn_log_stream *s, char *to, size_t cap, size_t *bytes, struct qn_err *err)
+static qn_status step_zstd(struct qn_log_stream *s, char *to, size_t cap, size_t *bytes,
+                           struct qn_err *err)
 {
     ZSTD_inBuffer in = {s->input, s->end, s->at};
     ZSTD_outBuffer out = {to, cap, 0};
@@ -234,8 +243,8 @@ static qn_status step_zstd(struct qn_log_stream *s, char *to, size_t cap, size_t
 }
 
 /* Compressed bytes until at least one byte comes out. */
-static qn_status read_packed(struct qn_log_stream *s, char *to, size_t cap, bool may_block, size_t *bytes,
-                             enum qn_log_got *got, struct qn_err *err)
+static qn_status read_packed(struct qn_log_stream *s, char *to, size_t cap, bool may_block,
+                             size_t *bytes, enum qn_log_got *got, struct qn_err *err)
 {
     qn_status rc;
 
@@ -247,7 +256,8 @@ static qn_status read_packed(struct qn_log_stream *s, char *to, size_t cap, bool
             if (*got != QN_LOG_BYTES)
                 return QN_OK;
         }
-        rc = s->kind == KIND_GZIP ? step_gzip(s, to, cap, bytes, err) : step_zstd(s, to, cap, bytes, err);
+        rc = s->kind == KIND_GZIP ? step_gzip(s, to, cap, bytes, err)
+                                  : step_zstd(s, to, cap, bytes, err);
         if (*bytes > 0) { /* a failure behind them is said at the next call */
             *got = QN_LOG_BYTES;
             return QN_OK;
@@ -257,8 +267,8 @@ static qn_status read_packed(struct qn_log_stream *s, char *to, size_t cap, bool
     }
 }
 
-qn_status qn_log_stream_read(struct qn_log_stream *s, char *to, size_t cap, bool may_block, size_t *bytes,
-                             enum qn_log_got *got, struct qn_err *err)
+qn_status qn_log_stream_read(struct qn_log_stream *s, char *to, size_t cap, bool may_block,
+                             size_t *bytes, enum qn_log_got *got, struct qn_err *err)
 {
     QN_ASSERT(cap > 0);
     *bytes = 0;

@@ -37,6 +37,11 @@ const char *qn_model_text(struct qn_model *m, struct qn_str text)
     return qn_arena_strdup(&m->arena, text.len > 0 ? text.p : "", text.len);
 }
 
+qn_status qn_model_json_status(const char *reader_error)
+{
+    return reader_error != NULL && strcmp(reader_error, "out of memory") == 0 ? QN_NOMEM : QN_CORRUPT;
+}
+
 qn_status qn_model_shape(struct qn_model *m, uint64_t inputs, uint64_t outputs, struct qn_err *err)
 {
     if (inputs > QN_MODEL_INPUTS_MAX)

@@ -240,31 +240,39 @@ static void columns_block(const struct qn_model *m, const int8_t *codes, uint32_
     }
 }
 
-/* One row, `codes` without gaps. */
-static void columns_row(const struct qn_model *m, const int8_t *codes, uint32_t row, void *sums,
-                        bool with_columns)
-{
-    const struct qn_plan *p = &m->plan;
-
-    for (size_t t = 0; t < m->forest.tree_count; t++) {
-        const struct qn_tree *tree = &m->forest.trees[t];
-        const struct qn_plan_perfect *perfect = &p->perfect[t];
-        const size_t at = (size_t)tree->output * QN_MODEL_BLOCK + row;
-        const void *values = p->leaf_values;
-        uint32_t leaf;
-
-        if (with_columns && perfect->splits != NULL) {
-            leaf = split_tree(perfect->splits, codes, tree->depth);
-            values = perfect->leaves;
-        } else {
-            leaf = node_leaf(p->nodes, tree->root, codes, 1);
-        }
-        if (m->info.is_float)
-            ((float *)sums)[at] += ((const float *)values)[leaf];
-        else
-            ((double *)sums)[at] += ((const double *)values)[leaf];
+/* One row, `codes` without gaps. With one output the sum stays in a register: through memory each addition would wait
+ * for the store of the one before. */
+#define SCORE_ROW(name, type)                                                                      \
+    static void name(const struct qn_model *m, const int8_t *codes, uint32_t row, type *sums,      \
+                     bool with_columns)                                                            \
+    {                                                                                              \
+        const struct qn_plan *p = &m->plan;                                                        \
+        const bool is_single = m->info.outputs == 1;                                               \
+        const size_t count = m->forest.tree_count;                                                 \
+        type sum = sums[row];                                                                      \
+                                                                                                   \
+        for (size_t t = 0; t < count; t++) {                                                       \
+            const struct qn_tree *tree = &m->forest.trees[t];                                      \
+            const struct qn_plan_perfect *perfect = &p->perfect[t];                                \
+            type value;                                                                            \
+                                                                                                   \
+            if (with_columns && perfect->splits != NULL)                                           \
+                value = ((const type *)perfect->leaves)[split_tree(perfect->splits, codes,         \
+                                                                   tree->depth)];                  \
+            else                                                                                   \
+                value = ((const type *)                                                            \
+                             p->leaf_values)[node_leaf(p->nodes, tree->root, codes, 1)];           \
+            if (is_single)                                                                         \
+                sum += value;                                                                      \
+            else                                                                                   \
+                sums[(size_t)tree->output * QN_MODEL_BLOCK + row] += value;                        \
+        }                                                                                          \
+        if (is_single)                                                                             \
+            sums[row] = sum;                                                                       \
     }
-}
+
+SCORE_ROW(score_row_float, float)
+SCORE_ROW(score_row_double, double)
 
 static void codes_score(const struct qn_model *m, const double *const *columns, uint32_t first,
                         uint32_t rows, int8_t *codes, void *sums, bool with_columns)
@@ -273,7 +281,10 @@ static void codes_score(const struct qn_model *m, const double *const *columns, 
     if (rows <= ROWS_SPLIT_MAX) {
         for (uint32_t r = 0; r < rows; r++) {
             qn_model_quantise(m, columns, first + r, 1, 1, codes);
-            columns_row(m, codes, r, sums, with_columns);
+            if (m->info.is_float)
+                score_row_float(m, codes, r, sums, with_columns);
+            else
+                score_row_double(m, codes, r, sums, with_columns);
         }
         return;
     }

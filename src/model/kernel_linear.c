@@ -60,7 +60,8 @@ static void linear_score(const struct qn_model *m, const double *const *columns,
 
     QN_ASSERT(rows <= QN_MODEL_BLOCK);
     for (uint32_t i = 0; i < inputs; i++) {
-        qn_model_convert(m, columns[i] + first, rows, x);
+        for (uint32_t r = 0; r < rows; r++)
+            x[r] = qn_model_convert(m, columns[i][first + r]);
         prepare(l, i, rows, x);
         for (uint32_t k = 0; k < m->info.outputs; k++) {
             double c = l->coefficients[(size_t)k * inputs + i];

@@ -17,28 +17,28 @@ static bool walk_is_suitable(const struct qn_model *m, const char **reason)
 
 static size_t walk_scratch_bytes(const struct qn_model *m)
 {
-    return (size_t)m->info.inputs * QN_MODEL_BLOCK * sizeof(double);
+    (void)m;
+    return 0;
 }
 
 static bool goes_right(const struct qn_forest *f, const struct qn_node *n, double x)
 {
-    static const double zero_limit = 1e-35f;
-
-    if (isnan(x) || ((n->flags & QN_NODE_ZERO_MISSING) && fabs(x) <= zero_limit))
+    if (isnan(x) || ((n->flags & QN_NODE_ZERO_MISSING) && fabs(x) <= QN_MODEL_ZERO))
         return (n->flags & QN_NODE_MISSING_RIGHT) != 0;
     if (n->flags & QN_NODE_CATEGORY)
         return qn_model_set_has(f, n->set, x) == ((n->flags & QN_NODE_MEMBER_RIGHT) != 0);
     return x >= n->value;
 }
 
-static double linear_leaf(const struct qn_forest *f, const struct qn_node *n, const double *x)
+static double linear_leaf(const struct qn_model *m, const struct qn_node *n,
+                          const double *const *columns, uint32_t row)
 {
-    const struct qn_linear_leaf *leaf = &f->linear_leaves[n->set];
+    const struct qn_linear_leaf *leaf = &m->forest.linear_leaves[n->set];
     double sum = leaf->constant;
 
     for (uint32_t i = 0; i < leaf->count; i++) {
-        const struct qn_linear_term *term = &f->terms[leaf->first + i];
-        double v = x[(size_t)term->column * QN_MODEL_BLOCK];
+        const struct qn_linear_term *term = &m->forest.terms[leaf->first + i];
+        double v = qn_model_convert(m, columns[term->column][row]);
 
         if (isnan(v))
             return n->value;
@@ -47,29 +47,29 @@ static double linear_leaf(const struct qn_forest *f, const struct qn_node *n, co
     return sum;
 }
 
+static double walk_tree(const struct qn_model *m, uint32_t root, const double *const *columns,
+                        uint32_t row)
+{
+    const struct qn_forest *f = &m->forest;
+    const struct qn_node *n = &f->nodes[root];
+
+    while (!(n->flags & QN_NODE_LEAF))
+        n = &f->nodes[n->left + goes_right(f, n, qn_model_convert(m, columns[n->column][row]))];
+    return (n->flags & QN_NODE_LINEAR) ? linear_leaf(m, n, columns, row) : n->value;
+}
+
 static void walk_score(const struct qn_model *m, const double *const *columns, uint32_t first,
                        uint32_t rows, void *scratch, void *sums)
 {
-    const struct qn_forest *f = &m->forest;
-    double *x = scratch;
-
+    (void)scratch;
     QN_ASSERT(rows <= QN_MODEL_BLOCK);
-    for (uint32_t i = 0; i < m->info.inputs; i++)
-        qn_model_convert(m, columns[i] + first, rows, x + (size_t)i * QN_MODEL_BLOCK);
-    for (size_t t = 0; t < f->tree_count; t++) {
-        const struct qn_tree *tree = &f->trees[t];
+    for (size_t t = 0; t < m->forest.tree_count; t++) {
+        const struct qn_tree *tree = &m->forest.trees[t];
         const size_t at = (size_t)tree->output * QN_MODEL_BLOCK;
 
         for (uint32_t r = 0; r < rows; r++) {
-            const struct qn_node *n = &f->nodes[tree->root];
-            double v;
+            double v = walk_tree(m, tree->root, columns, first + r);
 
-            while (!(n->flags & QN_NODE_LEAF)) {
-                bool right = goes_right(f, n, x[(size_t)n->column * QN_MODEL_BLOCK + r]);
-
-                n = &f->nodes[n->left + right];
-            }
-            v = (n->flags & QN_NODE_LINEAR) ? linear_leaf(f, n, x + r) : n->value;
             if (m->info.is_float)
                 ((float *)sums)[at + r] += (float)v;
             else

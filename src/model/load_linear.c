@@ -35,7 +35,7 @@ static const char *const MEMBERS[] = {"format", "version", "inputs", "coefficien
 static qn_status fault(struct linear_file *l, const char *text)
 {
     const char *why = l->reader.error != NULL ? l->reader.error : text;
-    qn_status rc = qn_err_set(l->err, QN_CORRUPT, "%s", why);
+    qn_status rc = qn_err_set(l->err, qn_model_json_status(l->reader.error), "%s", why);
 
     l->err->has_offset = true;
     l->err->offset = qn_json_offset(&l->reader);
@@ -129,7 +129,7 @@ static qn_status unknown_member(struct linear_file *l, struct qn_str key)
     for (unsigned i = 0; i < COUNT; i++)
         known[i] = qn_str_of(MEMBERS[i]);
     nearest = qn_nearest(key, known, COUNT);
-    rc = qn_err_set(l->err, QN_INVALID, "unknown member '%.*s' of a linear model%s%s%s",
+    rc = qn_err_set(l->err, QN_INVALID, "unknown or repeated member '%.*s' of a linear model%s%s%s",
                     (int)(key.len > 60 ? 60 : key.len), key.p,
                     nearest >= 0 ? " (did you mean '" : "", nearest >= 0 ? MEMBERS[nearest] : "",
                     nearest >= 0 ? "'?)" : "");

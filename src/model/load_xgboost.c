@@ -59,7 +59,8 @@ static qn_status no_memory(const struct qn_xgboost *x)
 /* A fault of the document, with the place. */
 static qn_status fault(const struct qn_xgboost *x, const struct qn_doc *d, const char *text)
 {
-    qn_status rc = qn_err_set(x->err, QN_CORRUPT, "%s", d->error != NULL ? d->error : text);
+    qn_status rc = qn_err_set(x->err, qn_model_json_status(d->error), "%s",
+                              d->error != NULL ? d->error : text);
 
     x->err->has_offset = true;
     x->err->offset = d->offset(d);
@@ -415,7 +416,9 @@ static qn_status read_booster(struct qn_xgboost *x, struct qn_doc *d, enum qn_js
 
 /* ---- the learner ---- */
 
-bool qn_model_xgboost_base_scores(struct qn_xgboost *x, struct qn_str text)
+/* "5E-1", "[5E-1]", "(1, 2)": the numbers, into base_scores, which has room for all that a model can have. False
+ * when it is no such text. */
+static bool read_base_scores(struct qn_xgboost *x, struct qn_str text)
 {
     const char *at = text.p, *end = text.p + text.len;
 
@@ -435,8 +438,9 @@ bool qn_model_xgboost_base_scores(struct qn_xgboost *x, struct qn_str text)
         one = (struct qn_str){at, (uint32_t)(stop - at)};
         while (one.len > 0 && one.p[one.len - 1] == ' ')
             one.len--;
-        if (!qn_text_float(one, &v) || isnan(v) || !qn_model_push_float(&x->base_scores, v))
+        if (!qn_text_float(one, &v) || isnan(v) || x->base_scores.count == QN_MODEL_OUTPUTS_MAX)
             return false;
+        x->base_scores.v[x->base_scores.count++] = v;
         at = stop == end ? end : stop + 1;
     }
     return x->base_scores.count > 0;
@@ -458,10 +462,12 @@ static qn_status read_learner_param(struct qn_xgboost *x, struct qn_doc *d, enum
             QN_TRY(read_int(x, d, kind, &x->target_count));
         } else if (qn_str_is(d->key, "base_score")) {
             x->base_scores.count = 0;
+            if (!qn_model_grow(&x->base_scores.v, &x->base_scores.cap, QN_MODEL_OUTPUTS_MAX,
+                               sizeof(float)))
+                return no_memory(x);
             if (kind == QN_JSON_NUMBER) {
-                if (!qn_model_push_float(&x->base_scores, d->number_float(d)))
-                    return no_memory(x);
-            } else if (kind != QN_JSON_STRING || !qn_model_xgboost_base_scores(x, d->text)) {
+                x->base_scores.v[x->base_scores.count++] = d->number_float(d);
+            } else if (kind != QN_JSON_STRING || !read_base_scores(x, d->text)) {
                 return fault(x, d, "'base_score' is not a number or a list of numbers");
             }
         } else {

@@ -68,8 +68,6 @@ struct qn_xgboost {
 /* Reads the document and builds the model. */
 qn_status qn_model_xgboost_document(struct qn_model *m, struct qn_doc *d,
                                     const struct qn_model_options *opt, struct qn_err *err);
-/* "5E-1", "[5E-1]", "(1, 2)": appends the numbers. False when it is no such text. */
-bool qn_model_xgboost_base_scores(struct qn_xgboost *x, struct qn_str text);
 /* Builds the model from the facts. */
 qn_status qn_model_xgboost_build(struct qn_xgboost *x, const struct qn_model_options *opt);
 void qn_model_xgboost_fini(struct qn_xgboost *x);

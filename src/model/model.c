@@ -120,7 +120,8 @@ static loader recognise_json(struct qn_str bytes, const char **format, struct qn
     }
     if (found == NULL) {
         if (kind == QN_JSON_ERROR)
-            qn_err_set(err, QN_CORRUPT, "not valid JSON: %s", r.error != NULL ? r.error : "?");
+            qn_err_set(err, qn_model_json_status(r.error), "not valid JSON: %s",
+                       r.error != NULL ? r.error : "?");
         else
             qn_err_set(err, QN_UNSUPPORTED, "%s", advice);
         if (err != NULL) {
@@ -194,34 +195,32 @@ static double cut_neighbour(const struct qn_model *m, double cut, unsigned which
     return which == 0 ? nextafter(cut, -INFINITY) : which == 1 ? cut : nextafter(cut, INFINITY);
 }
 
-/* A block of probe rows: every input takes, in turns of its own, a cut or member of the model's nodes, its neighbours,
- * or a special value. `step` is a fixed generator (Knuth's MMIX), so a load is repeatable. */
+/* Fills a block of probe rows: cuts and members of random nodes in their columns, the cuts' neighbours, special values.
+ * `step` is a fixed generator (Knuth's MMIX), so a load is repeatable. */
 static void fill_probe(const struct qn_model *m, uint64_t *step, double *values)
 {
     static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-36, -1, 1e10};
     const struct qn_forest *f = &m->forest;
+    const size_t used = f->node_count < m->info.inputs * 2u ? f->node_count : m->info.inputs * 2u;
 
-    for (size_t i = 0; i < (size_t)m->info.inputs * QN_MODEL_BLOCK; i++) {
-        *step = *step * 6364136223846793005u + 1442695040888963407u;
-        values[i] = special[(*step >> 33) % 8];
-    }
-    /* every second value comes from a node, so that each column mostly sees its own cuts */
-    for (size_t i = 0; i < (size_t)m->info.inputs * QN_MODEL_BLOCK * 2; i++) {
+    for (size_t i = 0; i < used * QN_MODEL_BLOCK; i++) {
         const struct qn_node *n;
-        size_t at;
+        double *value;
 
         *step = *step * 6364136223846793005u + 1442695040888963407u;
         n = &f->nodes[(*step >> 24) % f->node_count];
-        at = (size_t)n->column * QN_MODEL_BLOCK + (*step >> 58);
+        value = &values[(size_t)n->column * QN_MODEL_BLOCK + (*step >> 58)];
         if (n->flags & QN_NODE_LEAF)
             continue;
-        if (n->flags & QN_NODE_CATEGORY) {
+        if ((*step >> 20) % 4 == 0) {
+            *value = special[(*step >> 22) % 8];
+        } else if (n->flags & QN_NODE_CATEGORY) {
             const struct qn_category_set *s = &f->sets[n->set];
 
             if (s->count > 0)
-                values[at] = f->members[s->first + (*step >> 20) % s->count];
+                *value = f->members[s->first + (*step >> 40) % s->count];
         } else if (!isnan(n->value)) {
-            values[at] = cut_neighbour(m, n->value, (unsigned)(*step >> 56) % 3);
+            *value = cut_neighbour(m, n->value, (unsigned)(*step >> 50) % 3);
         }
     }
 }

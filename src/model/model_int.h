@@ -10,6 +10,8 @@
 
 #include "model/model.h"
 
+#include <math.h>
+
 enum {
     QN_MODEL_BLOCK = 64,          /* rows that a kernel scores at once; scratch is made for one block */
     QN_MODEL_INPUTS_MAX = 65536,  /* a model with more inputs is refused                              */
@@ -204,12 +206,27 @@ struct qn_model {
     const struct qn_model_kernel *kernel;
 };
 
+/* |x| up to this is zero to LightGBM. */
+#define QN_MODEL_ZERO ((double)1e-35f)
+
+/* An input as the library sees it: rounded, the missing value as NaN, nearly zero as zero. */
+static inline double qn_model_convert(const struct qn_model *m, double x)
+{
+    if (m->info.is_float)
+        x = (double)(float)x;
+    if (m->has_missing && x == m->missing)
+        return (double)NAN;
+    return m->forest.snaps_zero && fabs(x) <= QN_MODEL_ZERO ? 0.0 : x;
+}
+
 /* ---- helpers of loaders ---- */
 
 /* Makes room for `need` elements of `bytes` each; grows by half. False when out of memory. */
 bool qn_model_grow(void *array_pointer, size_t *cap, size_t need, size_t bytes);
 /* A copy of text in the model's arena with NUL; NULL when out of memory. */
 const char *qn_model_text(struct qn_model *m, struct qn_str text);
+/* QN_NOMEM where a JSON reader stopped for want of memory, else QN_CORRUPT. */
+qn_status qn_model_json_status(const char *reader_error);
 /* Checks and sets info.inputs and info.outputs, makes `start` (all 0). */
 qn_status qn_model_shape(struct qn_model *m, uint64_t inputs, uint64_t outputs, struct qn_err *err);
 /* Copies names into the model. The array has info.inputs elements. */
@@ -230,9 +247,6 @@ qn_status qn_model_plan(struct qn_model *m, const char **reason, struct qn_err *
 /* Codes of rows [first, first + rows): codes[code * stride + row]. stride: QN_MODEL_BLOCK, or 1 with one row. */
 void qn_model_quantise(const struct qn_model *m, const double *const *columns, uint32_t first,
                        uint32_t rows, uint32_t stride, int8_t *codes);
-/* One input of rows [first, first + rows) as the library would see it: missing value, rounding, zero. */
-void qn_model_convert(const struct qn_model *m, const double *in, uint32_t rows, double *out);
-
 /* XGBoost's base score b as margin, in float32, for an objective and the version that wrote the file. */
 bool qn_model_xgboost_objective(struct qn_model *m, struct qn_str objective, struct qn_err *err);
 float qn_model_xgboost_margin(const struct qn_model *m, float base_score, uint32_t major,

@@ -438,10 +438,8 @@ qn_status qn_model_plan(struct qn_model *m, const char **reason, struct qn_err *
 
 /* ---- inputs to codes ---- */
 
-/* |x| up to this is zero to LightGBM: (double) 1e-35f. */
-static const double ZERO_LIMIT = 1e-35f;
-
-void qn_model_convert(const struct qn_model *m, const double *in, uint32_t rows, double *out)
+/* One input of a block of rows, converted. Loops without calls, which the compiler turns into vector code. */
+static void convert(const struct qn_model *m, const double *in, uint32_t rows, double *out)
 {
     if (m->info.is_float) {
         for (uint32_t r = 0; r < rows; r++)
@@ -451,11 +449,11 @@ void qn_model_convert(const struct qn_model *m, const double *in, uint32_t rows,
     }
     if (m->has_missing) {
         for (uint32_t r = 0; r < rows; r++)
-            out[r] = out[r] == m->missing ? NAN : out[r];
+            out[r] = out[r] == m->missing ? (double)NAN : out[r];
     }
     if (m->forest.snaps_zero) {
         for (uint32_t r = 0; r < rows; r++)
-            out[r] = fabs(out[r]) <= ZERO_LIMIT ? 0.0 : out[r];
+            out[r] = fabs(out[r]) <= QN_MODEL_ZERO ? 0.0 : out[r];
     }
 }
 
@@ -524,13 +522,37 @@ static void put_codes(const struct qn_plan *p, const struct qn_plan_column *pc, 
     }
 }
 
-static uint32_t search_one(const struct qn_plan_column *pc, double x)
+/* The codes of one row, without the detours of a block; neighbouring searches overlap in the CPU. */
+static void quantise_row(const struct qn_model *m, const double *const *columns, uint32_t row,
+                         int8_t *codes)
 {
-    uint32_t k = 1;
+    const struct qn_plan *p = &m->plan;
 
-    for (unsigned level = 0; level < pc->levels; level++)
-        k = 2 * k + (x >= pc->pivots[k]);
-    return k - ((uint32_t)1 << pc->levels);
+    for (uint32_t k = 0; k < p->column_count; k++) {
+        const struct qn_plan_column *pc = &p->columns[k];
+        double x = qn_model_convert(m, columns[pc->column][row]);
+        uint32_t rank = 1;
+
+        if (pc->zero_missing && fabs(x) <= QN_MODEL_ZERO)
+            x = NAN;
+        if (pc->is_category) {
+            rank = class_of(m, pc, x);
+            for (uint32_t c = 0; c < pc->code_count; c++)
+                codes[pc->first_code + c] = p->codes[pc->first_code + c].lookup[rank];
+            continue;
+        }
+        for (unsigned level = 0; level < pc->levels; level++)
+            rank = 2 * rank + (x >= pc->pivots[rank]);
+        rank -= (uint32_t)1 << pc->levels;
+        for (uint32_t c = pc->first_code; c < pc->first_code + pc->code_count; c++) {
+            int32_t v = (int32_t)rank - (int32_t)p->codes[c].base;
+
+            v = v < 0 ? 0 : v;
+            v = v > CUTS_PER_CODE ? CUTS_PER_CODE : v;
+            v = x != x ? p->codes[c].missing : v;
+            codes[c] = (int8_t)(v - 128);
+        }
+    }
 }
 
 void qn_model_quantise(const struct qn_model *m, const double *const *columns, uint32_t first,
@@ -540,27 +562,29 @@ void qn_model_quantise(const struct qn_model *m, const double *const *columns, u
     double x[QN_MODEL_BLOCK];
     uint32_t rank[QN_MODEL_BLOCK];
     /* kernels look at 16 rows at a time; what lies behind the last row must be a code all the same */
-    const uint32_t padded = rows == 1 ? 1 : (rows + 15) / 16 * 16;
+    const uint32_t padded = (rows + 15) / 16 * 16;
 
     QN_ASSERT(rows <= QN_MODEL_BLOCK);
     QN_ASSERT(stride == QN_MODEL_BLOCK || (stride == 1 && rows == 1));
     if (p->code_count == 0)
         memset(codes, 0, stride); /* one-leaf trees still look at code 0 */
+    if (stride == 1) {
+        quantise_row(m, columns, first, codes);
+        return;
+    }
     for (uint32_t r = rows; r < padded; r++)
         x[r] = 0;
     for (uint32_t k = 0; k < p->column_count; k++) {
         const struct qn_plan_column *pc = &p->columns[k];
 
-        qn_model_convert(m, columns[pc->column] + first, rows, x);
+        convert(m, columns[pc->column] + first, rows, x);
         if (pc->zero_missing) {
             for (uint32_t r = 0; r < padded; r++)
-                x[r] = fabs(x[r]) <= ZERO_LIMIT ? NAN : x[r];
+                x[r] = fabs(x[r]) <= QN_MODEL_ZERO ? NAN : x[r];
         }
         if (pc->is_category) {
             for (uint32_t r = 0; r < padded; r++)
                 rank[r] = class_of(m, pc, x[r]);
-        } else if (rows == 1) {
-            rank[0] = search_one(pc, x[0]);
         } else {
             search_block(pc, x, padded, rank);
         }

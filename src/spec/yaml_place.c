@@ -74,6 +74,10 @@ static uint32_t walk_flow(struct walk *w, enum qn_yaml_style style, uint32_t off
         char c = w->s[w->i];
 
         last = w->i;
+        if (style == QN_YAML_DOUBLE && c == '\\' && w->i + 1 < w->end && (w->s[w->i + 1] == '\n' || w->s[w->i + 1] == '\r')) {
+            walk_escape(w); /* stands for nothing */
+            continue;
+        }
         if (w->v == offset)
             return w->i;
         if ((is_blank(c) || c == '\n') && walk_fold(w)) {
@@ -93,13 +97,21 @@ static uint32_t walk_flow(struct walk *w, enum qn_yaml_style style, uint32_t off
 /* Exact for literal texts; in folded ones a line that is indented further than the others may be off by its breaks. */
 static uint32_t walk_block(struct walk *w, enum qn_yaml_style style, uint32_t offset)
 {
-    uint32_t indent = 0, j;
+    uint32_t indent = UINT32_MAX, at = 0;
 
     while (w->i < w->end && w->s[w->i] != '\n')
         w->i++;
     w->i++;
-    for (j = w->i; j < w->end && (is_blank(w->s[j]) || w->s[j] == '\n'); j++)
-        indent = w->s[j] == '\n' ? 0 : indent + 1;
+    for (uint32_t j = w->i; j < w->end; j++) { /* what all lines have in common */
+        if (w->s[j] == '\n') {
+            at = 0;
+        } else if (at != UINT32_MAX && w->s[j] == ' ') {
+            at++;
+        } else if (at != UINT32_MAX) {
+            indent = at < indent ? at : indent;
+            at = UINT32_MAX;
+        }
+    }
     while (w->i < w->end) {
         uint32_t skipped = 0;
 

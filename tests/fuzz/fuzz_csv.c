@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * fuzz_csv.c - a whole CSV input: decompression by content, records, header, cells of every type.
  *
- * Besides not crashing: reads of one byte and of any size give the same records, and each record's cells
- * come back when they are written and read again. */
+ * Besides not crashing: reads of one byte and of any size give the same records, and each record's
+ * cells come back when they are written and read again. */
 #include "base/check.h"
 #include "event/decode.h"
 #include "event/encode.h"
@@ -16,13 +16,14 @@ enum { FIELDS = 6 };
 
 static struct qn_field fields[FIELDS];
 static struct qn_str names[FIELDS];
-static struct qn_schema schema = {.fields = fields, .field_count = FIELDS, .id = -1, .key = -1, .time = 3};
+static struct qn_schema schema = {
+    .fields = fields, .field_count = FIELDS, .id = -1, .key = -1, .time = 3};
 static struct qn_arena boot;
 static struct qn_batch b;
 
 static void ready(void)
 {
-    static const struct qn_kind kinds[FIELDS] = {{QN_BOOL, 0},    {QN_INT64, 0},     {QN_STRING, 0},
+    static const struct qn_kind kinds[FIELDS] = {{QN_BOOL, 0},      {QN_INT64, 0},   {QN_STRING, 0},
                                                  {QN_TIMESTAMP, 0}, {QN_DECIMAL, 2}, {QN_LIST, 0}};
     static const char *const texts[FIELDS] = {"b", "i", "s", "t", "m", "l"};
 
@@ -119,8 +120,11 @@ static void again(const struct qn_csv_header *plain)
 static qn_status run(const uint8_t *data, size_t size, size_t read_max, struct qn_buf *out)
 {
     struct input in = {data, size, 0, read_max};
-    struct qn_files files = {
-        .open = input_open, .read = input_read, .close = input_close, .size = input_size, .st = &in};
+    struct qn_files files = {.open = input_open,
+                             .read = input_read,
+                             .close = input_close,
+                             .size = input_size,
+                             .st = &in};
     struct qn_csv_header h, plain;
     struct qn_arena a = {0};
     struct qn_record r[3];
@@ -161,8 +165,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rc = run(data, size, 1 << 20, &whole);
     if (whole.len < 1 << 20) {
         QN_ASSERT((run(data, size, 1, &bytes) == QN_OK) == (rc == QN_OK));
-        /* How much of a damaged stream comes out before it is found out depends on the pieces it is given in. */
-        QN_ASSERT(rc != QN_OK || (whole.len == bytes.len && memcmp(whole.data, bytes.data, whole.len) == 0));
+        /* How much of a damaged stream comes out before it is found out depends on the pieces it is
+         * given in. */
+        QN_ASSERT(rc != QN_OK ||
+                  (whole.len == bytes.len && memcmp(whole.data, bytes.data, whole.len) == 0));
     }
     qn_buf_fini(&whole);
     qn_buf_fini(&bytes);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * fuzz_json.c - one JSON event against a schema with every type.
  *
- * Besides not crashing: all vector forms give the same row; the decoder, qn_json_valid and the pull reader of base/json.h
- * agree on what is JSON; and the time read alone is the time decoded. */
+ * Besides not crashing: all vector forms give the same row; the decoder, qn_json_valid and the pull
+ * reader of base/json.h agree on what is JSON; and the time read alone is the time decoded. */
 #include "base/check.h"
 #include "base/json.h"
 #include "event/decode.h"
@@ -41,7 +41,8 @@ static void add(const char *a, const char *b, enum qn_type type, enum qn_time_un
 
 static void ready(void)
 {
-    x.schema = (struct qn_schema){.name = qn_str_of("s"), .fields = x.fields, .id = -1, .key = -1, .time = 3};
+    x.schema = (struct qn_schema){
+        .name = qn_str_of("s"), .fields = x.fields, .id = -1, .key = -1, .time = 3};
     add("b", NULL, QN_BOOL, 0);
     add("i", NULL, QN_INT64, 0);
     add("s", NULL, QN_STRING, 0);
@@ -75,16 +76,20 @@ static void check_validity(struct qn_str text)
     enum qn_json_kind kind;
 
     QN_ASSERT(!is_valid || (reason != QN_REASON_BAD_JSON && reason != QN_REASON_TOO_DEEP));
-    QN_ASSERT(is_valid || reason == QN_REASON_BAD_JSON || reason == QN_REASON_BAD_UTF8 || reason == QN_REASON_TOO_DEEP);
+    QN_ASSERT(is_valid || reason == QN_REASON_BAD_JSON || reason == QN_REASON_BAD_UTF8 ||
+              reason == QN_REASON_TOO_DEEP);
     qn_json_open(&r, text, &a);
     do {
         kind = qn_json_next(&r);
         was_deep |= r.depth > QN_JSON_EVENT_DEPTH_MAX;
     } while (kind != QN_JSON_END && kind != QN_JSON_ERROR);
-    if (kind == QN_JSON_END && !was_deep && !(text.len > 0 && text.p[0] == '\xEF')) /* a byte order mark */
+    if (kind == QN_JSON_END && !was_deep &&
+        !(text.len > 0 && text.p[0] == '\xEF')) /* a byte order mark */
         QN_ASSERT(is_valid);
-    if (kind == QN_JSON_ERROR && memmem(text.p, text.len, "\\ud", 3) == NULL && memmem(text.p, text.len, "\\uD", 3) == NULL)
-        QN_ASSERT(!is_valid); /* halves of surrogate pairs are JSON to the one and not to the other */
+    if (kind == QN_JSON_ERROR && memmem(text.p, text.len, "\\ud", 3) == NULL &&
+        memmem(text.p, text.len, "\\uD", 3) == NULL)
+        QN_ASSERT(
+            !is_valid); /* halves of surrogate pairs are JSON to the one and not to the other */
     qn_arena_fini(&a);
 }
 

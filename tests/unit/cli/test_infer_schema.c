@@ -556,6 +556,9 @@ static void files_that_cannot_be(void **state)
     file_error("a,b\n1,2\n", ".txt", "say --format csv");
     file_error("[{\"a\":1},\n{\"a\":2}]\n", ".json", "jq -c '.[]'");
     file_error("{\n  \"a\": 1\n}\n", ".json", "jq -c .");
+    file_error("a\tb\n1\t2\n", ".txt", "tr '\\t' ','");
+    file_error("a\tb\n1\t2\n", ".csv", "separated by tabs");
+    file_error("a;b\n1;2\n", ".csv", "separated by semicolons");
     file_error("hello\n", ".log", "one JSON object a line");
     file_error("{\"a\":1}\n", ".ndjson", "no field can be the time");
     file_error("{\"date\":\"01/02/2024\"}\n", ".ndjson", "'date' has '01/02/2024'");

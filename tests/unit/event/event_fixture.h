@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * event_fixture.h - a small schema and batch for the tests of this room, built from a line of text.
  *
- * fixture_init(&x, "id:string, at:timestamp, payload.n:int64?") makes fields of these paths in this order; '?' marks optional
- * ones. Types: bool int64 double decimal2 string timestamp epoch_s epoch_ms epoch_us epoch_ns list. The first timestamp is the
- * time. Thread: the test's. */
+ * fixture_init(&x, "id:string, at:timestamp, payload.n:int64?") makes fields of these paths in this
+ * order; '?' marks optional ones. Types: bool int64 double decimal2 string timestamp epoch_s
+ * epoch_ms epoch_us epoch_ns list. The first timestamp is the time. Thread: the test's. */
 #ifndef QN_TESTS_EVENT_FIXTURE_H
 #define QN_TESTS_EVENT_FIXTURE_H
 
@@ -65,8 +65,12 @@ static void fixture_type(struct qn_field *f, const char *type, size_t n)
 static inline void fixture_fields(struct fixture *x, const char *text)
 {
     memset(x, 0, sizeof *x);
-    x->schema = (struct qn_schema){
-        .name = qn_str_of("s"), .fields = x->fields, .id = -1, .key = -1, .time = -1, .version = 0xABC};
+    x->schema = (struct qn_schema){.name = qn_str_of("s"),
+                                   .fields = x->fields,
+                                   .id = -1,
+                                   .key = -1,
+                                   .time = -1,
+                                   .version = 0xABC};
     while (*text != '\0') {
         uint32_t i = x->schema.field_count++;
         struct qn_field *f = &x->fields[i];
@@ -93,7 +97,8 @@ static inline void fixture_fields(struct fixture *x, const char *text)
 
 static inline void fixture_ready(struct fixture *x)
 {
-    assert_int_equal(qn_batch_init(&x->b, &x->boot, &x->schema, 1, FIXTURE_ROWS, 1, &x->err), QN_OK);
+    assert_int_equal(qn_batch_init(&x->b, &x->boot, &x->schema, 1, FIXTURE_ROWS, 1, &x->err),
+                     QN_OK);
     assert_int_equal(qn_decode_json_prepare(&x->schema, &x->boot, &x->err), QN_OK);
 }
 
@@ -119,8 +124,10 @@ static inline void fixture_fini(struct fixture *x)
     qn_arena_fini(&x->boot);
 }
 
-/* Adds a row; its bytes are copied to a block that ends exactly QN_DECODE_PAD behind them, filled with `pad`. */
-static inline uint32_t fixture_add_bytes(struct fixture *x, const char *p, size_t n, const char *pad)
+/* Adds a row; its bytes are copied to a block that ends exactly QN_DECODE_PAD behind them, filled
+ * with `pad`. */
+static inline uint32_t fixture_add_bytes(struct fixture *x, const char *p, size_t n,
+                                         const char *pad)
 {
     uint32_t row = x->b.rows++;
     char *copy = malloc(n + QN_DECODE_PAD);
@@ -144,7 +151,8 @@ static inline void fixture_json(struct fixture *x)
     qn_decode_json(&x->b, &x->schema, 0, 0, x->b.rows, 0);
 }
 
-/* What a row has become: "dead reason field" or the values as a JSON array, e.g. ["a",null,1]. Lives until the next call. */
+/* What a row has become: "dead reason field" or the values as a JSON array, e.g. ["a",null,1].
+ * Lives until the next call. */
 static inline const char *fixture_show(struct fixture *x, uint32_t row)
 {
     static struct qn_buf out;
@@ -180,7 +188,8 @@ static inline const char *fixture_one(struct fixture *x, const char *text)
 static const char *const fixture_forms[] = {"portable", "avx2", "avx512", "neon"};
 enum { FIXTURE_FORMS = 4 };
 
-/* A seed from the environment (QUERN_SEED) or the clock; printed, so that a failure can be repeated. */
+/* A seed from the environment (QUERN_SEED) or the clock; printed, so that a failure can be
+ * repeated. */
 static inline uint64_t fixture_seed(void)
 {
     const char *given = getenv("QUERN_SEED");

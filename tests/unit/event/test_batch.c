@@ -52,7 +52,8 @@ static void expect_preset(const struct qn_batch *b)
     }
 }
 
-/* Two streams: a column of one is null in rows of the other, also after the batch was used the other way round. */
+/* Two streams: a column of one is null in rows of the other, also after the batch was used the
+ * other way round. */
 static void test_two_streams(void **state)
 {
     struct fixture one, two;
@@ -122,7 +123,8 @@ static void test_column(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_find),
-                                       cmocka_unit_test(test_two_streams), cmocka_unit_test(test_column)};
+                                       cmocka_unit_test(test_two_streams),
+                                       cmocka_unit_test(test_column)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

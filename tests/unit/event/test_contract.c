@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_contract.c - limits at their edges, lateness by every policy against a naive twin, and the sum of the verdicts. */
+ * test_contract.c - limits at their edges, lateness by every policy against a naive twin, and the
+ * sum of the verdicts. */
 #include "event_fixture.h"
 
 static const char *checked(struct fixture *x, const char *text)
@@ -23,7 +24,9 @@ static void test_limits(void **state)
     struct fixture x;
 
     (void)state;
-    fixture_fields(&x, "t:epoch_s?, i:int64?, d:double?, m:decimal2?, s:string?, l:list?, w:string?, a:decimal2?");
+    fixture_fields(
+        &x,
+        "t:epoch_s?, i:int64?, d:double?, m:decimal2?, s:string?, l:list?, w:string?, a:decimal2?");
     x.fields[0].has_max = true;
     x.fields[0].max.i64 = 5000000;
     x.fields[1].has_min = x.fields[1].has_max = true;
@@ -42,14 +45,17 @@ static void test_limits(void **state)
     x.fields[7].in = amounts;
     x.fields[7].in_count = 2;
     fixture_ready(&x);
-    assert_string_equal(checked(&x, "{\"t\":5,\"i\":3,\"d\":0.5,\"m\":10,\"s\":\"abc\",\"l\":[0,1],\"w\":\"ab\",\"a\":-2.5}"), "ok");
+    assert_string_equal(checked(&x, "{\"t\":5,\"i\":3,\"d\":0.5,\"m\":10,\"s\":\"abc\",\"l\":[0,1],"
+                                    "\"w\":\"ab\",\"a\":-2.5}"),
+                        "ok");
     assert_int_equal(x.b.time_us[0], 5000000);
     assert_string_equal(checked(&x, "{\"t\":5}"), "ok");
     assert_string_equal(checked(&x, "{\"i\":3}"), "missing_field t");
     assert_string_equal(checked(&x, "{\"t\":5.000001}"), "out_of_range t");
     assert_string_equal(checked(&x, "{\"t\":5,\"i\":4}"), "out_of_range i");
     assert_string_equal(checked(&x, "{\"t\":5,\"i\":-2}"), "out_of_range i");
-    assert_string_equal(checked(&x, "{\"t\":5,\"i\":-1,\"d\":0.49999999999999994}"), "out_of_range d");
+    assert_string_equal(checked(&x, "{\"t\":5,\"i\":-1,\"d\":0.49999999999999994}"),
+                        "out_of_range d");
     assert_string_equal(checked(&x, "{\"t\":5,\"m\":10.01}"), "out_of_range m");
     assert_string_equal(checked(&x, "{\"t\":5,\"s\":\"\xc3\xa9\xc3\xa9\xc3\xa9\"}"), "ok");
     assert_string_equal(checked(&x, "{\"t\":5,\"s\":\"abcd\"}"), "too_long s");
@@ -134,7 +140,9 @@ static void test_lateness_edges(void **state)
     qn_contract_count(&x.b, counts);
     assert_int_equal(w.newest_us, 100 * S);
     assert_memory_equal(x.b.is_late, ((uint8_t[]){0, 0, 1, 1, 1, 0, 0}), 7);
-    assert_memory_equal(x.b.verdict, ((uint8_t[]){QN_SCORED, QN_SCORED, QN_SCORED, QN_SCORED, QN_DEAD, QN_DEAD, QN_SCORED}), 7);
+    assert_memory_equal(
+        x.b.verdict,
+        ((uint8_t[]){QN_SCORED, QN_SCORED, QN_SCORED, QN_SCORED, QN_DEAD, QN_DEAD, QN_SCORED}), 7);
     assert_int_equal(x.b.reason[4], QN_REASON_TOO_LATE);
     assert_int_equal(x.b.reason_field[4], 0);
     assert_int_equal(x.b.reason[2], QN_REASON_NONE);
@@ -157,7 +165,8 @@ static void test_lateness_edges(void **state)
 /* Random times in random batches: each row's fate from the definition alone. */
 static void test_lateness_twin(void **state)
 {
-    static const enum qn_late policies[] = {QN_LATE_SCORE, QN_LATE_FOLD, QN_LATE_DROP, QN_LATE_DEAD_LETTER};
+    static const enum qn_late policies[] = {QN_LATE_SCORE, QN_LATE_FOLD, QN_LATE_DROP,
+                                            QN_LATE_DEAD_LETTER};
     struct fixture x;
     struct qn_schema schemas[4];
     struct qn_watermark w = {0};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_decode_csv.c - headers, RFC 4180 quoting, every type and reason, against a naive splitter and the JSON decoder. */
+ * test_decode_csv.c - headers, RFC 4180 quoting, every type and reason, against a naive splitter
+ * and the JSON decoder. */
 #include "event_fixture.h"
 
 struct csv {
@@ -11,7 +12,9 @@ struct csv {
 static void csv_init(struct csv *c, const char *fields, const char *header)
 {
     fixture_init(&c->x, fields);
-    assert_int_equal(qn_csv_header_read(&c->header, qn_str_of(header), &c->x.schema, &c->x.boot, &c->x.err), QN_OK);
+    assert_int_equal(
+        qn_csv_header_read(&c->header, qn_str_of(header), &c->x.schema, &c->x.boot, &c->x.err),
+        QN_OK);
     c->headers[0] = &c->header;
 }
 
@@ -133,14 +136,15 @@ static void test_types(void **state)
     char text[200], expected[200];
 
     (void)state;
-    csv_init(&c, "f0:bool?, f1:int64?, f2:double?, f3:decimal2?, f4:timestamp?, f5:epoch_ms?, f6:list?",
+    csv_init(&c,
+             "f0:bool?, f1:int64?, f2:double?, f3:decimal2?, f4:timestamp?, f5:epoch_ms?, f6:list?",
              "f6,f5,f4,f3,f2,f1,f0");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         int n = 0;
 
         for (int k = 6; k >= 0; k--)
-            n += snprintf(text + n, sizeof text - (size_t)n, "%s%s", k == cases[i].field ? cases[i].text : "",
-                          k > 0 ? "," : "");
+            n += snprintf(text + n, sizeof text - (size_t)n, "%s%s",
+                          k == cases[i].field ? cases[i].text : "", k > 0 ? "," : "");
         n = 0;
         if (strchr(cases[i].expected, '_') != NULL) {
             snprintf(expected, sizeof expected, "dead %s f%d", cases[i].expected, cases[i].field);
@@ -170,14 +174,23 @@ static void test_headers(void **state)
     assert_int_equal(c.header.column[1], 1);
     assert_string_equal(one(&c, "z,5,a"), "[\"a\",5]");
     assert_string_equal(one(&c, "z,5,"), "dead missing_field payload.id");
-    assert_int_equal(qn_csv_header_read(&c.header, qn_str_of("n,paylod.id"), &x->schema, &x->boot, &x->err), QN_INVALID);
+    assert_int_equal(
+        qn_csv_header_read(&c.header, qn_str_of("n,paylod.id"), &x->schema, &x->boot, &x->err),
+        QN_INVALID);
     assert_non_null(strstr(x->err.text, "did you mean 'paylod.id'?"));
-    assert_int_equal(qn_csv_header_read(&c.header, qn_str_of("n"), &x->schema, &x->boot, &x->err), QN_INVALID);
+    assert_int_equal(qn_csv_header_read(&c.header, qn_str_of("n"), &x->schema, &x->boot, &x->err),
+                     QN_INVALID);
     assert_null(strstr(x->err.text, "did you mean"));
-    assert_int_equal(qn_csv_header_read(&c.header, qn_str_of("payload.id,n,n"), &x->schema, &x->boot, &x->err), QN_INVALID);
+    assert_int_equal(
+        qn_csv_header_read(&c.header, qn_str_of("payload.id,n,n"), &x->schema, &x->boot, &x->err),
+        QN_INVALID);
     assert_non_null(strstr(x->err.text, "twice"));
-    assert_int_equal(qn_csv_header_read(&c.header, qn_str_of("payload.id,a\"b"), &x->schema, &x->boot, &x->err), QN_INVALID);
-    assert_int_equal(qn_csv_header_read(&c.header, qn_str_of("payload.id"), &x->schema, &x->boot, &x->err), QN_OK);
+    assert_int_equal(
+        qn_csv_header_read(&c.header, qn_str_of("payload.id,a\"b"), &x->schema, &x->boot, &x->err),
+        QN_INVALID);
+    assert_int_equal(
+        qn_csv_header_read(&c.header, qn_str_of("payload.id"), &x->schema, &x->boot, &x->err),
+        QN_OK);
     assert_int_equal(c.header.column[1], UINT32_MAX);
     assert_string_equal(one(&c, "a"), "[\"a\",null]");
     fixture_fini(x);
@@ -189,8 +202,9 @@ static void test_headers(void **state)
 
 static void test_time_alone(void **state)
 {
-    static const char *const records[] = {"a,2018-04-01T00:00:31Z,x", "a,\"2018-04-01T00:00:31Z\",x", "a,,x", "a,x,x", "a",
-                                          "a,2018-04-01T00:00:31Z", "a,2018-04-01T00:00:31Z,\"x"};
+    static const char *const records[] = {
+        "a,2018-04-01T00:00:31Z,x", "a,\"2018-04-01T00:00:31Z\",x", "a,,x", "a,x,x", "a",
+        "a,2018-04-01T00:00:31Z",   "a,2018-04-01T00:00:31Z,\"x"};
     struct csv c;
     int64_t us;
 
@@ -258,7 +272,8 @@ static void test_no_memory(void **state)
 
         qn_arena_init(&boot, 32);
         qn_mem_fail_at(nth, true);
-        rc = qn_csv_header_read(&c.header, qn_str_of("\"s\",n,\"a\"\"b\""), &c.x.schema, &boot, &c.x.err);
+        rc = qn_csv_header_read(&c.header, qn_str_of("\"s\",n,\"a\"\"b\""), &c.x.schema, &boot,
+                                &c.x.err);
         qn_mem_fail_at(0, false);
         qn_arena_fini(&boot);
         if (rc == QN_OK)
@@ -287,8 +302,9 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_records),    cmocka_unit_test(test_types),      cmocka_unit_test(test_headers),
-        cmocka_unit_test(test_time_alone), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_records),    cmocka_unit_test(test_types),
+        cmocka_unit_test(test_headers),    cmocka_unit_test(test_time_alone),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

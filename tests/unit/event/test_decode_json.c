@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_decode_json.c - JSON events: legal and illegal texts, every type and reason, duplicates, nesting, ends of buffers,
- * equal answers of all vector forms, agreement with a naive decoder on base/json.h, and running out of memory. */
+ * test_decode_json.c - JSON events: legal and illegal texts, every type and reason, duplicates,
+ * nesting, ends of buffers, equal answers of all vector forms, agreement with a naive decoder on
+ * base/json.h, and running out of memory. */
 #include "event_fixture.h"
 
 #include "base/file.h"
@@ -12,19 +13,112 @@
 /* --- grammar --- */
 
 static const char *const legal[] = {
-    "{}", "[]", "0", "-0", "-0.0", "1e5", "1E+5", "1e-5", "0.5", "123456789012345678901234567890", "true", "false", "null",
-    "\"\"", "\"a\"", " [ ] ", "\t{\r\n}\n", "[1,2,3]", "[[],[[]],{}]", "{\"a\":{\"b\":[{}]}}", "{\"\":0}", "{\"a\":1,\"a\":2}",
-    "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\u0000\"", "\"\\uD834\\uDD1E\"", "\"\\ud800\"", "\"\\udfff\\ud800\"", "\"\x7f\"",
-    "\"\xc3\xa9\"", "\"\xe2\x82\xac\"", "\"\xf4\x8f\xbf\xbf\"", "[1 , 2 ]", "{\"a\" : 1 , \"b\" : [ ] }",
+    "{}",
+    "[]",
+    "0",
+    "-0",
+    "-0.0",
+    "1e5",
+    "1E+5",
+    "1e-5",
+    "0.5",
+    "123456789012345678901234567890",
+    "true",
+    "false",
+    "null",
+    "\"\"",
+    "\"a\"",
+    " [ ] ",
+    "\t{\r\n}\n",
+    "[1,2,3]",
+    "[[],[[]],{}]",
+    "{\"a\":{\"b\":[{}]}}",
+    "{\"\":0}",
+    "{\"a\":1,\"a\":2}",
+    "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+    "\"\\u0000\"",
+    "\"\\uD834\\uDD1E\"",
+    "\"\\ud800\"",
+    "\"\\udfff\\ud800\"",
+    "\"\x7f\"",
+    "\"\xc3\xa9\"",
+    "\"\xe2\x82\xac\"",
+    "\"\xf4\x8f\xbf\xbf\"",
+    "[1 , 2 ]",
+    "{\"a\" : 1 , \"b\" : [ ] }",
     "\"0123456789012345678901234567890123456789012345678901234567890123456789\"",
 };
 static const char *const illegal[] = {
-    "", " ", "{", "}", "[", "]", "{]", "[}", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1,,2]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}",
-    "{a:1}", "{'a':1}", "{1:1}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{\"a\":1}}", "{} {}", "[] x", "01", "-", "+1", ".5", "1.",
-    "1e", "1e+", "1.e5", "-01", "0x1", "NaN", "Infinity", "-Infinity", "tru", "truE", "True", "nul", "nulll", "fals",
-    "\"", "\"a", "\"\\\"", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\", "\"\\u\"", "\"\n\"", "\"\t\"", "\"\x01\"", "'a'",
-    "\"\xff\"", "\"\xc0\xaf\"", "\"\xed\xa0\x80\"", "\"\xe2\x82\"", "\"\xf5\x80\x80\x80\"", "\xef\xbb\xbf{}", "\xef\xbb\xbf",
-    "[1\x0b]", "\xc2\xa0", "/* */ 1", "[1]//", "{\"a\":1,,\"b\":2}", "[\"a\" \"b\"]", "1 2",
+    "",
+    " ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "{]",
+    "[}",
+    "[1",
+    "[1,",
+    "[1,]",
+    "[,1]",
+    "[1 2]",
+    "[1,,2]",
+    "{\"a\"}",
+    "{\"a\":}",
+    "{\"a\":1,}",
+    "{a:1}",
+    "{'a':1}",
+    "{1:1}",
+    "{\"a\" 1}",
+    "{\"a\":1 \"b\":2}",
+    "{\"a\":1}}",
+    "{} {}",
+    "[] x",
+    "01",
+    "-",
+    "+1",
+    ".5",
+    "1.",
+    "1e",
+    "1e+",
+    "1.e5",
+    "-01",
+    "0x1",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "tru",
+    "truE",
+    "True",
+    "nul",
+    "nulll",
+    "fals",
+    "\"",
+    "\"a",
+    "\"\\\"",
+    "\"\\x\"",
+    "\"\\u12\"",
+    "\"\\u12g4\"",
+    "\"\\",
+    "\"\\u\"",
+    "\"\n\"",
+    "\"\t\"",
+    "\"\x01\"",
+    "'a'",
+    "\"\xff\"",
+    "\"\xc0\xaf\"",
+    "\"\xed\xa0\x80\"",
+    "\"\xe2\x82\"",
+    "\"\xf5\x80\x80\x80\"",
+    "\xef\xbb\xbf{}",
+    "\xef\xbb\xbf",
+    "[1\x0b]",
+    "\xc2\xa0",
+    "/* */ 1",
+    "[1]//",
+    "{\"a\":1,,\"b\":2}",
+    "[\"a\" \"b\"]",
+    "1 2",
 };
 
 static void each_form(void (*test)(struct fixture *x), const char *fields)
@@ -157,7 +251,8 @@ static void run_cases(struct fixture *x, const struct value_case *c, size_t n)
         const char *shown = fixture_one(x, c[i].text);
 
         if (strcmp(shown, c[i].expected) != 0) {
-            print_error("%s: %s\n  gives    %s\n  expected %s\n", qn_decode_name(), c[i].text, shown, c[i].expected);
+            print_error("%s: %s\n  gives    %s\n  expected %s\n", qn_decode_name(), c[i].text,
+                        shown, c[i].expected);
             fail();
         }
     }
@@ -178,6 +273,8 @@ static void numbers(struct fixture *x)
         {"{\"d\":57.16,\"m\":57.16}", "[null,57.16,57.16]"},
         {"{\"d\":12345678.1234567}", "[null,12345678.1234567,null]"},
         {"{\"d\":123456789012345.123}", "[null,123456789012345.12,null]"},
+        {"{\"d\":184467440737095.51621}",
+         "[null,184467440737095.53,null]"}, /* digits beyond 2^64 */
         {"{\"d\":0.30000000000000004}", "[null,0.30000000000000004,null]"},
         {"{\"d\":1.7976931348623157e308}", "[null,1.7976931348623157e+308,null]"},
         {"{\"d\":4.9e-324}", "[null,5e-324,null]"},
@@ -236,7 +333,8 @@ static void texts(struct fixture *x)
         {"{\"s\":\"a\",\"b\":true}", "[\"a\",true]"},
         {"{\"s\":\"\",\"b\":false}", "[\"\",false]"},
         {"{\"s\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"}", "[\"\\\"\\\\/\\b\\f\\n\\r\\t\",null]"},
-        {"{\"s\":\"a\\u00e9\\u20AC\\uD834\\uDD1Eb\"}", "[\"a\xc3\xa9\xe2\x82\xac\xf0\x9d\x84\x9e" "b\",null]"},
+        {"{\"s\":\"a\\u00e9\\u20AC\\uD834\\uDD1Eb\"}", "[\"a\xc3\xa9\xe2\x82\xac\xf0\x9d\x84\x9e"
+                                                       "b\",null]"},
         {"{\"s\":\"\xc3\xa9 and more text than a vector has bytes, to be sure of it all\"}",
          "[\"\xc3\xa9 and more text than a vector has bytes, to be sure of it all\",null]"},
         {"{\"s\":\"\xc3\xa9\\n\"}", "[\"\xc3\xa9\\n\",null]"},
@@ -290,14 +388,22 @@ static void texts(struct fixture *x)
 static void times(struct fixture *x)
 {
     static const struct value_case cases[] = {
-        {"{\"t\":\"2018-04-01T00:00:31Z\"}", "[\"2018-04-01T00:00:31.000000Z\",null,null,null,null]"},
-        {"{\"t\":\"2018-04-01T23:59:59.1Z\"}", "[\"2018-04-01T23:59:59.100000Z\",null,null,null,null]"},
-        {"{\"t\":\"2018-04-01T23:59:59.123456Z\"}", "[\"2018-04-01T23:59:59.123456Z\",null,null,null,null]"},
-        {"{\"t\":\"2018-04-01T23:59:59.1234567Z\"}", "[\"2018-04-01T23:59:59.123456Z\",null,null,null,null]"},
-        {"{\"t\":\"1969-12-31T23:59:59.999999999Z\"}", "[\"1969-12-31T23:59:59.999999Z\",null,null,null,null]"},
-        {"{\"t\":\"2018-04-01 02:00:31+02:00\"}", "[\"2018-04-01T00:00:31.000000Z\",null,null,null,null]"},
-        {"{\"t\":\"2018-04-01T00:00:31\\u005A\"}", "[\"2018-04-01T00:00:31.000000Z\",null,null,null,null]"},
-        {"{\"t\":\"2018-04-01T23:59:60Z\"}", "[\"2018-04-02T00:00:00.000000Z\",null,null,null,null]"},
+        {"{\"t\":\"2018-04-01T00:00:31Z\"}",
+         "[\"2018-04-01T00:00:31.000000Z\",null,null,null,null]"},
+        {"{\"t\":\"2018-04-01T23:59:59.1Z\"}",
+         "[\"2018-04-01T23:59:59.100000Z\",null,null,null,null]"},
+        {"{\"t\":\"2018-04-01T23:59:59.123456Z\"}",
+         "[\"2018-04-01T23:59:59.123456Z\",null,null,null,null]"},
+        {"{\"t\":\"2018-04-01T23:59:59.1234567Z\"}",
+         "[\"2018-04-01T23:59:59.123456Z\",null,null,null,null]"},
+        {"{\"t\":\"1969-12-31T23:59:59.999999999Z\"}",
+         "[\"1969-12-31T23:59:59.999999Z\",null,null,null,null]"},
+        {"{\"t\":\"2018-04-01 02:00:31+02:00\"}",
+         "[\"2018-04-01T00:00:31.000000Z\",null,null,null,null]"},
+        {"{\"t\":\"2018-04-01T00:00:31\\u005A\"}",
+         "[\"2018-04-01T00:00:31.000000Z\",null,null,null,null]"},
+        {"{\"t\":\"2018-04-01T23:59:60Z\"}",
+         "[\"2018-04-02T00:00:00.000000Z\",null,null,null,null]"},
         {"{\"t\":\"2018-02-29T00:00:31Z\"}", "dead bad_time t"},
         {"{\"t\":\"2018-04-01T24:00:00Z\"}", "dead bad_time t"},
         {"{\"t\":\"2018-04-01T00:00:3\"}", "dead bad_time t"},
@@ -347,7 +453,8 @@ static void lists(struct fixture *x)
     struct qn_buf text = {0}, expected = {0};
 
     CASES(x, cases);
-    for (unsigned n = 120; n < 1200; n = n * 2 + 1) { /* across the sizes the values are gathered in */
+    for (unsigned n = 120; n < 1200;
+         n = n * 2 + 1) { /* across the sizes the values are gathered in */
         qn_buf_clear(&text);
         qn_buf_clear(&expected);
         qn_buf_text(&text, "{\"l\":[");
@@ -369,12 +476,14 @@ static void nested(struct fixture *x)
     static const struct value_case cases[] = {
         {"{\"p\":{\"c\":{\"id\":\"a\",\"n\":1}},\"top\":2}", "[\"a\",1,2]"},
         {"{\"top\":2,\"p\":{\"x\":[{\"c\":1}],\"c\":{\"n\":1,\"id\":\"a\"}}}", "[\"a\",1,2]"},
-        {"{\"p\":{\"c\":{\"id\":\"a\",\"n\":1}},\"top\":2,\"p\":{\"c\":{\"id\":\"b\"}}}", "[\"b\",null,2]"},
+        {"{\"p\":{\"c\":{\"id\":\"a\",\"n\":1}},\"top\":2,\"p\":{\"c\":{\"id\":\"b\"}}}",
+         "[\"b\",null,2]"},
         {"{\"p\":{\"c\":{\"id\":\"a\"},\"c\":{\"n\":7}},\"top\":2}", "dead missing_field p.c.id"},
         {"{\"p\":{\"c\":{\"id\":\"a\"}},\"p\":null,\"top\":2}", "dead missing_field p.c.id"},
         {"{\"p\":{\"c\":{\"id\":\"a\"}},\"p\":5,\"top\":2}", "dead missing_field p.c.id"},
         {"{\"p\":{\"c\":5},\"p\":{\"c\":{\"id\":\"z\"}},\"top\":2}", "[\"z\",null,2]"},
-        {"{\"p\":{\"c\":{\"id\":\"a\",\"id\":\"b\",\"id\":null,\"id\":\"c\"}},\"top\":2}", "[\"c\",null,2]"},
+        {"{\"p\":{\"c\":{\"id\":\"a\",\"id\":\"b\",\"id\":null,\"id\":\"c\"}},\"top\":2}",
+         "[\"c\",null,2]"},
         {"{\"p\":{\"c\":{\"id\":\"a\",\"id\":null}},\"top\":2}", "dead missing_field p.c.id"},
         {"{\"p\":{\"c\":{\"id\":7,\"id\":\"a\"}},\"top\":2}", "[\"a\",null,2]"},
         {"{\"p\":{\"c\":{\"id\":\"a\",\"id\":7}},\"top\":2}", "dead wrong_type p.c.id"},
@@ -383,7 +492,8 @@ static void nested(struct fixture *x)
         {"{\"top\":\"x\",\"p\":{\"c\":{}}}", "dead missing_field p.c.id"},
         {"{\"top\":\"x\",\"p\":{\"c\":{\"id\":\"a\"}}}", "dead wrong_type top"},
         {"{\"p\":{\"c\":{\"id\":\"a\"}}}", "dead missing_field top"},
-        {"{\"c\":{\"id\":\"a\"},\"id\":\"b\",\"p.c.id\":\"c\",\"top\":2}", "dead missing_field p.c.id"},
+        {"{\"c\":{\"id\":\"a\"},\"id\":\"b\",\"p.c.id\":\"c\",\"top\":2}",
+         "dead missing_field p.c.id"},
         {"{\"\\u0070\":{\"\\u0063\":{\"i\\u0064\":\"a\"}},\"top\":2}", "[\"a\",null,2]"},
         {"{\"p\":{\"c\":{\"id\":\"a\"},\"top\":2}", "dead bad_json"},
         {"{\"p\":{\"c\":{\"id\":\"a\"}},\"top\":2}}", "dead bad_json"},
@@ -396,7 +506,8 @@ static void nested(struct fixture *x)
 static void shared_paths(struct fixture *x)
 {
     static const struct value_case cases[] = {
-        {"{\"a\":\"2018-04-01T00:00:31Z\"}", "[\"2018-04-01T00:00:31Z\",\"2018-04-01T00:00:31.000000Z\",null]"},
+        {"{\"a\":\"2018-04-01T00:00:31Z\"}",
+         "[\"2018-04-01T00:00:31Z\",\"2018-04-01T00:00:31.000000Z\",null]"},
         {"{\"a\":{\"b\":1}}", "dead wrong_type a"},
         {"{\"a\":{\"b\":1},\"a\":null}", "[null,null,null]"},
         {"{\"a\":\"x\"}", "dead bad_time a"},
@@ -429,10 +540,13 @@ static void deep(struct fixture *x)
         memset(text + n, ']', (size_t)depth - 1);
         n += depth - 1;
         strcpy(text + n, "}");
-        assert_string_equal(fixture_one(x, text), depth <= QN_JSON_EVENT_DEPTH_MAX ? "[null,null]" : "dead too_deep");
+        assert_string_equal(fixture_one(x, text),
+                            depth <= QN_JSON_EVENT_DEPTH_MAX ? "[null,null]" : "dead too_deep");
     }
-    assert_string_equal(fixture_one(x, "{\"x\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["),
-                        "dead too_deep");
+    assert_string_equal(
+        fixture_one(x,
+                    "{\"x\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["),
+        "dead too_deep");
 }
 
 static void test_depth(void **state)
@@ -457,7 +571,8 @@ static void test_defaults_and_order(void **state)
     x.fields[3].fallback.list.n = 2;
     fixture_ready(&x);
     assert_string_equal(fixture_one(&x, "{\"q\":true}"), "[7,\"none\",0.5,[1,2],null,true]");
-    assert_string_equal(fixture_one(&x, "{\"q\":true,\"a\":null,\"b\":\"x\"}"), "[7,\"x\",0.5,[1,2],null,true]");
+    assert_string_equal(fixture_one(&x, "{\"q\":true,\"a\":null,\"b\":\"x\"}"),
+                        "[7,\"x\",0.5,[1,2],null,true]");
     assert_string_equal(fixture_one(&x, "{\"a\":1}"), "dead missing_field q");
     assert_string_equal(fixture_one(&x, "{\"m\":\"x\"}"), "dead wrong_type m");
     assert_string_equal(fixture_one(&x, "{\"q\":1,\"m\":\"x\",\"b\":2}"), "dead wrong_type b");
@@ -493,7 +608,8 @@ static void test_many_fields(void **state)
     fixture_fini(&x);
 }
 
-/* Names at and around the length that is compared at once, and names that an event cannot write as they are. */
+/* Names at and around the length that is compared at once, and names that an event cannot write as
+ * they are. */
 static void test_names(void **state)
 {
     static struct qn_str odd[4];
@@ -523,7 +639,8 @@ static void test_names(void **state)
     for (int i = 0; i < 4; i++)
         x.fields[i].path = &odd[i];
     fixture_ready(&x);
-    assert_string_equal(fixture_one(&x, "{\"q\\\"q\":1,\"b\\\\b\":2,\"\xc3\xa9\":3,\"\":4}"), "[1,2,3,4]");
+    assert_string_equal(fixture_one(&x, "{\"q\\\"q\":1,\"b\\\\b\":2,\"\xc3\xa9\":3,\"\":4}"),
+                        "[1,2,3,4]");
     assert_string_equal(fixture_one(&x, "{\"\\u00e9\":3}"), "[null,null,3,null]");
     assert_string_equal(fixture_one(&x, "{\"b\\b\":3}"), "[null,null,null,null]");
     assert_string_equal(fixture_one(&x, "{\"q\"q\":1}"), "dead bad_json");
@@ -548,11 +665,13 @@ static void test_refused_paths(void **state)
 
 /* --- ends of buffers --- */
 
-static const char sample[] =
-    "{\"transaction_id\":\"0\",\"created_at\":\"2018-04-01T00:00:31Z\",\"customer_id\":\"59\\n6\",\"unknown\":[1,{\"a\":"
-    "\"b\"}],\"amount\":57.16,\"payload\":{\"card\":\"\xc3\xa9\",\"list\":[1,2]},\"fraud\":false,\"n\":-12e3}";
+static const char sample[] = "{\"transaction_id\":\"0\",\"created_at\":\"2018-04-01T00:00:31Z\","
+                             "\"customer_id\":\"59\\n6\",\"unknown\":[1,{\"a\":"
+                             "\"b\"}],\"amount\":57.16,\"payload\":{\"card\":\"\xc3\xa9\",\"list\":"
+                             "[1,2]},\"fraud\":false,\"n\":-12e3}";
 
-/* Every proper beginning of an event is bad_json, whatever follows in memory: also when its own rest follows. */
+/* Every proper beginning of an event is bad_json, whatever follows in memory: also when its own
+ * rest follows. */
 static void ends(struct fixture *x)
 {
     size_t n = sizeof sample - 1;
@@ -591,7 +710,8 @@ static void lengths(struct fixture *x)
                 fixture_json(x);
                 shown = fixture_show(x, 0);
                 if (k >= 3) {
-                    assert_string_equal(shown, k == 3 ? "dead bad_utf8 customer_id" : "dead bad_json");
+                    assert_string_equal(shown,
+                                        k == 3 ? "dead bad_utf8 customer_id" : "dead bad_json");
                     continue;
                 }
                 assert_int_equal(x->b.verdict[0], QN_SCORED);
@@ -601,8 +721,9 @@ static void lengths(struct fixture *x)
             }
 }
 
-static const char sample_fields[] = "transaction_id:string?, created_at:timestamp?, customer_id:string?, amount:decimal2?, "
-                                    "fraud:bool?, n:double?, payload.card:string?, payload.list:list?";
+static const char sample_fields[] =
+    "transaction_id:string?, created_at:timestamp?, customer_id:string?, amount:decimal2?, "
+    "fraud:bool?, n:double?, payload.card:string?, payload.list:list?";
 
 static void test_ends(void **state)
 {
@@ -644,8 +765,19 @@ static void random_space(struct qn_rng *r, struct qn_buf *out)
 
 static void random_string(struct qn_rng *r, struct qn_buf *out)
 {
-    static const char *const bits[] = {"a", "Z", "7", "\\n", "\\u00e9", "\xc3\xa9", "\\ud83d\\ude00", "\\\"", "longer plain text ",
-                                       "-", "2018-04-01T00:00:31Z", "\xe2\x82\xac", "x"};
+    static const char *const bits[] = {"a",
+                                       "Z",
+                                       "7",
+                                       "\\n",
+                                       "\\u00e9",
+                                       "\xc3\xa9",
+                                       "\\ud83d\\ude00",
+                                       "\\\"",
+                                       "longer plain text ",
+                                       "-",
+                                       "2018-04-01T00:00:31Z",
+                                       "\xe2\x82\xac",
+                                       "x"};
     uint32_t n = qn_rng_below(r, 6);
 
     qn_buf_byte(out, '"');
@@ -659,16 +791,37 @@ static void random_number(struct qn_rng *r, struct qn_buf *out)
     if (qn_rng_below(r, 3) == 0)
         qn_buf_byte(out, '-');
     switch (qn_rng_below(r, 5)) {
-    case 0: qn_buf_printf(out, "%u", qn_rng_below(r, 1000)); break;
-    case 1: qn_buf_printf(out, "%u.%02u", qn_rng_below(r, 100000), qn_rng_below(r, 100)); break;
-    case 2: qn_buf_printf(out, "%llu", (unsigned long long)qn_rng_next(r)); break;
-    case 3: qn_buf_printf(out, "%.17g", qn_rng_unit(r) * 1e9); break;
-    default: qn_buf_printf(out, "%u.%ue%d", qn_rng_below(r, 10), qn_rng_below(r, 1000), (int)qn_rng_below(r, 30) - 15);
+    case 0:
+        qn_buf_printf(out, "%u", qn_rng_below(r, 1000));
+        break;
+    case 1:
+        qn_buf_printf(out, "%u.%02u", qn_rng_below(r, 100000), qn_rng_below(r, 100));
+        break;
+    case 2:
+        qn_buf_printf(out, "%llu", (unsigned long long)qn_rng_next(r));
+        break;
+    case 3:
+        qn_buf_printf(out, "%.17g", qn_rng_unit(r) * 1e9);
+        break;
+    default:
+        qn_buf_printf(out, "%u.%ue%d", qn_rng_below(r, 10), qn_rng_below(r, 1000),
+                      (int)qn_rng_below(r, 30) - 15);
     }
 }
 
-static const char *const member_names[] = {"transaction_id", "created_at", "customer_id", "amount", "fraud", "n", "payload", "card",
-                                           "list", "other", "n\\u0061me", "payloa\\u0064", "a name that is longer than the rest"};
+static const char *const member_names[] = {"transaction_id",
+                                           "created_at",
+                                           "customer_id",
+                                           "amount",
+                                           "fraud",
+                                           "n",
+                                           "payload",
+                                           "card",
+                                           "list",
+                                           "other",
+                                           "n\\u0061me",
+                                           "payloa\\u0064",
+                                           "a name that is longer than the rest"};
 
 static void random_object(struct qn_rng *r, struct qn_buf *out, int depth)
 {
@@ -709,14 +862,30 @@ static void random_value(struct qn_rng *r, struct qn_buf *out, int depth)
 {
     random_space(r, out);
     switch (qn_rng_below(r, depth < 5 ? 9 : 6)) {
-    case 0: qn_buf_text(out, "true"); break;
-    case 1: qn_buf_text(out, "false"); break;
-    case 2: qn_buf_text(out, "null"); break;
-    case 3: random_number(r, out); break;
-    case 4: random_string(r, out); break;
-    case 5: qn_buf_text(out, "\"2018-04-01T00:00:31.5Z\""); break;
-    case 6: random_array(r, out, depth); break;
-    default: random_object(r, out, depth); break;
+    case 0:
+        qn_buf_text(out, "true");
+        break;
+    case 1:
+        qn_buf_text(out, "false");
+        break;
+    case 2:
+        qn_buf_text(out, "null");
+        break;
+    case 3:
+        random_number(r, out);
+        break;
+    case 4:
+        random_string(r, out);
+        break;
+    case 5:
+        qn_buf_text(out, "\"2018-04-01T00:00:31.5Z\"");
+        break;
+    case 6:
+        random_array(r, out, depth);
+        break;
+    default:
+        random_object(r, out, depth);
+        break;
     }
     random_space(r, out);
 }
@@ -746,7 +915,8 @@ static enum qn_json_kind naive_find(const struct qn_field *f, struct qn_json_rea
 }
 
 /* Appends the value or returns the reason. */
-static enum qn_reason naive_value(const struct qn_field *f, struct qn_str doc, struct qn_arena *a, struct qn_buf *out)
+static enum qn_reason naive_value(const struct qn_field *f, struct qn_str doc, struct qn_arena *a,
+                                  struct qn_buf *out)
 {
     struct qn_json_reader r;
     enum qn_json_kind kind;
@@ -780,7 +950,8 @@ static enum qn_reason naive_value(const struct qn_field *f, struct qn_str doc, s
         return QN_REASON_NONE;
     case QN_DECIMAL:
         if (kind == QN_JSON_STRING &&
-            (r.text.len == 0 || qn_number_scan(r.text.p, r.text.p + r.text.len, &r.number) != r.text.len))
+            (r.text.len == 0 ||
+             qn_number_scan(r.text.p, r.text.p + r.text.len, &r.number) != r.text.len))
             return QN_REASON_WRONG_TYPE;
         if (kind != QN_JSON_NUMBER && kind != QN_JSON_STRING)
             return QN_REASON_WRONG_TYPE;
@@ -819,7 +990,8 @@ static void naive_event(const struct fixture *x, struct qn_str doc, struct qn_bu
     while ((kind = qn_json_next(&r)) != QN_JSON_END && kind != QN_JSON_ERROR)
         ;
     if (kind == QN_JSON_ERROR) {
-        qn_buf_text(out, strcmp(r.error, "a string that is not UTF-8") == 0 ? "dead bad_utf8" : "dead bad_json");
+        qn_buf_text(out, strcmp(r.error, "a string that is not UTF-8") == 0 ? "dead bad_utf8"
+                                                                            : "dead bad_json");
     } else {
         for (uint32_t i = 0; i < x->schema.field_count; i++) {
             enum qn_reason reason;
@@ -828,7 +1000,8 @@ static void naive_event(const struct fixture *x, struct qn_str doc, struct qn_bu
             reason = naive_value(&x->fields[i], doc, &a, out);
             if (reason != QN_REASON_NONE) {
                 qn_buf_clear(out);
-                qn_buf_printf(out, "dead %s %.*s", qn_reason_name(reason), QN_STR_ARG(x->fields[i].from));
+                qn_buf_printf(out, "dead %s %.*s", qn_reason_name(reason),
+                              QN_STR_ARG(x->fields[i].from));
                 break;
             }
         }
@@ -839,7 +1012,8 @@ static void naive_event(const struct fixture *x, struct qn_str doc, struct qn_bu
     qn_arena_fini(&a);
 }
 
-/* Random events, half of them with a byte changed: all forms and the naive decoder agree on every value and reason. */
+/* Random events, half of them with a byte changed: all forms and the naive decoder agree on every
+ * value and reason. */
 static void test_twin(void **state)
 {
     struct fixture x;
@@ -858,7 +1032,8 @@ static void test_twin(void **state)
         random_object(&r, &text, 0);
         random_space(&r, &text);
         if (is_changed)
-            text.data[qn_rng_below(&r, (uint32_t)text.len)] = "{}[]\",:0\\ n\xff" "a\x1f"[qn_rng_below(&r, 14)];
+            text.data[qn_rng_below(&r, (uint32_t)text.len)] = "{}[]\",:0\\ n\xff"
+                                                              "a\x1f"[qn_rng_below(&r, 14)];
         naive_event(&x, (struct qn_str){text.data, (uint32_t)text.len}, &expected);
         for (size_t k = 0; k < FIXTURE_FORMS; k++) {
             const char *shown;
@@ -870,13 +1045,14 @@ static void test_twin(void **state)
             fixture_json(&x);
             shown = fixture_show(&x, 0);
             if (is_changed && strncmp(shown, "dead bad_", 9) == 0) {
-                /* which fault of the text comes first is not the naive decoder's business; nor are lone halves of pairs */
+                /* which fault of the text comes first is not the naive decoder's business; nor are
+                 * lone halves of pairs */
                 assert_int_equal(strncmp(expected.data, "dead bad_", 9), 0);
             } else if (strcmp(shown, expected.data) != 0 &&
                        !(is_changed && memmem(text.data, text.len, "\\ud83d", 6) != NULL) &&
                        !(is_changed && memmem(text.data, text.len, "\\ude00", 6) != NULL)) {
-                print_error("%s: %.*s\n  gives    %s\n  expected %s\n", qn_decode_name(), (int)text.len, text.data, shown,
-                            expected.data);
+                print_error("%s: %.*s\n  gives    %s\n  expected %s\n", qn_decode_name(),
+                            (int)text.len, text.data, shown, expected.data);
                 fail();
             }
             scored += x.b.verdict[0] == QN_SCORED;
@@ -923,7 +1099,11 @@ static void test_time_alone(void **state)
     }
     fixture_fini(&x);
     fixture_init(&x, "p.q.t:epoch_ms");
-    assert_int_equal(strncmp(fixture_one(&x, "{\"p\":{\"q\":{\"t\":1}},\"p\":{\"x\":1,\"q\":{\"t\":1522540831001}}}"), "[", 1), 0);
+    assert_int_equal(
+        strncmp(fixture_one(
+                    &x, "{\"p\":{\"q\":{\"t\":1}},\"p\":{\"x\":1,\"q\":{\"t\":1522540831001}}}"),
+                "[", 1),
+        0);
     assert_true(qn_decode_json_time(&x.schema, x.b.raw[0], &us));
     assert_int_equal(us, INT64_C(1522540831001000));
     fixture_one(&x, "{\"p\":{\"q\":{\"t\":1}},\"p\":{\"x\":1}}");
@@ -957,7 +1137,8 @@ static void test_no_memory(void **state)
     }
     assert_true(failed > 0);
     failed = 0;
-    for (uint64_t nth = 1; nth < 100; nth++) { /* decoding: strings and lists that do not fit the arena's first block */
+    for (uint64_t nth = 1; nth < 100;
+         nth++) { /* decoding: strings and lists that do not fit the arena's first block */
         struct qn_buf text = {0};
         struct fixture x;
         bool is_failed;
@@ -1011,13 +1192,20 @@ static void test_nothing_per_event(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_grammar),       cmocka_unit_test(test_suite),
-        cmocka_unit_test(test_values),        cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_defaults_and_order), cmocka_unit_test(test_many_fields),
-        cmocka_unit_test(test_names),         cmocka_unit_test(test_refused_paths),
-        cmocka_unit_test(test_ends),          cmocka_unit_test(test_rows_left_alone),
-        cmocka_unit_test(test_twin),          cmocka_unit_test(test_time_alone),
-        cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_nothing_per_event),
+        cmocka_unit_test(test_grammar),
+        cmocka_unit_test(test_suite),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_defaults_and_order),
+        cmocka_unit_test(test_many_fields),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_refused_paths),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_rows_left_alone),
+        cmocka_unit_test(test_twin),
+        cmocka_unit_test(test_time_alone),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_nothing_per_event),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

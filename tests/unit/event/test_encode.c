@@ -18,16 +18,20 @@ static void test_json_values(void **state)
 
     (void)state;
     fixture_init(&x, "b:bool?, i:int64?, d:double?, m:decimal2?, s:string?, t:timestamp?, l:list?");
-    assert_string_equal(fixture_one(&x, "{\"b\":true,\"i\":-9007199254740992,\"d\":1e22,\"m\":-0.05,\"s\":\"a\\\"\\u0000\\u007f\","
+    assert_string_equal(fixture_one(&x, "{\"b\":true,\"i\":-9007199254740992,\"d\":1e22,\"m\":-0."
+                                        "05,\"s\":\"a\\\"\\u0000\\u007f\","
                                         "\"t\":\"2018-04-01T00:00:31Z\",\"l\":[1,0.1]}"),
-                        "[true,-9007199254740992,1e+22,-0.05,\"a\\\"\\u0000\x7f\",\"2018-04-01T00:00:31.000000Z\",[1,0.1]]");
+                        "[true,-9007199254740992,1e+22,-0.05,\"a\\\"\\u0000\x7f\",\"2018-04-01T00:"
+                        "00:31.000000Z\",[1,0.1]]");
     assert_string_equal(fixture_one(&x, "{\"i\":-9007199254740993}"),
                         "[null,\"-9007199254740993\",null,null,null,null,null]");
     x.b.cols[2].valid[0] = 1;
     x.b.cols[2].f64[0] = NAN;
-    assert_string_equal(fixture_show(&x, 0), "[null,\"-9007199254740993\",null,null,null,null,null]");
+    assert_string_equal(fixture_show(&x, 0),
+                        "[null,\"-9007199254740993\",null,null,null,null,null]");
     x.b.cols[2].f64[0] = -INFINITY;
-    assert_string_equal(fixture_show(&x, 0), "[null,\"-9007199254740993\",null,null,null,null,null]");
+    assert_string_equal(fixture_show(&x, 0),
+                        "[null,\"-9007199254740993\",null,null,null,null,null]");
     fixture_fini(&x);
 }
 
@@ -49,8 +53,11 @@ static void test_csv_cells(void **state)
 
     (void)state;
     fixture_init(&x, "b:bool?, i:int64?, d:double?, m:decimal2?, s:string?, t:timestamp?, l:list?");
-    fixture_one(&x, "{\"b\":false,\"i\":-9007199254740993,\"d\":0.1,\"m\":5,\"s\":\"a,b\",\"t\":\"2018-04-01T00:00:31Z\",\"l\":[1,2]}");
-    assert_string_equal(csv_row(&x, &out), "false;-9007199254740993;0.1;5.00;\"a,b\";2018-04-01T00:00:31.000000Z;\"[1,2]\"");
+    fixture_one(&x, "{\"b\":false,\"i\":-9007199254740993,\"d\":0.1,\"m\":5,\"s\":\"a,b\",\"t\":"
+                    "\"2018-04-01T00:00:31Z\",\"l\":[1,2]}");
+    assert_string_equal(
+        csv_row(&x, &out),
+        "false;-9007199254740993;0.1;5.00;\"a,b\";2018-04-01T00:00:31.000000Z;\"[1,2]\"");
     fixture_one(&x, "{\"s\":\"\",\"l\":[1]}");
     assert_string_equal(csv_row(&x, &out), ";;;;\"\";;[1]");
     fixture_one(&x, "{\"s\":\"a\\\"\\n\"}");
@@ -76,16 +83,21 @@ static void test_dead_letters(void **state)
     x.b.partition[0] = 3;
     x.b.offset[0] = 17;
     qn_encode_dead_letter(&out, &x.b, 0, &x.schema, qn_str_of("card-fraud"));
-    assert_string_equal(text_of(&out),
-                        "{\"reason\":\"missing_field\",\"text\":\"a required field is absent or null\",\"stage\":"
-                        "\"TRANSFORMATION\",\"field\":\"payload.card.id\",\"stream\":\"s\",\"position\":\"s:3:17\",\"pipeline\":"
-                        "\"card-fraud\",\"contract\":\"0000000000000abc\",\"event\":\"{\\\"payload\\\":{}, \\\"n\\\":\\\"\xc3\xa9\\\"}\"}\n");
+    assert_string_equal(
+        text_of(&out),
+        "{\"reason\":\"missing_field\",\"text\":\"a required field is absent or null\",\"stage\":"
+        "\"TRANSFORMATION\",\"field\":\"payload.card.id\",\"stream\":\"s\",\"position\":\"s:3:17\","
+        "\"pipeline\":"
+        "\"card-fraud\",\"contract\":\"0000000000000abc\",\"event\":\"{\\\"payload\\\":{}, "
+        "\\\"n\\\":\\\"\xc3\xa9\\\"}\"}\n");
     qn_buf_clear(&out);
     fixture_one(&x, "\xff{");
     qn_encode_dead_letter(&out, &x.b, 0, &x.schema, qn_str_of("p\"q"));
     assert_string_equal(text_of(&out),
-                        "{\"reason\":\"bad_json\",\"text\":\"not well-formed JSON\",\"stage\":\"VALUE_CONVERTER\",\"stream\":\"s\","
-                        "\"position\":\"s:3:17\",\"pipeline\":\"p\\\"q\",\"contract\":\"0000000000000abc\",\"event_base64\":\"/3s=\"}\n");
+                        "{\"reason\":\"bad_json\",\"text\":\"not well-formed "
+                        "JSON\",\"stage\":\"VALUE_CONVERTER\",\"stream\":\"s\","
+                        "\"position\":\"s:3:17\",\"pipeline\":\"p\\\"q\",\"contract\":"
+                        "\"0000000000000abc\",\"event_base64\":\"/3s=\"}\n");
     qn_buf_fini(&out);
     fixture_fini(&x);
 }
@@ -93,7 +105,9 @@ static void test_dead_letters(void **state)
 /* Every text of every length comes back through JSON: the fast copy and the careful one agree. */
 static void test_json_text_round_trip(void **state)
 {
-    static const char *const bits[] = {"a", "b", "c", "d", "e", "f", "g", "h", "\"", "\\", "\n", "\x1f", "\x7f", "\xc3\xa9", "\xf0\x9f\x98\x80"};
+    static const char *const bits[] = {"a",  "b",    "c",    "d",        "e",
+                                       "f",  "g",    "h",    "\"",       "\\",
+                                       "\n", "\x1f", "\x7f", "\xc3\xa9", "\xf0\x9f\x98\x80"};
     struct qn_buf out = {0}, text = {0};
     struct fixture x;
     struct qn_rng r;
@@ -135,7 +149,8 @@ static void test_no_memory(void **state)
 
     (void)state;
     fixture_init(&x, "s:string?, i:int64?, d:double?, m:decimal2?, t:timestamp?, l:list?, b:bool?");
-    fixture_one(&x, "{\"s\":\"x\",\"i\":99999999999999999,\"d\":1,\"m\":1,\"t\":\"2018-04-01T00:00:31Z\",\"l\":[1],\"b\":true}");
+    fixture_one(&x, "{\"s\":\"x\",\"i\":99999999999999999,\"d\":1,\"m\":1,\"t\":\"2018-04-01T00:00:"
+                    "31Z\",\"l\":[1],\"b\":true}");
     for (uint32_t c = 0; c < x.b.col_count; c++) {
         struct qn_buf out = {0};
 
@@ -154,8 +169,8 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json_values),          cmocka_unit_test(test_csv_cells),
-        cmocka_unit_test(test_dead_letters),         cmocka_unit_test(test_json_text_round_trip),
+        cmocka_unit_test(test_json_values),  cmocka_unit_test(test_csv_cells),
+        cmocka_unit_test(test_dead_letters), cmocka_unit_test(test_json_text_round_trip),
         cmocka_unit_test(test_no_memory),
     };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_log_file.c - records of files and pipes: against a naive splitter with reads of every size, compressed, cut, damaged,
- * too large, failing at the n-th read or allocation, and waiting for a pipe. */
+ * test_log_file.c - records of files and pipes: against a naive splitter with reads of every size,
+ * compressed, cut, damaged, too large, failing at the n-th read or allocation, and waiting for a
+ * pipe. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,9 +27,9 @@ struct memory_file {
     struct qn_files files;
     const char *data;
     size_t size, at;
-    size_t read_max;      /* bytes a read gives at most; 0 = as many as asked for      */
+    size_t read_max;       /* bytes a read gives at most; 0 = as many as asked for      */
     struct qn_rng *random; /* then the size of each read is drawn from 1 to read_max   */
-    int reads, fail_read; /* the n-th read fails with EIO; 0 = none                    */
+    int reads, fail_read;  /* the n-th read fails with EIO; 0 = none                    */
     int opened, closed;
 };
 
@@ -54,7 +55,8 @@ static int64_t memory_read(void *st, int fd, void *p, size_t bytes)
     if (++m->reads == m->fail_read)
         return -EIO;
     if (m->read_max > 0) {
-        size_t limit = m->random != NULL ? 1 + qn_rng_below(m->random, (uint32_t)m->read_max) : m->read_max;
+        size_t limit =
+            m->random != NULL ? 1 + qn_rng_below(m->random, (uint32_t)m->read_max) : m->read_max;
 
         n = n < limit ? n : limit;
     }
@@ -80,8 +82,11 @@ static int64_t memory_size(void *st, int fd)
 static void memory_init(struct memory_file *m, const char *data, size_t size)
 {
     *m = (struct memory_file){.data = data, .size = size};
-    m->files = (struct qn_files){
-        .open = memory_open, .read = memory_read, .close = memory_close, .size = memory_size, .st = m};
+    m->files = (struct qn_files){.open = memory_open,
+                                 .read = memory_read,
+                                 .close = memory_close,
+                                 .size = memory_size,
+                                 .st = m};
 }
 
 /* --- everything a reader gives, as one text: records between bars, '!' in front of cut ones --- */
@@ -96,7 +101,8 @@ struct kept {
 static void put_kept(struct kept *k, struct qn_buf *out, int64_t *offset)
 {
     for (uint32_t i = 0; i < k->n; i++) {
-        volatile char pad = k->r[i].raw.p[k->r[i].raw.len + QN_DECODE_PAD - 1]; /* must be readable */
+        volatile char pad =
+            k->r[i].raw.p[k->r[i].raw.len + QN_DECODE_PAD - 1]; /* must be readable */
 
         (void)pad;
         assert_int_equal(k->r[i].offset, (*offset)++);
@@ -108,9 +114,10 @@ static void put_kept(struct kept *k, struct qn_buf *out, int64_t *offset)
     k->n = 0;
 }
 
-/* Reads to the end with calls of up to max_call records and a release whenever `hold` of them are held. */
-static qn_status read_all(struct memory_file *m, enum qn_format format, uint32_t max_call, uint32_t hold,
-                          struct qn_buf *out, struct qn_err *err)
+/* Reads to the end with calls of up to max_call records and a release whenever `hold` of them are
+ * held. */
+static qn_status read_all(struct memory_file *m, enum qn_format format, uint32_t max_call,
+                          uint32_t hold, struct qn_buf *out, struct qn_err *err)
 {
     struct qn_log_file *f;
     struct qn_str header;
@@ -193,8 +200,12 @@ static void test_csv(void **state)
 {
     (void)state;
     assert_string_equal(ALL("a,b\n1,2\n", QN_FORMAT_CSV), "a,b#1,2|");
-    assert_string_equal(ALL("\xEF\xBB\xBF" "a,b\r\n1,2\r\n\r\n3,4", QN_FORMAT_CSV), "a,b#1,2|3,4|");
-    assert_string_equal(ALL("a\n\"x\ny\",1\n\"\"\"\n\"\nz\n", QN_FORMAT_CSV), "a#\"x\ny\",1|\"\"\"\n\"|z|");
+    assert_string_equal(ALL("\xEF\xBB\xBF"
+                            "a,b\r\n1,2\r\n\r\n3,4",
+                            QN_FORMAT_CSV),
+                        "a,b#1,2|3,4|");
+    assert_string_equal(ALL("a\n\"x\ny\",1\n\"\"\"\n\"\nz\n", QN_FORMAT_CSV),
+                        "a#\"x\ny\",1|\"\"\"\n\"|z|");
     assert_string_equal(ALL("\"a\nb\"\n1\n", QN_FORMAT_CSV), "\"a\nb\"#1|");
     assert_string_equal(ALL("a\n5\" pipe\nb\n", QN_FORMAT_CSV), "a#5\" pipe|b|");
     assert_string_equal(ALL("a\n\"x\"y\"\nb\n", QN_FORMAT_CSV), "a#\"x\"y\"|b|");
@@ -235,7 +246,8 @@ static void naive(const char *p, size_t n, enum qn_format format, struct qn_buf 
         if (len > 0 && p[at + len - 1] == '\r')
             len--;
         for (size_t i = 0; i < len; i++)
-            is_blank &= format != QN_FORMAT_CSV && (p[at + i] == ' ' || p[at + i] == '\t' || p[at + i] == '\r');
+            is_blank &= format != QN_FORMAT_CSV &&
+                        (p[at + i] == ' ' || p[at + i] == '\t' || p[at + i] == '\r');
         if (!is_blank) {
             if (len > QN_EVENT_BYTES_MAX)
                 qn_buf_byte(out, '!');
@@ -248,8 +260,8 @@ static void naive(const char *p, size_t n, enum qn_format format, struct qn_buf 
     qn_buf_byte(out, '\0');
 }
 
-static void expect_twin(struct memory_file *m, const char *plain, size_t plain_size, enum qn_format format,
-                        uint32_t max_call, uint32_t hold)
+static void expect_twin(struct memory_file *m, const char *plain, size_t plain_size,
+                        enum qn_format format, uint32_t max_call, uint32_t hold)
 {
     struct qn_buf got = {0}, expected = {0};
     struct qn_err err = {0};
@@ -274,7 +286,8 @@ static void test_twin(void **state)
     struct memory_file m;
     struct qn_rng r;
     const char *seed = getenv("QUERN_SEED");
-    uint64_t used = seed != NULL ? strtoull(seed, NULL, 10) : (uint64_t)qn_clock_system.mono_ns(NULL);
+    uint64_t used =
+        seed != NULL ? strtoull(seed, NULL, 10) : (uint64_t)qn_clock_system.mono_ns(NULL);
 
     (void)state;
     printf("seed: QUERN_SEED=%llu\n", (unsigned long long)used);
@@ -292,7 +305,8 @@ static void test_twin(void **state)
     }
 }
 
-/* Long enough for many blocks, so that records are cut by block ends at all places while others are held. */
+/* Long enough for many blocks, so that records are cut by block ends at all places while others are
+ * held. */
 static char *long_text(struct qn_rng *r, size_t *n, bool is_csv)
 {
     struct qn_buf text = {0};
@@ -325,7 +339,8 @@ static void test_blocks(void **state)
         for (int k = 0; k < 8; k++) {
             m.read_max = sizes[k % 4];
             m.random = k >= 4 && m.read_max > 0 ? &r : NULL;
-            expect_twin(&m, text, n, is_csv ? QN_FORMAT_CSV : QN_FORMAT_NDJSON, 1 + 13u * (uint32_t)k, 1 + qn_rng_below(&r, KEPT_MAX));
+            expect_twin(&m, text, n, is_csv ? QN_FORMAT_CSV : QN_FORMAT_NDJSON,
+                        1 + 13u * (uint32_t)k, 1 + qn_rng_below(&r, KEPT_MAX));
         }
         qn_mem_free(text);
     }
@@ -333,13 +348,15 @@ static void test_blocks(void **state)
 
 static void test_too_large(void **state)
 {
-    static const size_t sizes[] = {QN_EVENT_BYTES_MAX - 1, QN_EVENT_BYTES_MAX, QN_EVENT_BYTES_MAX + 1, QN_EVENT_BYTES_MAX + 2,
+    static const size_t sizes[] = {QN_EVENT_BYTES_MAX - 1, QN_EVENT_BYTES_MAX,
+                                   QN_EVENT_BYTES_MAX + 1, QN_EVENT_BYTES_MAX + 2,
                                    QN_EVENT_BYTES_MAX + 3, 3 * QN_EVENT_BYTES_MAX};
     struct memory_file m;
 
     (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-        for (int kind = 0; kind < 6; kind++) { /* LF, CR LF, at the end; CSV also quoted with line ends inside */
+        for (int kind = 0; kind < 6;
+             kind++) { /* LF, CR LF, at the end; CSV also quoted with line ends inside */
             struct qn_buf text = {0};
             size_t from;
 
@@ -353,9 +370,13 @@ static void test_too_large(void **state)
             }
             qn_buf_text(&text, kind % 3 == 0 ? "\nlast\n" : kind % 3 == 1 ? "\r\nlast" : "");
             memory_init(&m, text.data, text.len);
-            for (int reads = 0; reads < 3; reads++) {
-                m.read_max = reads == 0 ? 0 : reads == 1 ? 100001 : 65536;
-                expect_twin(&m, text.data, text.len, kind >= 3 ? QN_FORMAT_CSV : QN_FORMAT_NDJSON, 3, 4);
+            /* byte by byte where a CR may stand alone at the edge of what is too large */
+            for (int reads = 0; reads < (i == 1 && kind % 3 == 1 ? 4 : 3); reads++) {
+                static const size_t read_max[] = {0, 100001, 65536, 1};
+
+                m.read_max = read_max[reads];
+                expect_twin(&m, text.data, text.len, kind >= 3 ? QN_FORMAT_CSV : QN_FORMAT_NDJSON,
+                            3, 4);
             }
             qn_buf_fini(&text);
         }
@@ -422,7 +443,8 @@ static void test_compressed(void **state)
     free(packed);
 }
 
-/* Cut anywhere: an error that names the byte, after all records before it; at the border of members simply the end. */
+/* Cut anywhere: an error that names the byte, after all records before it; at the border of members
+ * simply the end. */
 static void test_cut(void **state)
 {
     static pack_fn *const packs[] = {gzip_member, zstd_frame};
@@ -450,12 +472,14 @@ static void test_cut(void **state)
                     assert_true(err.offset <= cut);
                     assert_non_null(strstr(err.text, "byte"));
                     assert_string_equal(err.file, "a file");
-                    assert_memory_equal(got.data, "first|second, longer|", got.len - 1 < 21 ? got.len - 1 : 21);
+                    assert_memory_equal(got.data, "first|second, longer|",
+                                        got.len - 1 < 21 ? got.len - 1 : 21);
                 } else {
                     assert_int_equal(rc, QN_OK);
                     assert_true(cut == size || cut == first || got.len - 1 <= sizeof text / 3 + 2);
                     if (cut == size)
-                        assert_string_equal(got.data, "first|second, longer|third|fourth and so on|last|");
+                        assert_string_equal(got.data,
+                                            "first|second, longer|third|fourth and so on|last|");
                 }
                 free(exact);
             }
@@ -486,9 +510,11 @@ static void test_damaged(void **state)
             corrupt += read_all(&m, QN_FORMAT_NDJSON, 9, 9, &got, &err) == QN_CORRUPT;
             packed[at] ^= (char)(1 << at % 8);
         }
-        memset(packed + size, 0, 40); /* zeros behind gzip are padding, behind zstd they are nothing known */
+        memset(packed + size, 0,
+               40); /* zeros behind gzip are padding, behind zstd they are nothing known */
         memory_init(&m, packed, size + 40);
-        assert_int_equal(read_all(&m, QN_FORMAT_NDJSON, 9, 9, &got, &err), k == 0 ? QN_OK : QN_CORRUPT);
+        assert_int_equal(read_all(&m, QN_FORMAT_NDJSON, 9, 9, &got, &err),
+                         k == 0 ? QN_OK : QN_CORRUPT);
         packed[size + 3] = 'x';
         m.at = 0;
         assert_int_equal(read_all(&m, QN_FORMAT_NDJSON, 9, 9, &got, &err), QN_CORRUPT);
@@ -513,7 +539,8 @@ static void test_read_errors(void **state)
     memory_init(&m, text, sizeof text - 1);
     m.read_max = 4;
     for (m.fail_read = 1; m.fail_read <= 6; m.fail_read++) {
-        static const char *const before[] = {"", "", "first|", "first|", "first|second|", "first|second|third|"};
+        static const char *const before[] = {
+            "", "", "first|", "first|", "first|second|", "first|second|third|"};
 
         assert_int_equal(read_all(&m, QN_FORMAT_NDJSON, 5, 5, &got, &err), QN_IO);
         assert_int_equal(err.offset, m.fail_read < 6 ? 4 * (m.fail_read - 1) : 19);
@@ -546,7 +573,9 @@ static void test_no_memory(void **state)
         if (kind < 2)
             memory_init(&m, text, 600000);
         else
-            memory_init(&m, packed, pack(kind == 2 ? gzip_member : zstd_frame, text, 600000, packed, 1 << 21, &first));
+            memory_init(
+                &m, packed,
+                pack(kind == 2 ? gzip_member : zstd_frame, text, 600000, packed, 1 << 21, &first));
         naive(text, 600000, format, &expected);
         do {
             struct qn_err err = {0};
@@ -623,7 +652,8 @@ static void test_pipe(void **state)
     assert_int_equal(qn_log_file_read(f, r, 8, false, &n, &flow, &err), QN_OK);
     assert_int_equal(flow, QN_IDLE);
     say(ends[1], "first\nseco");
-    assert_int_equal(qn_log_file_read(f, r, 8, true, &n, &flow, &err), QN_OK); /* does not wait for the second */
+    assert_int_equal(qn_log_file_read(f, r, 8, true, &n, &flow, &err),
+                     QN_OK); /* does not wait for the second */
     assert_int_equal(n, 1);
     assert_int_equal(flow, QN_MORE);
     assert_int_equal(qn_log_file_read(f, r + 1, 7, false, &n, &flow, &err), QN_OK);
@@ -688,8 +718,9 @@ static void test_formats(void **state)
     static const struct {
         const char *name;
         enum qn_format format;
-    } cases[] = {{"a.csv", QN_FORMAT_CSV},       {"a.csv.gz", QN_FORMAT_CSV}, {"dir/a.csv.zst", QN_FORMAT_CSV},
-                 {"a.ndjson", QN_FORMAT_NDJSON}, {"csv", QN_FORMAT_NDJSON},   {"a.csv.txt", QN_FORMAT_NDJSON}};
+    } cases[] = {{"a.csv", QN_FORMAT_CSV},         {"a.csv.gz", QN_FORMAT_CSV},
+                 {"dir/a.csv.zst", QN_FORMAT_CSV}, {"a.ndjson", QN_FORMAT_NDJSON},
+                 {"csv", QN_FORMAT_NDJSON},        {"a.csv.txt", QN_FORMAT_NDJSON}};
     struct memory_file m;
     struct qn_err err;
     struct qn_log_file *f;
@@ -697,7 +728,8 @@ static void test_formats(void **state)
     (void)state;
     memory_init(&m, "", 0);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(qn_log_file_open(&m.files, cases[i].name, QN_FORMAT_AUTO, &f, &err), QN_OK);
+        assert_int_equal(qn_log_file_open(&m.files, cases[i].name, QN_FORMAT_AUTO, &f, &err),
+                         QN_OK);
         assert_int_equal(qn_log_file_format(f), cases[i].format);
         qn_log_file_close(f);
     }
@@ -706,13 +738,20 @@ static void test_formats(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),       cmocka_unit_test(test_csv),
-        cmocka_unit_test(test_twin),        cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_too_large),   cmocka_unit_test(test_compressed),
-        cmocka_unit_test(test_cut),         cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_read_errors), cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_goes_on_after_no_memory), cmocka_unit_test(test_pipe),
-        cmocka_unit_test(test_compressed_pipe), cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_twin),
+        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_compressed),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_read_errors),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_goes_on_after_no_memory),
+        cmocka_unit_test(test_pipe),
+        cmocka_unit_test(test_compressed_pipe),
+        cmocka_unit_test(test_formats),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
