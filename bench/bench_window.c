@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * bench_window.c - nanoseconds per event and group for the shape of the card-fraud example.
  *
- * Two groups over the same events: 5,000 customers (count and mean of a decimal amount over 1, 7 and 30 days) and 10,000
- * terminals (count and mean of a bool over 1, 7 and 30 days, delayed 7 days). Events are random with the rates of the
- * example; whole log in batches of 4,096, one worker. Every batch counts with its fastest of several passes, so that other
- * work on the machine hardly shows. JSON to stdout.
- * Usage: bench_window [EVENTS [DISORDER_PERCENT]] */
+ * Two groups over the same events: 5,000 customers (count and mean of a decimal amount over 1, 7
+ * and 30 days) and 10,000 terminals (count and mean of a bool over 1, 7 and 30 days, delayed 7
+ * days). Events are random with the rates of the example; whole log in batches of 4,096, one
+ * worker. Every batch counts with its fastest of several passes, so that other work on the machine
+ * hardly shows. JSON to stdout. Usage: bench_window [EVENTS [DISORDER_PERCENT]] */
 #include "base/clock.h"
 #include "base/hash.h"
 #include "feature/window.h"
@@ -60,7 +60,8 @@ static struct events events_new(uint32_t count, uint32_t disorder_percent)
         for (int k = 0; k < 2; k++) {
             char *t = text + ((size_t)i * 2 + (size_t)k) * 16;
 
-            ev.key[k][i] = (struct qn_str){t, (uint32_t)snprintf(t, 16, "%u", qn_rng_below(&r, keys[k]))};
+            ev.key[k][i] =
+                (struct qn_str){t, (uint32_t)snprintf(t, 16, "%u", qn_rng_below(&r, keys[k]))};
             ev.hash[k][i] = qn_hash(t, ev.key[k][i].len, 0);
         }
         ev.value[0][i] = qn_rng_below(&r, 20000);
@@ -78,8 +79,12 @@ static struct qn_group *group_new(int k)
     struct qn_group *g = NULL;
 
     for (int i = 0; i < WINDOWS; i++)
-        windows[i] = (struct qn_window){i < 3 ? QN_AGGREGATE_COUNT : QN_AGGREGATE_MEAN, i < 3 ? -1 : 0, -1,
-                                        days[i % 3] * DAY_US, k == 0 ? 0 : 7 * DAY_US, false,
+        windows[i] = (struct qn_window){i < 3 ? QN_AGGREGATE_COUNT : QN_AGGREGATE_MEAN,
+                                        i < 3 ? -1 : 0,
+                                        -1,
+                                        days[i % 3] * DAY_US,
+                                        k == 0 ? 0 : 7 * DAY_US,
+                                        false,
                                         {i < 3 ? QN_INT64 : QN_DOUBLE, 0}};
     if (qn_group_new(&spec, 1, &g, NULL) != QN_OK)
         exit(1);
@@ -104,7 +109,8 @@ static void pass(const struct events *ev, int k, struct qn_group *g, int64_t *be
     }
     for (uint32_t at = 0; at < ev->count; at += BATCH) {
         uint32_t n = ev->count - at < BATCH ? ev->count - at : BATCH;
-        struct qn_wave w = {n, ev->role + at, ev->time_us + at, ev->key[k] + at, ev->hash[k] + at, args, NULL, out};
+        struct qn_wave w = {
+            n, ev->role + at, ev->time_us + at, ev->key[k] + at, ev->hash[k] + at, args, NULL, out};
 
         arg.valid = ev->valid + at;
         arg.i64 = ev->value[k] + at;
@@ -143,8 +149,10 @@ int main(int argc, char **argv)
             if (p + 1 == PASSES) {
                 for (uint32_t i = 0; i < count / BATCH + 1; i++)
                     sum_ns += (double)best_ns[i];
-                printf("{\"group\":\"%s\",\"events\":%u,\"ns_per_event\":%.1f,\"keys\":%llu,\"bytes\":%zu}\n",
-                       names[k], count, sum_ns / count, (unsigned long long)qn_group_keys(g), qn_group_bytes(g));
+                printf("{\"group\":\"%s\",\"events\":%u,\"ns_per_event\":%.1f,\"keys\":%llu,"
+                       "\"bytes\":%zu}\n",
+                       names[k], count, sum_ns / count, (unsigned long long)qn_group_keys(g),
+                       qn_group_bytes(g));
             }
             qn_group_free(g);
         }

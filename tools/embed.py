@@ -4,20 +4,21 @@
 
 A file is known by its last two path parts ("card-fraud/card-fraud.yaml"). Run by meson.build.
 """
+
 import os
 import sys
 
 
 def literal(data):
     """The bytes as one C array initialiser, 24 numbers a line."""
-    lines = [data[i:i + 24] for i in range(0, len(data), 24)]
+    lines = [data[i : i + 24] for i in range(0, len(data), 24)]
     return ",\n".join("    " + ",".join(str(b) for b in line) for line in lines)
 
 
 def main():
     out, paths = sys.argv[1], sys.argv[2:]
     with open(out, "w", encoding="ascii") as f:
-        f.write("/* Made by tools/embed.py; do not edit. */\n#include \"cli/embedded.h\"\n\n")
+        f.write('/* Made by tools/embed.py; do not edit. */\n#include "cli/embedded.h"\n\n')
         names = []
         for i, path in enumerate(paths):
             with open(path, "rb") as g:

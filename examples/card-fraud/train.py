@@ -9,6 +9,7 @@
 Needs numpy and xgboost (or xgboost-cpu). One thread and no sampling: the same training set and the same version of
 XGBoost give the same bytes. The columns are taken by name, so their order in the file does not matter.
 """
+
 import argparse
 import csv
 import sys
@@ -17,16 +18,28 @@ import numpy as np
 import xgboost as xgb
 
 # What the spec calls the model's inputs, in the model's order.
-INPUTS = ["amount", "weekend", "night",
-          "customer_count_1d", "customer_mean_1d", "customer_count_7d", "customer_mean_7d",
-          "customer_count_30d", "customer_mean_30d",
-          "terminal_count_1d", "terminal_risk_1d", "terminal_count_7d", "terminal_risk_7d",
-          "terminal_count_30d", "terminal_risk_30d"]
+INPUTS = [
+    "amount",
+    "weekend",
+    "night",
+    "customer_count_1d",
+    "customer_mean_1d",
+    "customer_count_7d",
+    "customer_mean_7d",
+    "customer_count_30d",
+    "customer_mean_30d",
+    "terminal_count_1d",
+    "terminal_risk_1d",
+    "terminal_count_7d",
+    "terminal_risk_7d",
+    "terminal_count_30d",
+    "terminal_risk_30d",
+]
 TIME, LABEL = "created_at", "tx_fraud"
 TREES, DEPTH, ETA = 100, 6, 0.1
-THRESHOLD = 0.5             # where the spec raises an alert
-DELAY_DAYS = 7              # a label is known so many days later: no training day is nearer to the test than that
-TRAIN_SHARE = 0.65          # of the days
+THRESHOLD = 0.5  # where the spec raises an alert
+DELAY_DAYS = 7  # a label is known so many days later: no training day is nearer to the test than that
+TRAIN_SHARE = 0.65  # of the days
 
 WORDS = {"": np.nan, "true": 1.0, "false": 0.0}
 
@@ -82,18 +95,30 @@ def main():
     cut = names[int(len(names) * TRAIN_SHARE)]
     test_from = names[min(int(len(names) * TRAIN_SHARE) + DELAY_DAYS, len(names) - 1)]
     train, test = day < cut, day >= test_from
-    print(f"{len(y):,} rows, {int(y.sum()):,} frauds; train before {cut}: {int(train.sum()):,}; "
-          f"test from {test_from}: {int(test.sum()):,}")
+    print(
+        f"{len(y):,} rows, {int(y.sum()):,} frauds; train before {cut}: {int(train.sum()):,}; "
+        f"test from {test_from}: {int(test.sum()):,}"
+    )
 
-    params = {"objective": "binary:logistic", "base_score": 0.5, "max_depth": DEPTH, "eta": ETA,
-              "tree_method": "hist", "nthread": 1, "seed": 0}
+    params = {
+        "objective": "binary:logistic",
+        "base_score": 0.5,
+        "max_depth": DEPTH,
+        "eta": ETA,
+        "tree_method": "hist",
+        "nthread": 1,
+        "seed": 0,
+    }
     booster = xgb.train(params, xgb.DMatrix(x[train], label=y[train], feature_names=INPUTS, nthread=1), TREES)
     s = booster.predict(xgb.DMatrix(x[test], feature_names=INPUTS, nthread=1))
     alert = s > THRESHOLD
-    print(f"test ROC AUC {roc_auc(y[test], s):.4f}, average precision {average_precision(y[test], s):.4f}; "
-          f"above {THRESHOLD}: precision {y[test][alert].mean():.3f}, recall {y[test][alert].sum() / y[test].sum():.3f}")
+    print(
+        f"test ROC AUC {roc_auc(y[test], s):.4f}, average precision {average_precision(y[test], s):.4f}; "
+        f"above {THRESHOLD}: precision {y[test][alert].mean():.3f}, recall {y[test][alert].sum() / y[test].sum():.3f}"
+    )
     booster.save_model(a.model)
-    print(f"{a.model}: {TREES} trees, {sum(t.count('leaf') for t in booster.get_dump()):,} leaves, XGBoost {xgb.__version__}")
+    leaves = sum(t.count("leaf") for t in booster.get_dump())
+    print(f"{a.model}: {TREES} trees, {leaves:,} leaves, XGBoost {xgb.__version__}")
 
 
 if __name__ == "__main__":

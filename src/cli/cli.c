@@ -55,8 +55,8 @@ bool qn_cli_write(struct qn_cli *c, const void *p, size_t bytes)
     return false;
 }
 
-bool qn_cli_options(struct qn_cli *c, const struct qn_command_usage *u, int argc, char **argv, void *into,
-                    struct qn_option_list *rest, int *exit_code)
+bool qn_cli_options(struct qn_cli *c, const struct qn_command_usage *u, int argc, char **argv,
+                    void *into, struct qn_option_list *rest, int *exit_code)
 {
     struct qn_err err = {0};
     bool wants_help = false;
@@ -106,7 +106,8 @@ static void print_commands(struct qn_cli *c, int fd)
 {
     struct qn_buf b = {0};
 
-    qn_buf_text(&b, "quern - events become predictions, exactly\n\nusage: quern COMMAND [SPEC] [--options]\n\n");
+    qn_buf_text(&b, "quern - events become predictions, exactly\n\nusage: quern COMMAND [SPEC] "
+                    "[--options]\n\n");
     for (const struct qn_command *k = qn_commands; k->usage != NULL; k++)
         if (k->usage->summary != NULL)
             qn_buf_printf(&b, "  %-10s %s\n", k->usage->name, k->usage->summary);
@@ -125,8 +126,8 @@ static int unknown_command(struct qn_cli *c, const char *name)
         names[n++] = qn_str_of(k->usage->name);
     near = qn_nearest(qn_str_of(name), names, n);
     if (near >= 0)
-        qn_cli_say(c, "quern: unknown command '%.40s' (did you mean '%.*s'?); try 'quern --help'", name,
-                   QN_STR_ARG(names[near]));
+        qn_cli_say(c, "quern: unknown command '%.40s' (did you mean '%.*s'?); try 'quern --help'",
+                   name, QN_STR_ARG(names[near]));
     else
         qn_cli_say(c, "quern: unknown command '%.40s'; try 'quern --help'", name);
     return QN_EXIT_USAGE;
@@ -140,7 +141,8 @@ int qn_cli_main(struct qn_cli *c, int argc, char **argv)
         print_commands(c, c->err);
         return QN_EXIT_USAGE;
     }
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && argc == 2)) {
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 ||
+        (strcmp(name, "help") == 0 && argc == 2)) {
         print_commands(c, c->out);
         return QN_EXIT_OK;
     }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * cli.h - what all commands share: their table, option reading, errors on stderr, the progress bar.
  *
- * A command is one file cmd_<verb>.c with a qn_command_usage (options.h) and a function; commands.c lists them. Data goes to
- * stdout, words to stderr. Exit codes: 0 done, 1 failed, 2 usage or spec error, 3 a check found a difference, 130
- * interrupted. Thread: main. */
+ * A command is one file cmd_<verb>.c with a qn_command_usage (options.h) and a function; commands.c
+ * lists them. Data goes to stdout, words to stderr. Exit codes: 0 done, 1 failed, 2 usage or spec
+ * error, 3 a check found a difference, 130 interrupted. Thread: main. */
 #ifndef QN_CLI_CLI_H
 #define QN_CLI_CLI_H
 
@@ -14,18 +14,24 @@
 
 #include <signal.h>
 
-enum { QN_EXIT_OK = 0, QN_EXIT_FAILED = 1, QN_EXIT_USAGE = 2, QN_EXIT_DIFFERENT = 3, QN_EXIT_INTERRUPTED = 130 };
+enum {
+    QN_EXIT_OK = 0,
+    QN_EXIT_FAILED = 1,
+    QN_EXIT_USAGE = 2,
+    QN_EXIT_DIFFERENT = 3,
+    QN_EXIT_INTERRUPTED = 130
+};
 
 /* The world as a command sees it; tests hand in another one. */
 struct qn_cli {
     const struct qn_files *files;
     const struct qn_clock *clock;
     const char *const *environment;
-    int in, out, err;              /* descriptors                                     */
-    bool err_is_terminal;          /* progress bars and carets                        */
-    bool color;                    /* err is a terminal, NO_COLOR unset, not dumb     */
-    struct qn_arena arena;         /* boot lifetime of this run                       */
-    volatile sig_atomic_t *stop;   /* set by SIGINT and SIGTERM: finish and leave     */
+    int in, out, err;            /* descriptors                                     */
+    bool err_is_terminal;        /* progress bars and carets                        */
+    bool color;                  /* err is a terminal, NO_COLOR unset, not dumb     */
+    struct qn_arena arena;       /* boot lifetime of this run                       */
+    volatile sig_atomic_t *stop; /* set by SIGINT and SIGTERM: finish and leave     */
 };
 
 typedef int qn_command_fn(struct qn_cli *c, int argc, char **argv);
@@ -38,30 +44,35 @@ extern const struct qn_command qn_commands[]; /* ended by usage = NULL */
 /* Finds the command argv[1] and runs it; returns the exit code. */
 int qn_cli_main(struct qn_cli *c, int argc, char **argv);
 
-/* Reads options; prints help or the usage error. False when the command is over: then *exit_code says how. */
-bool qn_cli_options(struct qn_cli *c, const struct qn_command_usage *u, int argc, char **argv, void *into,
-                    struct qn_option_list *rest, int *exit_code);
+/* Reads options; prints help or the usage error. False when the command is over: then *exit_code
+ * says how. */
+bool qn_cli_options(struct qn_cli *c, const struct qn_command_usage *u, int argc, char **argv,
+                    void *into, struct qn_option_list *rest, int *exit_code);
 
 /* "quern: text" or "file:line:col: text" on stderr; returns QN_EXIT_FAILED. */
 int qn_cli_fail(struct qn_cli *c, const struct qn_err *err);
 /* One line on stderr, printf-like; adds the line end. */
 void qn_cli_say(struct qn_cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Writes all bytes to stdout. False when the reader is gone or the disk is full (said on stderr, but for EPIPE). */
+/* Writes all bytes to stdout. False when the reader is gone or the disk is full (said on stderr,
+ * but for EPIPE). */
 bool qn_cli_write(struct qn_cli *c, const void *p, size_t bytes);
 
 /* Loads a spec and prints its diagnostics. NULL when it has errors: *exit_code says how. */
 struct qn_plan *qn_cli_plan(struct qn_cli *c, const char *path, int *exit_code);
 
-/* Progress of long work, at most ten times a second on a terminal, every 10 s as a line elsewhere. */
+/* Progress of long work, at most ten times a second on a terminal, every 10 s as a line elsewhere.
+ */
 struct qn_progress {
     struct qn_cli *cli;
-    const char *what;              /* "events"          */
+    const char *what; /* "events"          */
     int64_t start_ns, shown_ns;
     bool is_shown;
 };
 void qn_progress_start(struct qn_progress *p, struct qn_cli *c, const char *what);
-/* done of total (total 0 = unknown) in bytes, and how many events so far. Cheap when called often. */
-void qn_progress_update(struct qn_progress *p, uint64_t events, uint64_t done_bytes, uint64_t total_bytes);
+/* done of total (total 0 = unknown) in bytes, and how many events so far. Cheap when called often.
+ */
+void qn_progress_update(struct qn_progress *p, uint64_t events, uint64_t done_bytes,
+                        uint64_t total_bytes);
 void qn_progress_end(struct qn_progress *p); /* erases the bar */
 
 #endif

@@ -9,14 +9,18 @@ struct check_options {
 };
 
 static const struct qn_option options[] = {
-    {.name = "json", .type = QN_OPT_FLAG, .since = "0.1", .help = "the plan, or the mistakes, as one JSON document on stdout",
+    {.name = "json",
+     .type = QN_OPT_FLAG,
+     .since = "0.1",
+     .help = "the plan, or the mistakes, as one JSON document on stdout",
      .offset = offsetof(struct check_options, json)},
     {.name = NULL},
 };
 
 const struct qn_command_usage qn_usage_check = {
     .name = "check",
-    .summary = "errors of a spec, or its resolved plan: types, windows, memory per key, model inputs",
+    .summary =
+        "errors of a spec, or its resolved plan: types, windows, memory per key, model inputs",
     .positional = "SPEC",
     .options = options,
     .examples = {"quern check card-fraud.yaml", "quern check card-fraud.yaml --json"},
@@ -37,7 +41,8 @@ static int print_mistakes_json(struct qn_cli *c, const char *path)
         (void)qn_cli_fail(c, &err);
         return code;
     }
-    qn_buf_printf(&b, "{\"errors\":%u,\"warnings\":%u,\"diagnostics\":", diags.errors, diags.warnings);
+    qn_buf_printf(&b, "{\"errors\":%u,\"warnings\":%u,\"diagnostics\":", diags.errors,
+                  diags.warnings);
     qn_diag_json(&diags, &b);
     if (plan != NULL) {
         qn_buf_text(&b, ",\"plan\":");

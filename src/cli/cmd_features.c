@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * cmd_features.c - `quern features SPEC`: the training set, one row per event, from the engine that serves.
+ * cmd_features.c - `quern features SPEC`: the training set, one row per event, from the engine that
+ * serves.
  *
- * What this writes at a position is what `pipe` gives a model at that position, bit for bit: it is the same step.
- * Thread: main. */
+ * What this writes at a position is what `pipe` gives a model at that position, bit for bit: it is
+ * the same step. Thread: main. */
 #include "cli/commands.h"
 #include "cli/run_files.h"
 
@@ -13,31 +14,76 @@ struct features_options {
 };
 
 static const struct qn_option options[] = {
-    {.name = "input", .type = QN_OPT_LIST, .short_name = 'i', .value = "STREAM=FILE", .since = "0.1",
-     .help = "events of a stream, NDJSON or CSV, plain, gzip or zstd; '-' is standard input; may be repeated, then merged "
+    {.name = "input",
+     .type = QN_OPT_LIST,
+     .short_name = 'i',
+     .value = "STREAM=FILE",
+     .since = "0.1",
+     .help = "events of a stream, NDJSON or CSV, plain, gzip or zstd; '-' is standard input; may "
+             "be repeated, then merged "
              "by time",
      .offset = offsetof(struct features_options, run.inputs)},
-    {.name = "output", .type = QN_OPT_TEXT, .short_name = 'o', .value = "FILE", .fallback = "-", .since = "0.1",
-     .help = "where the rows go: .csv is CSV, anything else NDJSON ('-' is standard output, as CSV)",
+    {.name = "output",
+     .type = QN_OPT_TEXT,
+     .short_name = 'o',
+     .value = "FILE",
+     .fallback = "-",
+     .since = "0.1",
+     .help =
+         "where the rows go: .csv is CSV, anything else NDJSON ('-' is standard output, as CSV)",
      .offset = offsetof(struct features_options, output)},
-    {.name = "columns", .type = QN_OPT_TEXT, .short_name = 'c', .value = "A,B,...", .since = "0.1",
-     .help = "only these fields and features, in this order (default: all fields, then all features)",
+    {.name = "columns",
+     .type = QN_OPT_TEXT,
+     .short_name = 'c',
+     .value = "A,B,...",
+     .since = "0.1",
+     .help =
+         "only these fields and features, in this order (default: all fields, then all features)",
      .offset = offsetof(struct features_options, columns)},
-    {.name = "dead", .type = QN_OPT_TEXT, .short_name = 'd', .value = "FILE", .since = "0.1",
+    {.name = "dead",
+     .type = QN_OPT_TEXT,
+     .short_name = 'd',
+     .value = "FILE",
+     .since = "0.1",
      .help = "write dead letters there as NDJSON, with reason and original bytes",
      .offset = offsetof(struct features_options, run.dead)},
-    {.name = "format", .type = QN_OPT_ENUM, .value = "FORMAT", .fallback = "auto", .choices = "auto|ndjson|csv", .since = "0.1",
+    {.name = "format",
+     .type = QN_OPT_ENUM,
+     .value = "FORMAT",
+     .fallback = "auto",
+     .choices = "auto|ndjson|csv",
+     .since = "0.1",
      .help = "how the inputs are written (auto: by their names' endings, else NDJSON)",
      .offset = offsetof(struct features_options, run.format)},
-    {.name = "threads", .type = QN_OPT_INT, .short_name = 't', .value = "N", .fallback = "1", .min = 1, .max = QN_TEAM_MAX,
-     .since = "0.1", .help = "threads that share the work; the answers do not depend on it",
+    {.name = "threads",
+     .type = QN_OPT_INT,
+     .short_name = 't',
+     .value = "N",
+     .fallback = "1",
+     .min = 1,
+     .max = QN_TEAM_MAX,
+     .since = "0.1",
+     .help = "threads that share the work; the answers do not depend on it",
      .offset = offsetof(struct features_options, run.threads)},
-    {.name = "batch", .type = QN_OPT_INT, .value = "N", .fallback = "0", .max = QN_BATCH_ROWS_MAX, .unit = "rows", .since = "0.1",
+    {.name = "batch",
+     .type = QN_OPT_INT,
+     .value = "N",
+     .fallback = "0",
+     .max = QN_BATCH_ROWS_MAX,
+     .unit = "rows",
+     .since = "0.1",
      .help = "most events in a batch, 0 = 1024 per thread; the answers do not depend on it",
      .offset = offsetof(struct features_options, run.rows)},
-    {.name = "timing", .type = QN_OPT_FLAG, .since = "0.1", .help = "print nanoseconds per stage as one JSON line on stderr",
+    {.name = "timing",
+     .type = QN_OPT_FLAG,
+     .since = "0.1",
+     .help = "print nanoseconds per stage as one JSON line on stderr",
      .offset = offsetof(struct features_options, run.timing)},
-    {.name = "quiet", .type = QN_OPT_FLAG, .short_name = 'q', .since = "0.1", .help = "no progress and no closing counts",
+    {.name = "quiet",
+     .type = QN_OPT_FLAG,
+     .short_name = 'q',
+     .since = "0.1",
+     .help = "no progress and no closing counts",
      .offset = offsetof(struct features_options, run.quiet)},
     {.name = NULL},
 };
@@ -47,8 +93,10 @@ const struct qn_command_usage qn_usage_features = {
     .summary = "the training set: one row per event, as it would have been served",
     .positional = "SPEC",
     .options = options,
-    .examples = {"quern features card-fraud.yaml --input transactions=tx.ndjson.gz --output train.csv",
-                 "quern features spec.yaml --input tx.csv --output train.ndjson --columns amount,customer_mean_30d,label"},
+    .examples =
+        {"quern features card-fraud.yaml --input transactions=tx.ndjson.gz --output train.csv",
+         "quern features spec.yaml --input tx.csv --output train.ndjson --columns "
+         "amount,customer_mean_30d,label"},
 };
 
 static bool ends_with(const char *text, const char *end)
@@ -59,7 +107,8 @@ static bool ends_with(const char *text, const char *end)
 }
 
 /* "a,b,c" to names; the default is all columns. */
-static qn_status split_columns(struct qn_cli *c, const char *text, struct qn_outputs_options *out, struct qn_err *err)
+static qn_status split_columns(struct qn_cli *c, const char *text, struct qn_outputs_options *out,
+                               struct qn_err *err)
 {
     struct qn_str *list;
     uint32_t n = 1;
@@ -98,9 +147,11 @@ int qn_cmd_features(struct qn_cli *c, int argc, char **argv)
     plan = qn_cli_plan(c, rest.items[0], &code);
     if (plan == NULL)
         return code;
-    out.kind = strcmp(opt.output, "-") == 0 || ends_with(opt.output, ".csv") ? QN_OUTPUTS_CSV : QN_OUTPUTS_NDJSON;
+    out.kind = strcmp(opt.output, "-") == 0 || ends_with(opt.output, ".csv") ? QN_OUTPUTS_CSV
+                                                                             : QN_OUTPUTS_NDJSON;
     if (ends_with(opt.output, ".parquet"))
-        rc = qn_err_set(&err, QN_UNSUPPORTED, "Parquet is not available yet; write .csv or .ndjson");
+        rc =
+            qn_err_set(&err, QN_UNSUPPORTED, "Parquet is not available yet; write .csv or .ndjson");
     else
         rc = split_columns(c, opt.columns, &out, &err);
     if (rc == QN_OK)

@@ -70,8 +70,8 @@ const struct qn_command_usage qn_usage_init = {
                  "tail -n 5000 app.log | quern init - --name app > app.yaml"},
 };
 
-/* The file's name without folders and endings, as a name of ours. */
-static const char *base_name(struct qn_cli *c, const char *path, bool dashes)
+/* The file's name without folders and endings. */
+static struct qn_str base_name(const char *path)
 {
     static const char *const endings[] = {".gz",   ".zst", ".ndjson", ".jsonl",
                                           ".json", ".csv", ".txt",    ".log"};
@@ -79,14 +79,14 @@ static const char *base_name(struct qn_cli *c, const char *path, bool dashes)
     struct qn_str s = qn_str_of(slash != NULL ? slash + 1 : path);
 
     if (strcmp(path, "-") == 0)
-        return "events";
+        return qn_str_of("events");
     for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
         size_t n = strlen(endings[i]);
 
         if (s.len > n && memcmp(s.p + s.len - n, endings[i], n) == 0)
             s.len -= (uint32_t)n;
     }
-    return qn_infer_name(&c->arena, s, dashes);
+    return s;
 }
 
 /* Loads the text as `check` would; says what is wrong with it. */
@@ -178,10 +178,10 @@ static int init_run(struct qn_cli *c, const struct init_options *opt, const char
     struct qn_err err = {0};
     int code;
 
-    names.pipeline = opt->name != NULL ? qn_infer_name(&c->arena, qn_str_of(opt->name), true)
-                                       : base_name(c, file, true);
-    names.stream = opt->stream != NULL ? qn_infer_name(&c->arena, qn_str_of(opt->stream), false)
-                                       : base_name(c, file, false);
+    names.pipeline = qn_infer_pipeline_name(&c->arena, opt->name != NULL ? qn_str_of(opt->name)
+                                                                         : base_name(file));
+    names.stream =
+        qn_infer_name(&c->arena, opt->stream != NULL ? qn_str_of(opt->stream) : base_name(file));
     src.events_max = (uint64_t)opt->sample;
     if (names.pipeline == NULL || names.stream == NULL) {
         qn_err_set(&err, QN_NOMEM, "out of memory for a name");

@@ -11,29 +11,68 @@ struct pipe_options {
 };
 
 static const struct qn_option options[] = {
-    {.name = "input", .type = QN_OPT_LIST, .short_name = 'i', .value = "STREAM=FILE", .since = "0.1",
-     .help = "events of a stream, NDJSON or CSV, plain, gzip or zstd; '-' is standard input; may be repeated, then merged "
+    {.name = "input",
+     .type = QN_OPT_LIST,
+     .short_name = 'i',
+     .value = "STREAM=FILE",
+     .since = "0.1",
+     .help = "events of a stream, NDJSON or CSV, plain, gzip or zstd; '-' is standard input; may "
+             "be repeated, then merged "
              "by time (default: standard input, main stream)",
      .offset = offsetof(struct pipe_options, run.inputs)},
-    {.name = "dead", .type = QN_OPT_TEXT, .short_name = 'd', .value = "FILE", .since = "0.1",
+    {.name = "dead",
+     .type = QN_OPT_TEXT,
+     .short_name = 'd',
+     .value = "FILE",
+     .since = "0.1",
      .help = "write dead letters there as NDJSON, with reason and original bytes",
      .offset = offsetof(struct pipe_options, run.dead)},
-    {.name = "output", .type = QN_OPT_LIST, .short_name = 'o', .value = "NAME=FILE", .since = "0.1",
-     .help = "write an output of the spec to a file ('-' is standard output); may be repeated (default: "
-             "predictions=-; other outputs are only counted)",
+    {.name = "output",
+     .type = QN_OPT_LIST,
+     .short_name = 'o',
+     .value = "NAME=FILE",
+     .since = "0.1",
+     .help = "write an output of the spec to a file ('-' is standard output); may be repeated "
+             "(default: "
+             "predictions=-, other outputs are only counted)",
      .offset = offsetof(struct pipe_options, outputs)},
-    {.name = "format", .type = QN_OPT_ENUM, .value = "FORMAT", .fallback = "auto", .choices = "auto|ndjson|csv", .since = "0.1",
+    {.name = "format",
+     .type = QN_OPT_ENUM,
+     .value = "FORMAT",
+     .fallback = "auto",
+     .choices = "auto|ndjson|csv",
+     .since = "0.1",
      .help = "how the inputs are written (auto: by their names' endings, else NDJSON)",
      .offset = offsetof(struct pipe_options, run.format)},
-    {.name = "threads", .type = QN_OPT_INT, .short_name = 't', .value = "N", .fallback = "1", .min = 1, .max = QN_TEAM_MAX,
-     .since = "0.1", .help = "threads that share the work; the answers do not depend on it",
+    {.name = "threads",
+     .type = QN_OPT_INT,
+     .short_name = 't',
+     .value = "N",
+     .fallback = "1",
+     .min = 1,
+     .max = QN_TEAM_MAX,
+     .since = "0.1",
+     .help = "threads that share the work; the answers do not depend on it",
      .offset = offsetof(struct pipe_options, run.threads)},
-    {.name = "batch", .type = QN_OPT_INT, .value = "N", .fallback = "0", .max = QN_BATCH_ROWS_MAX, .unit = "rows", .since = "0.1",
+    {.name = "batch",
+     .type = QN_OPT_INT,
+     .value = "N",
+     .fallback = "0",
+     .max = QN_BATCH_ROWS_MAX,
+     .unit = "rows",
+     .since = "0.1",
      .help = "most events in a batch, 0 = 1024 per thread; the answers do not depend on it",
      .offset = offsetof(struct pipe_options, run.rows)},
-    {.name = "timing", .type = QN_OPT_FLAG, .since = "0.1", .help = "print nanoseconds per stage as one JSON line on stderr",
+    {.name = "timing",
+     .type = QN_OPT_FLAG,
+     .since = "0.1",
+     .help = "print nanoseconds per stage as one JSON line on stderr",
      .offset = offsetof(struct pipe_options, run.timing)},
-    {.name = "quiet", .type = QN_OPT_FLAG, .short_name = 'q', .since = "0.1", .help = "no progress and no closing counts",
+    {.name = "quiet",
+     .type = QN_OPT_FLAG,
+     .short_name = 'q',
+     .since = "0.1",
+     .help = "no progress and no closing counts",
      .offset = offsetof(struct pipe_options, run.quiet)},
     {.name = NULL},
 };
@@ -43,12 +82,14 @@ const struct qn_command_usage qn_usage_pipe = {
     .summary = "events on standard input, predictions on standard output",
     .positional = "SPEC",
     .options = options,
-    .examples = {"quern pipe card-fraud.yaml < transactions.ndjson > predictions.ndjson",
-                 "tail -f app.log | quern pipe spec.yaml --dead dead.ndjson",
-                 "quern pipe spec.yaml --input transactions=tx.csv.gz --input chargebacks=cb.ndjson"},
+    .examples =
+        {"quern pipe card-fraud.yaml < transactions.ndjson > predictions.ndjson",
+         "tail -f app.log | quern pipe spec.yaml --dead dead.ndjson",
+         "quern pipe spec.yaml --input transactions=tx.csv.gz --input chargebacks=cb.ndjson"},
 };
 
-static qn_status find_output(const struct qn_plan *p, const char *name, uint32_t *index, struct qn_err *err)
+static qn_status find_output(const struct qn_plan *p, const char *name, uint32_t *index,
+                             struct qn_err *err)
 {
     struct qn_str names[256];
     uint32_t n = 0;
@@ -62,20 +103,24 @@ static qn_status find_output(const struct qn_plan *p, const char *name, uint32_t
         }
     }
     if (name == NULL)
-        return qn_err_set(err, QN_INVALID, "--output wants NAME=FILE, for example --output predictions=out.ndjson");
+        return qn_err_set(err, QN_INVALID,
+                          "--output wants NAME=FILE, for example --output predictions=out.ndjson");
     near = qn_nearest(qn_str_of(name), names, n);
     if (near < 0)
         return qn_err_set(err, QN_INVALID, "the spec has no output '%s'", name);
-    return qn_err_set(err, QN_INVALID, "the spec has no output '%s' (did you mean '%.*s'?)", name, QN_STR_ARG(names[near]));
+    return qn_err_set(err, QN_INVALID, "the spec has no output '%s' (did you mean '%.*s'?)", name,
+                      QN_STR_ARG(names[near]));
 }
 
 /* One target per output of the plan: predictions to stdout unless said otherwise. */
-static qn_status open_targets(struct qn_cli *c, const struct qn_plan *plan, const struct qn_option_list *list,
-                              struct qn_output_target *targets, struct qn_err *err)
+static qn_status open_targets(struct qn_cli *c, const struct qn_plan *plan,
+                              const struct qn_option_list *list, struct qn_output_target *targets,
+                              struct qn_err *err)
 {
     for (uint32_t i = 0; i < plan->output_count; i++)
-        targets[i] = plan->outputs[i].is_predictions ? (struct qn_output_target){c->out, "standard output"}
-                                                     : (struct qn_output_target){-1, ""};
+        targets[i] = plan->outputs[i].is_predictions
+                         ? (struct qn_output_target){c->out, "standard output"}
+                         : (struct qn_output_target){-1, ""};
     for (uint32_t i = 0; i < list->count; i++) {
         const char *name, *file;
         uint32_t index = 0;

@@ -8,5 +8,5 @@ const struct qn_command qn_commands[] = {
 #define QN_COMMAND_ROW(verb) {&qn_usage_##verb, qn_cmd_##verb},
     QN_COMMAND_LIST(QN_COMMAND_ROW)
 #undef QN_COMMAND_ROW
-    {NULL, NULL},
+        {NULL, NULL},
 };

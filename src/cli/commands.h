@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * commands.h - the commands of quern: each cmd_<verb>.c offers its words and its function; commands.c lists them.
+ * commands.h - the commands of quern: each cmd_<verb>.c offers its words and its function;
+ * commands.c lists them.
  *
  * Thread: main. */
 #ifndef QN_CLI_COMMANDS_H

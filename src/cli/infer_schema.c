@@ -764,7 +764,7 @@ static int32_t decide_key(const struct qn_inferred *in)
     return best;
 }
 
-const char *qn_infer_name(struct qn_arena *arena, struct qn_str text, bool dashes)
+const char *qn_infer_name(struct qn_arena *arena, struct qn_str text)
 {
     static const char *const words[] = {
         "and", "or", "not", "in",   "is",      "if",        "true",  "false", "null", "where",
@@ -781,7 +781,7 @@ const char *qn_infer_name(struct qn_arena *arena, struct qn_str text, bool dashe
 
         if (is_digit && n == 0)
             name[n++] = '_';
-        if (is_letter || is_digit || (dashes && c == '-' && n > 0))
+        if (is_letter || is_digit)
             name[n++] = c;
         else if (n > 0 && name[n - 1] != '_')
             name[n++] = '_';
@@ -799,13 +799,35 @@ const char *qn_infer_name(struct qn_arena *arena, struct qn_str text, bool dashe
     return name;
 }
 
+const char *qn_infer_pipeline_name(struct qn_arena *arena, struct qn_str text)
+{
+    char *name = qn_arena_alloc(arena, text.len + 9);
+    uint32_t n = 0;
+
+    if (name == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < text.len && n < 100; i++) {
+        char c = lower(text.p[i]);
+
+        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+            name[n++] = c;
+        else if (n > 0 && name[n - 1] != '-')
+            name[n++] = '-';
+    }
+    while (n > 0 && name[n - 1] == '-')
+        n--;
+    memcpy(name + n, "pipeline", n == 0 ? 9 : 0);
+    name[n == 0 ? 8 : n] = '\0';
+    return name;
+}
+
 /* Names that are ours and differ from each other. */
 static qn_status decide_names(const struct qn_infer *inf, struct qn_inferred *out,
                               struct qn_err *err)
 {
     for (uint32_t i = 0; i < out->field_count; i++) {
         struct qn_infer_field *f = &out->fields[i];
-        const char *name = qn_infer_name(inf->arena, f->from, false);
+        const char *name = qn_infer_name(inf->arena, f->from);
         char *again;
 
         if (name == NULL)

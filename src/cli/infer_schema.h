@@ -93,8 +93,10 @@ struct qn_infer_names {
 void qn_infer_write_spec(const struct qn_inferred *in, const struct qn_infer_names *names,
                          struct qn_buf *out);
 
-/* Makes a name of letters, digits and _ (and '-' where dashes) of any text, in the arena. NULL: out
+/* Makes a name for a field or a stream of any text: letters, digits and _; in the arena. NULL: out
  * of memory. */
-const char *qn_infer_name(struct qn_arena *arena, struct qn_str text, bool dashes);
+const char *qn_infer_name(struct qn_arena *arena, struct qn_str text);
+/* The same for a pipeline: small letters, digits and '-'. */
+const char *qn_infer_pipeline_name(struct qn_arena *arena, struct qn_str text);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * main.c - finds the command and runs it with the real world: files, clock, descriptors, signals.
  *
- * The only file outside the libraries. SIGINT and SIGTERM set a flag; a second one ends the program at once. SIGPIPE is
- * an error of the write that met it. Thread: main. */
+ * The only file outside the libraries. SIGINT and SIGTERM set a flag; a second one ends the program
+ * at once. SIGPIPE is an error of the write that met it. Thread: main. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -31,11 +31,12 @@ static bool catch_signals(void)
 {
     struct sigaction stop = {.sa_handler = on_stop}, ignore = {.sa_handler = SIG_IGN};
 
-    return pipe(stop_pipe) == 0 && sigaction(SIGINT, &stop, NULL) == 0 && sigaction(SIGTERM, &stop, NULL) == 0 &&
-           sigaction(SIGPIPE, &ignore, NULL) == 0;
+    return pipe(stop_pipe) == 0 && sigaction(SIGINT, &stop, NULL) == 0 &&
+           sigaction(SIGTERM, &stop, NULL) == 0 && sigaction(SIGPIPE, &ignore, NULL) == 0;
 }
 
-/* As the system's read, but a signal to stop ends the waiting: the command sees -ECANCELED and its stop flag. */
+/* As the system's read, but a signal to stop ends the waiting: the command sees -ECANCELED and its
+ * stop flag. */
 static int64_t read_until_stop(void *st, int fd, void *p, size_t bytes)
 {
     struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = stop_pipe[0], .events = POLLIN}};
@@ -51,7 +52,8 @@ static bool has_colors(const struct qn_cli *c)
 {
     const char *term = getenv("TERM");
 
-    return c->err_is_terminal && getenv("NO_COLOR") == NULL && (term == NULL || strcmp(term, "dumb") != 0);
+    return c->err_is_terminal && getenv("NO_COLOR") == NULL &&
+           (term == NULL || strcmp(term, "dumb") != 0);
 }
 
 int main(int argc, char **argv)

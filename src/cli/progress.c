@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * progress.c - the progress bar of long work: on a terminal ten times a second and erased at the end, else a line per 10 s.
+ * progress.c - the progress bar of long work: on a terminal ten times a second and erased at the
+ * end, else a line per 10 s.
  *
  * Thread: main. */
 #include "cli/cli.h"
@@ -24,7 +25,8 @@ static void bar(char out[32], double share)
     out[20] = '\0';
 }
 
-void qn_progress_update(struct qn_progress *p, uint64_t events, uint64_t done_bytes, uint64_t total_bytes)
+void qn_progress_update(struct qn_progress *p, uint64_t events, uint64_t done_bytes,
+                        uint64_t total_bytes)
 {
     struct qn_cli *c = p->cli;
     int64_t now = c->clock->mono_ns(c->clock->st);
@@ -41,10 +43,12 @@ void qn_progress_update(struct qn_progress *p, uint64_t events, uint64_t done_by
         double share = (double)done_bytes / (double)total_bytes;
 
         bar(cells, share);
-        n = snprintf(text, sizeof text, "[%s] %3.0f %%  %llu %s  %.0f/s  %.0f s left", cells, 100 * share,
-                     (unsigned long long)events, p->what, rate, seconds / share - seconds);
+        n = snprintf(text, sizeof text, "[%s] %3.0f %%  %llu %s  %.0f/s  %.0f s left", cells,
+                     100 * share, (unsigned long long)events, p->what, rate,
+                     seconds / share - seconds);
     } else {
-        n = snprintf(text, sizeof text, "%llu %s  %.0f/s", (unsigned long long)events, p->what, rate);
+        n = snprintf(text, sizeof text, "%llu %s  %.0f/s", (unsigned long long)events, p->what,
+                     rate);
     }
     if (n <= 0)
         return;
@@ -54,7 +58,8 @@ void qn_progress_update(struct qn_progress *p, uint64_t events, uint64_t done_by
     }
     p->is_shown = true;
     (void)qn_file_write_all(c->files, c->err, "stderr", "\r\033[K", 4, NULL);
-    (void)qn_file_write_all(c->files, c->err, "stderr", text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, NULL);
+    (void)qn_file_write_all(c->files, c->err, "stderr", text,
+                            (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, NULL);
 }
 
 void qn_progress_end(struct qn_progress *p)

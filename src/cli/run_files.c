@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * run_files.c - runs a plan over files until they end: the loop of `quern pipe` and `quern features`.
+ * run_files.c - runs a plan over files until they end: the loop of `quern pipe` and `quern
+ * features`.
  *
  * Thread: main. Memory: the command's arena. */
 #include "cli/run_files.h"
@@ -18,7 +19,8 @@ void qn_run_split(struct qn_cli *c, const char *text, const char **name, const c
     }
 }
 
-qn_status qn_run_create(struct qn_cli *c, const char *path, struct qn_output_target *out, struct qn_err *err)
+qn_status qn_run_create(struct qn_cli *c, const char *path, struct qn_output_target *out,
+                        struct qn_err *err)
 {
     *out = (struct qn_output_target){c->out, "standard output"};
     if (strcmp(path, "-") == 0)
@@ -42,7 +44,8 @@ void qn_run_close(struct qn_cli *c, struct qn_output_target *t, struct qn_err *e
     t->fd = -1;
 }
 
-static void sum_counts(const struct qn_engine *en, const struct qn_plan *plan, struct qn_counts *sum)
+static void sum_counts(const struct qn_engine *en, const struct qn_plan *plan,
+                       struct qn_counts *sum)
 {
     const struct qn_counts *counts = qn_engine_counts(en);
 
@@ -57,32 +60,44 @@ static void sum_counts(const struct qn_engine *en, const struct qn_plan *plan, s
 }
 
 /* "585177 events: 585170 scored, 0 late, 7 dead, 0 shed", and why the dead ones are. */
-static void say_counts(struct qn_cli *c, const struct qn_engine *en, const struct qn_plan *plan, const char *dead_file)
+static void say_counts(struct qn_cli *c, const struct qn_engine *en, const struct qn_plan *plan,
+                       const char *dead_file)
 {
     struct qn_counts sum = {0};
 
     sum_counts(en, plan, &sum);
-    qn_cli_say(c, "%llu events: %llu scored, %llu late, %llu dead, %llu shed", (unsigned long long)sum.read,
-               (unsigned long long)sum.verdict[QN_SCORED], (unsigned long long)sum.verdict[QN_LATE],
-               (unsigned long long)sum.verdict[QN_DEAD], (unsigned long long)sum.verdict[QN_SHED]);
+    qn_cli_say(c, "%llu events: %llu scored, %llu late, %llu dead, %llu shed",
+               (unsigned long long)sum.read, (unsigned long long)sum.verdict[QN_SCORED],
+               (unsigned long long)sum.verdict[QN_LATE], (unsigned long long)sum.verdict[QN_DEAD],
+               (unsigned long long)sum.verdict[QN_SHED]);
     for (int i = 1; i < QN_REASON_COUNT; i++)
         if (sum.reason[i] > 0)
-            qn_cli_say(c, "  %-14s %10llu  %s", qn_reason_name((enum qn_reason)i), (unsigned long long)sum.reason[i],
-                       qn_reason_text((enum qn_reason)i));
+            qn_cli_say(c, "  %-14s %10llu  %s", qn_reason_name((enum qn_reason)i),
+                       (unsigned long long)sum.reason[i], qn_reason_text((enum qn_reason)i));
     if (sum.verdict[QN_DEAD] > 0 && dead_file == NULL)
         qn_cli_say(c, "  --dead FILE keeps dead events with their reason");
 }
 
-static void say_timing(struct qn_cli *c, const struct qn_engine *en, const struct qn_plan *plan, int64_t total_ns)
+static bool has_read(const struct qn_engine *en, const struct qn_plan *plan)
+{
+    struct qn_counts sum = {0};
+
+    sum_counts(en, plan, &sum);
+    return sum.read > 0;
+}
+
+static void say_timing(struct qn_cli *c, const struct qn_engine *en, const struct qn_plan *plan,
+                       int64_t total_ns)
 {
     struct qn_counts sum = {0};
     struct qn_buf b = {0};
 
     sum_counts(en, plan, &sum);
-    qn_buf_printf(&b, "{\"events\":%llu,\"total_ns\":%lld,\"bytes\":%zu", (unsigned long long)sum.read, (long long)total_ns,
-                  qn_engine_bytes(en));
+    qn_buf_printf(&b, "{\"events\":%llu,\"total_ns\":%lld,\"bytes\":%zu",
+                  (unsigned long long)sum.read, (long long)total_ns, qn_engine_bytes(en));
     for (int s = 0; s < QN_STAGE_COUNT; s++)
-        qn_buf_printf(&b, ",\"%s_ns\":%lld", qn_stage_name((enum qn_stage)s), (long long)qn_engine_stage_ns(en)[s]);
+        qn_buf_printf(&b, ",\"%s_ns\":%lld", qn_stage_name((enum qn_stage)s),
+                      (long long)qn_engine_stage_ns(en)[s]);
     qn_buf_text(&b, "}");
     if (b.data != NULL)
         qn_cli_say(c, "%.*s", (int)b.len, b.data);
@@ -90,8 +105,8 @@ static void say_timing(struct qn_cli *c, const struct qn_engine *en, const struc
 }
 
 /* Steps until the input ends or somebody stops us. */
-static qn_status run_steps(struct qn_cli *c, struct qn_engine *en, const struct qn_input_files *files, bool quiet,
-                           struct qn_err *err)
+static qn_status run_steps(struct qn_cli *c, struct qn_engine *en,
+                           const struct qn_input_files *files, bool quiet, struct qn_err *err)
 {
     const struct qn_plan *plan = qn_engine_plan(en);
     enum qn_flow flow = QN_MORE;
@@ -114,8 +129,9 @@ static qn_status run_steps(struct qn_cli *c, struct qn_engine *en, const struct 
     return rc;
 }
 
-static qn_status open_inputs(struct qn_cli *c, const struct qn_run_options *opt, const struct qn_plan *plan,
-                             struct qn_input_files **files, struct qn_err *err)
+static qn_status open_inputs(struct qn_cli *c, const struct qn_run_options *opt,
+                             const struct qn_plan *plan, struct qn_input_files **files,
+                             struct qn_err *err)
 {
     uint32_t count = opt->inputs.count > 0 ? opt->inputs.count : 1;
     struct qn_input_file *list = QN_NEW_N(&c->arena, struct qn_input_file, count);
@@ -125,13 +141,15 @@ static qn_status open_inputs(struct qn_cli *c, const struct qn_run_options *opt,
     list[0].path = "-";
     for (uint32_t i = 0; i < opt->inputs.count; i++)
         qn_run_split(c, opt->inputs.items[i], &list[i].stream, &list[i].path);
-    return qn_input_files_open(list, count, (enum qn_format)opt->format, plan, c->files, files, err);
+    return qn_input_files_open(list, count, (enum qn_format)opt->format, plan, c->files, files,
+                               err);
 }
 
-int qn_run_files(struct qn_cli *c, struct qn_plan *plan, const struct qn_run_options *opt, bool without_models,
-                 struct qn_outputs_options *out_opt)
+int qn_run_files(struct qn_cli *c, struct qn_plan *plan, const struct qn_run_options *opt,
+                 bool without_models, struct qn_outputs_options *out_opt)
 {
-    struct qn_engine_options en_opt = {.threads = (uint32_t)opt->threads, .rows_max = (uint32_t)opt->rows,
+    struct qn_engine_options en_opt = {.threads = (uint32_t)opt->threads,
+                                       .rows_max = (uint32_t)opt->rows,
                                        .without_models = without_models};
     struct qn_input_files *files = NULL;
     struct qn_outputs *outputs = NULL;
@@ -163,7 +181,7 @@ int qn_run_files(struct qn_cli *c, struct qn_plan *plan, const struct qn_run_opt
             qn_engine_time(en, c->clock);
         start_ns = c->clock->mono_ns(c->clock->st);
         rc = run_steps(c, en, files, opt->quiet, &err);
-        if (!opt->quiet)
+        if (!opt->quiet && (rc == QN_OK || has_read(en, plan)))
             say_counts(c, en, plan, opt->dead);
         if (opt->timing)
             say_timing(c, en, plan, c->clock->mono_ns(c->clock->st) - start_ns);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * api.c - the public C API (include/quern.h) over plan and engine: events are queued as lines and stepped in batches.
+ * api.c - the public C API (include/quern.h) over plan and engine: events are queued as lines and
+ * stepped in batches.
  *
- * The queue holds at most one batch of whole lines, in the order they were fed, over all streams; what lies before a line
- * end waits in its stream's `partial`. Records come back through the same encoder as `quern pipe`, whose "files" here are
- * the caller's two callbacks. Thread: the pipeline's owner. */
+ * The queue holds at most one batch of whole lines, in the order they were fed, over all streams;
+ * what lies before a line end waits in its stream's `partial`. Records come back through the same
+ * encoder as `quern pipe`, whose "files" here are the caller's two callbacks. Thread: the
+ * pipeline's owner. */
 #include "quern.h"
 
 #include "base/check.h"
@@ -96,10 +98,14 @@ static const struct qn_csv_header *const *queue_csv(void *st, uint32_t stream)
 
 static qn_status start(struct qn_pipeline *p, struct qn_err *err)
 {
-    struct qn_output_target *targets = QN_NEW_N(&p->arena, struct qn_output_target, p->plan->output_count);
+    struct qn_output_target *targets =
+        QN_NEW_N(&p->arena, struct qn_output_target, p->plan->output_count);
     struct qn_engine_options en_opt = {.threads = p->opt.threads};
-    struct qn_outputs_options out_opt = {.kind = QN_OUTPUTS_RECORDS, .files = &p->files, .targets = targets,
-                                         .workers = p->opt.threads, .dead = {-1, ""}};
+    struct qn_outputs_options out_opt = {.kind = QN_OUTPUTS_RECORDS,
+                                         .files = &p->files,
+                                         .targets = targets,
+                                         .workers = p->opt.threads,
+                                         .dead = {-1, ""}};
     struct qn_input in = {queue_read, queue_release, queue_csv, p};
     struct qn_output out;
 
@@ -138,8 +144,9 @@ static void say(char *message, size_t message_bytes, const char *text, size_t le
 }
 
 /* path with text = NULL reads the file. */
-static enum qn_result open_any(const struct qn_str *text, const char *path, const struct qn_pipeline_options *options,
-                               struct qn_pipeline **out, char *message, size_t message_bytes)
+static enum qn_result open_any(const struct qn_str *text, const char *path,
+                               const struct qn_pipeline_options *options, struct qn_pipeline **out,
+                               char *message, size_t message_bytes)
 {
     static const char *const nothing[] = {NULL};
     struct qn_pipeline *p = qn_mem_zalloc(1, sizeof *p);
@@ -182,13 +189,14 @@ static enum qn_result open_any(const struct qn_str *text, const char *path, cons
     return result;
 }
 
-enum qn_result qn_pipeline_open(const char *path, const struct qn_pipeline_options *options, struct qn_pipeline **out,
-                                char *message, size_t message_bytes)
+enum qn_result qn_pipeline_open(const char *path, const struct qn_pipeline_options *options,
+                                struct qn_pipeline **out, char *message, size_t message_bytes)
 {
     return open_any(NULL, path, options, out, message, message_bytes);
 }
 
-enum qn_result qn_pipeline_open_text(const char *text, size_t bytes, const char *name, const struct qn_pipeline_options *options,
+enum qn_result qn_pipeline_open_text(const char *text, size_t bytes, const char *name,
+                                     const struct qn_pipeline_options *options,
                                      struct qn_pipeline **out, char *message, size_t message_bytes)
 {
     struct qn_str s = {text, (uint32_t)bytes};
@@ -215,7 +223,8 @@ static enum qn_result drain(struct qn_pipeline *p)
     for (int i = 0; i < QN_DECODE_PAD; i++) /* the decoder may look that far behind the last line */
         qn_buf_byte(&p->text, '\0');
     if (p->text.failed)
-        return fail(p, result_of(qn_err_set(&p->err, QN_NOMEM, "out of memory for the queued events")));
+        return fail(
+            p, result_of(qn_err_set(&p->err, QN_NOMEM, "out of memory for the queued events")));
     while (p->next < p->count) {
         qn_status rc = qn_step(p->en, &flow, &p->err);
 
@@ -229,7 +238,8 @@ static enum qn_result drain(struct qn_pipeline *p)
 }
 
 /* One whole line joins the queue; blank ones are no events. */
-static enum qn_result push(struct qn_pipeline *p, uint32_t stream, const char *bytes, size_t n, bool is_too_large)
+static enum qn_result push(struct qn_pipeline *p, uint32_t stream, const char *bytes, size_t n,
+                           bool is_too_large)
 {
     if (n > 0 && bytes[n - 1] == '\r')
         n--;
@@ -275,7 +285,8 @@ static bool find_stream(const struct qn_plan *plan, const char *name, uint32_t *
     return false;
 }
 
-enum qn_result qn_pipeline_feed(struct qn_pipeline *p, const char *stream, const void *bytes, size_t n)
+enum qn_result qn_pipeline_feed(struct qn_pipeline *p, const char *stream, const void *bytes,
+                                size_t n)
 {
     const char *at = bytes, *end = at + n;
     uint32_t s;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * engine.c - makes and frees an engine: everything a step needs, sized once from the plan.
  *
- * The story of a batch is in step.c. Thread: the stepping thread. Memory: one boot arena, freed as a whole. */
+ * The story of a batch is in step.c. Thread: the stepping thread. Memory: one boot arena, freed as
+ * a whole. */
 #include "engine/engine.h"
 
 #include "base/check.h"
@@ -9,8 +10,9 @@
 #include "engine/engine_int.h"
 
 static const char *const stage_names[QN_STAGE_COUNT] = {
-    [QN_STAGE_READ] = "read",   [QN_STAGE_DECODE] = "decode", [QN_STAGE_CONTRACT] = "contract",
-    [QN_STAGE_FEATURES] = "features", [QN_STAGE_SCORE] = "score", [QN_STAGE_ROUTE] = "route",
+    [QN_STAGE_READ] = "read",         [QN_STAGE_DECODE] = "decode",
+    [QN_STAGE_CONTRACT] = "contract", [QN_STAGE_FEATURES] = "features",
+    [QN_STAGE_SCORE] = "score",       [QN_STAGE_ROUTE] = "route",
     [QN_STAGE_COMMIT] = "commit",
 };
 
@@ -82,13 +84,15 @@ static qn_status columns_init(struct qn_engine *en, struct qn_err *err)
     return QN_OK;
 }
 
-static qn_status engine_init(struct qn_engine *en, const struct qn_engine_options *opt, struct qn_err *err)
+static qn_status engine_init(struct qn_engine *en, const struct qn_engine_options *opt,
+                             struct qn_err *err)
 {
     struct qn_plan *p = en->plan;
     uint32_t rows_max = opt->rows_max > 0 ? opt->rows_max : QN_ENGINE_ROWS_DEFAULT * en->threads;
 
     QN_TRY(qn_team_new(en->threads, &en->team, err));
-    QN_TRY(qn_batch_init(&en->batch, &en->boot, p->schemas, p->schema_count, rows_max, en->threads, err));
+    QN_TRY(qn_batch_init(&en->batch, &en->boot, p->schemas, p->schema_count, rows_max, en->threads,
+                         err));
     for (uint32_t s = 0; s < p->schema_count; s++)
         QN_TRY(qn_decode_json_prepare(&p->schemas[s], &en->boot, err));
     QN_TRY(qn_features_start(p->features, &en->batch, opt->seed, &en->boot, err));
@@ -104,8 +108,9 @@ static qn_status engine_init(struct qn_engine *en, const struct qn_engine_option
     return QN_OK;
 }
 
-qn_status qn_engine_new(struct qn_plan *plan, const struct qn_engine_options *opt, const struct qn_input *in,
-                        const struct qn_output *out, struct qn_engine **result, struct qn_err *err)
+qn_status qn_engine_new(struct qn_plan *plan, const struct qn_engine_options *opt,
+                        const struct qn_input *in, const struct qn_output *out,
+                        struct qn_engine **result, struct qn_err *err)
 {
     struct qn_engine *en = qn_mem_zalloc(1, sizeof *en);
     qn_status rc;

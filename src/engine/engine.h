@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * engine.h - the face of the engine: events in, answers out, one batch at a time. step.c is the story; read it first.
+ * engine.h - the face of the engine: events in, answers out, one batch at a time. step.c is the
+ * story; read it first.
  *
- * The engine is a pure function of plan and events: no clock, no thread timing, no order of arrival shows in an answer.
- * It is given an input (where batches come from) and an output (where a finished batch goes) as tables of functions.
- * Thread: one thread steps; inside a step the team works on rows. Memory: everything is made by qn_engine_new; a step
- * allocates nothing in steady state. */
+ * The engine is a pure function of plan and events: no clock, no thread timing, no order of arrival
+ * shows in an answer. It is given an input (where batches come from) and an output (where a
+ * finished batch goes) as tables of functions. Thread: one thread steps; inside a step the team
+ * works on rows. Memory: everything is made by qn_engine_new; a step allocates nothing in steady
+ * state. */
 #ifndef QN_ENGINE_ENGINE_H
 #define QN_ENGINE_ENGINE_H
 
@@ -17,9 +19,10 @@ struct qn_engine; /* private: engine_int.h */
 
 /* Where events come from. One const table per kind, an instance in `st`. */
 struct qn_input {
-    /* Fills b->raw, stream, partition, offset of up to b->rows_max rows and sets b->rows; a row whose record was too
-     * large also gets verdict QN_DEAD, reason QN_REASON_TOO_LARGE (the engine clears these arrays before). Blocks only
-     * while there is nothing at all. *flow as in log_file.h. */
+    /* Fills b->raw, stream, partition, offset of up to b->rows_max rows and sets b->rows; a row
+     * whose record was too large also gets verdict QN_DEAD, reason QN_REASON_TOO_LARGE (the engine
+     * clears these arrays before). Blocks only while there is nothing at all. *flow as in
+     * log_file.h. */
     qn_status (*read)(void *st, struct qn_batch *b, enum qn_flow *flow, struct qn_err *err);
     /* The batch is committed: its raw bytes may be reused. */
     void (*release)(void *st);
@@ -31,40 +34,46 @@ struct qn_input {
 /* What one step made. Borrowed from the engine until the next step. */
 struct qn_step_result {
     const struct qn_batch *batch;
-    const uint8_t *is_scored;        /* [rows] 1 = row of the main stream that got an answer           */
-    const double *score;             /* [rows] where is_scored and the plan scores; else NULL           */
-    const double *const *scores;     /* [outputs of the model][rows]                                    */
-    const double *const *margins;    /* the same before the objective's transform                       */
-    const uint8_t *const *output_on; /* [plan->output_count][rows] 1 = this output takes the row        */
-    const uint8_t *complete;         /* [rows] no feature is null                                       */
+    const uint8_t *is_scored; /* [rows] 1 = row of the main stream that got an answer           */
+    const double *score;      /* [rows] where is_scored and the plan scores; else NULL           */
+    const double *const *scores;     /* [outputs of the model][rows]     */
+    const double *const *margins;    /* the same before the objective's transform    */
+    const uint8_t *const *output_on; /* [plan->output_count][rows] 1 = this output takes the row */
+    const uint8_t *complete; /* [rows] no feature is null                                       */
 };
 
-/* Where a batch goes. Called once per step, after everything is computed: the commit. `slices` encodes in parallel. */
+/* Where a batch goes. Called once per step, after everything is computed: the commit. `slices`
+ * encodes in parallel. */
 struct qn_output {
-    /* Writes the rows [first, end) of the result into the worker's own buffers; any worker, own rows. */
-    void (*encode)(void *st, const struct qn_engine *en, const struct qn_step_result *r, uint32_t first, uint32_t end,
-                   uint32_t worker);
-    /* All slices are encoded: hand them on in the order of the workers (= row order). Everything or an error. */
-    qn_status (*commit)(void *st, const struct qn_engine *en, const struct qn_step_result *r, struct qn_err *err);
+    /* Writes the rows [first, end) of the result into the worker's own buffers; any worker, own
+     * rows. */
+    void (*encode)(void *st, const struct qn_engine *en, const struct qn_step_result *r,
+                   uint32_t first, uint32_t end, uint32_t worker);
+    /* All slices are encoded: hand them on in the order of the workers (= row order). Everything or
+     * an error. */
+    qn_status (*commit)(void *st, const struct qn_engine *en, const struct qn_step_result *r,
+                        struct qn_err *err);
     void *st;
 };
 
 enum { QN_ENGINE_ROWS_DEFAULT = 1024 };
 
 struct qn_engine_options {
-    uint32_t threads;      /* 1 to QN_TEAM_MAX                                  */
-    uint32_t rows_max;     /* of a batch; 0 = QN_ENGINE_ROWS_DEFAULT per thread */
-    bool without_models;   /* features only                                     */
-    uint64_t seed;         /* probe seed of the tables; never shows             */
+    uint32_t threads;    /* 1 to QN_TEAM_MAX                                  */
+    uint32_t rows_max;   /* of a batch; 0 = QN_ENGINE_ROWS_DEFAULT per thread */
+    bool without_models; /* features only                                     */
+    uint64_t seed;       /* probe seed of the tables; never shows             */
 };
 
 /* The plan must outlive the engine and serve one engine only (it holds the feature state). */
-qn_status qn_engine_new(struct qn_plan *plan, const struct qn_engine_options *opt, const struct qn_input *in,
-                        const struct qn_output *out, struct qn_engine **en, struct qn_err *err);
+qn_status qn_engine_new(struct qn_plan *plan, const struct qn_engine_options *opt,
+                        const struct qn_input *in, const struct qn_output *out,
+                        struct qn_engine **en, struct qn_err *err);
 void qn_engine_free(struct qn_engine *en); /* NULL is fine */
 
-/* Moves at most one batch from the input to the output. QN_OK also when there was nothing to do: see *flow. After an
- * error nothing of this batch was committed and the engine must not step again: recovery is replay. */
+/* Moves at most one batch from the input to the output. QN_OK also when there was nothing to do:
+ * see *flow. After an error nothing of this batch was committed and the engine must not step again:
+ * recovery is replay. */
 qn_status qn_step(struct qn_engine *en, enum qn_flow *flow, struct qn_err *err);
 
 const struct qn_plan *qn_engine_plan(const struct qn_engine *en);
@@ -76,10 +85,18 @@ const struct qn_col *qn_engine_column(const struct qn_engine *en, uint32_t colum
 /* Bytes of memory: batch, features' state, models. */
 size_t qn_engine_bytes(const struct qn_engine *en);
 
-/* Nanoseconds spent per stage since the start, when timing was switched on (benchmarks only; `clock` is asked around each
- * stage). Order of enum qn_stage. */
-enum qn_stage { QN_STAGE_READ, QN_STAGE_DECODE, QN_STAGE_CONTRACT, QN_STAGE_FEATURES, QN_STAGE_SCORE, QN_STAGE_ROUTE,
-                QN_STAGE_COMMIT, QN_STAGE_COUNT };
+/* Nanoseconds spent per stage since the start, when timing was switched on (benchmarks only;
+ * `clock` is asked around each stage). Order of enum qn_stage. */
+enum qn_stage {
+    QN_STAGE_READ,
+    QN_STAGE_DECODE,
+    QN_STAGE_CONTRACT,
+    QN_STAGE_FEATURES,
+    QN_STAGE_SCORE,
+    QN_STAGE_ROUTE,
+    QN_STAGE_COMMIT,
+    QN_STAGE_COUNT
+};
 struct qn_clock;
 void qn_engine_time(struct qn_engine *en, const struct qn_clock *clock);
 const int64_t *qn_engine_stage_ns(const struct qn_engine *en);

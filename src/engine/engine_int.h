@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * engine_int.h - the inside of the engine room: what step.c works on and engine.c makes and frees.
  *
- * All of it is boot lifetime but the batch's rows. Thread: the stepping thread; workers see it read-only and write their
- * own rows. */
+ * All of it is boot lifetime but the batch's rows. Thread: the stepping thread; workers see it
+ * read-only and write their own rows. */
 #ifndef QN_ENGINE_ENGINE_INT_H
 #define QN_ENGINE_ENGINE_INT_H
 
@@ -27,7 +27,7 @@ struct qn_engine {
     struct qn_output out;
     struct qn_team *team;
     uint32_t threads;
-    bool is_failed;             /* a step failed: what follows would not be the log's answer */
+    bool is_failed; /* a step failed: what follows would not be the log's answer */
 
     struct qn_arena boot;
     struct qn_batch batch;
@@ -36,10 +36,10 @@ struct qn_engine {
     const struct qn_col **columns; /* as the plan numbers them */
     struct qn_scorer *scorer;      /* NULL without a model */
     struct engine_answers answers;
-    struct qn_err *worker_err;     /* [workers] first failure of a stage */
+    struct qn_err *worker_err; /* [workers] first failure of a stage */
     qn_status *worker_rc;
 
-    const struct qn_clock *clock;  /* NULL = no timing */
+    const struct qn_clock *clock; /* NULL = no timing */
     int64_t stage_ns[QN_STAGE_COUNT];
 };
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * input_files.c - merges files by event time; stop "read" on the path of an event.
  *
- * Each input holds a window of records it has read and not yet given away (`pending`); a file's buffer is released only
- * when its window is empty, so what lies in the window stays valid. Thread: stepping thread. */
+ * Each input holds a window of records it has read and not yet given away (`pending`); a file's
+ * buffer is released only when its window is empty, so what lies in the window stays valid. Thread:
+ * stepping thread. */
 #include "engine/input_files.h"
 
 #include "base/check.h"
@@ -31,7 +32,8 @@ struct qn_input_files {
     const struct qn_csv_header *const **headers; /* [streams] -> [partitions]; NULL = JSON */
 };
 
-static qn_status find_stream(const struct qn_plan *p, const char *name, uint32_t *stream, struct qn_err *err)
+static qn_status find_stream(const struct qn_plan *p, const char *name, uint32_t *stream,
+                             struct qn_err *err)
 {
     struct qn_str names[QN_STREAMS_MAX];
     int near;
@@ -48,9 +50,10 @@ static qn_status find_stream(const struct qn_plan *p, const char *name, uint32_t
     }
     near = qn_nearest(qn_str_of(name), names, p->schema_count);
     if (near >= 0)
-        return qn_err_set(err, QN_INVALID, "unknown stream '%s' (did you mean '%.*s'?)", name, QN_STR_ARG(names[near]));
-    return qn_err_set(err, QN_INVALID, "unknown stream '%s'; the spec has '%.*s'%s", name, QN_STR_ARG(names[0]),
-                      p->schema_count > 1 ? " and others" : "");
+        return qn_err_set(err, QN_INVALID, "unknown stream '%s' (did you mean '%.*s'?)", name,
+                          QN_STR_ARG(names[near]));
+    return qn_err_set(err, QN_INVALID, "unknown stream '%s'; the spec has '%.*s'%s", name,
+                      QN_STR_ARG(names[0]), p->schema_count > 1 ? " and others" : "");
 }
 
 static qn_status read_header(struct qn_input_files *f, struct input *in, struct qn_err *err)
@@ -58,14 +61,16 @@ static qn_status read_header(struct qn_input_files *f, struct input *in, struct 
     struct qn_str line;
 
     QN_TRY(qn_log_file_header(in->log, &line, err));
-    if (qn_csv_header_read(&in->header, line, &f->plan->schemas[in->stream], &f->arena, err) != QN_OK) {
+    if (qn_csv_header_read(&in->header, line, &f->plan->schemas[in->stream], &f->arena, err) !=
+        QN_OK) {
         qn_err_at(err, in->path, 1, 0);
         return err != NULL ? err->code : QN_INVALID;
     }
     return QN_OK;
 }
 
-static qn_status open_one(struct qn_input_files *f, struct input *in, const struct qn_input_file *file, enum qn_format format,
+static qn_status open_one(struct qn_input_files *f, struct input *in,
+                          const struct qn_input_file *file, enum qn_format format,
                           const struct qn_files *files, struct qn_err *err)
 {
     QN_TRY(find_stream(f->plan, file->stream, &in->stream, err));
@@ -87,7 +92,8 @@ static qn_status number_partitions(struct qn_input_files *f, struct qn_err *err)
 {
     f->headers = QN_NEW_N(&f->arena, const struct qn_csv_header *const *, f->plan->schema_count);
     for (uint32_t s = 0; f->headers != NULL && s < f->plan->schema_count; s++) {
-        const struct qn_csv_header **list = QN_NEW_N(&f->arena, const struct qn_csv_header *, f->count);
+        const struct qn_csv_header **list =
+            QN_NEW_N(&f->arena, const struct qn_csv_header *, f->count);
         const struct input *first = NULL;
         uint16_t partitions = 0;
 
@@ -99,19 +105,25 @@ static qn_status number_partitions(struct qn_input_files *f, struct qn_err *err)
             if (in->stream != s)
                 continue;
             if (first != NULL && first->is_csv != in->is_csv)
-                return qn_err_set(err, QN_INVALID, "'%s' is CSV and '%s' is not: the inputs of one stream must have one format",
-                                  first->is_csv ? first->path : in->path, first->is_csv ? in->path : first->path);
+                return qn_err_set(
+                    err, QN_INVALID,
+                    "'%s' is CSV and '%s' is not: the inputs of one stream must have one format",
+                    first->is_csv ? first->path : in->path, first->is_csv ? in->path : first->path);
             first = first != NULL ? first : in;
             in->partition = partitions;
             list[partitions++] = &in->header;
         }
-        f->headers[s] = first != NULL && first->is_csv ? (const struct qn_csv_header *const *)list : NULL;
+        f->headers[s] =
+            first != NULL && first->is_csv ? (const struct qn_csv_header *const *)list : NULL;
     }
-    return f->headers != NULL ? QN_OK : qn_err_set(err, QN_NOMEM, "out of memory for %u inputs", f->count);
+    return f->headers != NULL ? QN_OK
+                              : qn_err_set(err, QN_NOMEM, "out of memory for %u inputs", f->count);
 }
 
-qn_status qn_input_files_open(const struct qn_input_file *list, uint32_t count, enum qn_format format, const struct qn_plan *plan,
-                              const struct qn_files *files, struct qn_input_files **out, struct qn_err *err)
+qn_status qn_input_files_open(const struct qn_input_file *list, uint32_t count,
+                              enum qn_format format, const struct qn_plan *plan,
+                              const struct qn_files *files, struct qn_input_files **out,
+                              struct qn_err *err)
 {
     struct qn_input_files *f = qn_mem_zalloc(1, sizeof *f);
     qn_status rc = QN_OK;
@@ -149,19 +161,22 @@ void qn_input_files_close(struct qn_input_files *f)
     qn_mem_free(f);
 }
 
-static bool read_time(const struct qn_input_files *f, const struct input *in, struct qn_str raw, int64_t *us)
+static bool read_time(const struct qn_input_files *f, const struct input *in, struct qn_str raw,
+                      int64_t *us)
 {
     const struct qn_schema *s = &f->plan->schemas[in->stream];
 
-    return in->is_csv ? qn_decode_csv_time(s, &in->header, raw, us) : qn_decode_json_time(s, raw, us);
+    return in->is_csv ? qn_decode_csv_time(s, &in->header, raw, us)
+                      : qn_decode_json_time(s, raw, us);
 }
 
-static qn_status refill(struct qn_input_files *f, struct input *in, uint32_t max, bool is_merging, enum qn_flow *flow,
-                        struct qn_err *err)
+static qn_status refill(struct qn_input_files *f, struct input *in, uint32_t max, bool is_merging,
+                        enum qn_flow *flow, struct qn_err *err)
 {
     in->head = 0;
     in->count = 0;
-    QN_TRY(qn_log_file_read(in->log, in->pending, max < PENDING_MAX ? max : PENDING_MAX, true, &in->count, flow, err));
+    QN_TRY(qn_log_file_read(in->log, in->pending, max < PENDING_MAX ? max : PENDING_MAX, true,
+                            &in->count, flow, err));
     in->is_ended = *flow == QN_END;
     for (uint32_t i = 0; is_merging && i < in->count; i++) {
         int64_t us;
@@ -188,14 +203,16 @@ static void give(struct qn_batch *b, struct input *in)
     }
 }
 
-static qn_status read_one(struct qn_input_files *f, struct qn_batch *b, enum qn_flow *flow, struct qn_err *err)
+static qn_status read_one(struct qn_input_files *f, struct qn_batch *b, enum qn_flow *flow,
+                          struct qn_err *err)
 {
     struct input *in = &f->list[0];
 
     while (b->rows < b->rows_max && *flow != QN_END) {
         QN_TRY(qn_log_file_read(in->log, in->pending,
-                                b->rows_max - b->rows < PENDING_MAX ? b->rows_max - b->rows : PENDING_MAX, b->rows == 0,
-                                &in->count, flow, err));
+                                b->rows_max - b->rows < PENDING_MAX ? b->rows_max - b->rows
+                                                                    : PENDING_MAX,
+                                b->rows == 0, &in->count, flow, err));
         for (in->head = 0; in->head < in->count;)
             give(b, in);
         if (*flow == QN_IDLE)
@@ -213,13 +230,15 @@ static struct input *earliest(struct qn_input_files *f)
     for (uint32_t i = 0; i < f->count; i++) {
         struct input *in = &f->list[i];
 
-        if (in->head < in->count && (best == NULL || in->time_us[in->head] < best->time_us[best->head]))
+        if (in->head < in->count &&
+            (best == NULL || in->time_us[in->head] < best->time_us[best->head]))
             best = in;
     }
     return best;
 }
 
-static qn_status read_merged(struct qn_input_files *f, struct qn_batch *b, enum qn_flow *flow, struct qn_err *err)
+static qn_status read_merged(struct qn_input_files *f, struct qn_batch *b, enum qn_flow *flow,
+                             struct qn_err *err)
 {
     for (uint32_t i = 0; i < f->count; i++) {
         struct input *in = &f->list[i];
@@ -235,7 +254,8 @@ static qn_status read_merged(struct qn_input_files *f, struct qn_batch *b, enum 
             break;
         give(b, in);
         if (in->head == in->count && !in->is_ended)
-            break; /* its next record may be the earliest: the window is refilled by the next step */
+            break; /* its next record may be the earliest: the window is refilled by the next step
+                    */
     }
     *flow = b->rows > 0 ? QN_MORE : QN_END;
     return QN_OK;
@@ -267,10 +287,12 @@ static const struct qn_csv_header *const *input_csv(void *st, uint32_t stream)
 
 struct qn_input qn_input_files_input(struct qn_input_files *f)
 {
-    return (struct qn_input){.read = input_read, .release = input_release, .csv = input_csv, .st = f};
+    return (struct qn_input){
+        .read = input_read, .release = input_release, .csv = input_csv, .st = f};
 }
 
-void qn_input_files_progress(const struct qn_input_files *f, uint64_t *done_bytes, uint64_t *size_bytes)
+void qn_input_files_progress(const struct qn_input_files *f, uint64_t *done_bytes,
+                             uint64_t *size_bytes)
 {
     *done_bytes = 0;
     *size_bytes = 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * output_records.c - rows of a finished batch as prediction records, table rows and dead letters.
  *
- * What is the same on every record of a run is encoded once, at start (`fixed_*`). Stops "route" and "commit" on the path
- * of an event. The prediction's id is a pure function of its input position. Thread: see output_records.h. */
+ * What is the same on every record of a run is encoded once, at start (`fixed_*`). Stops "route"
+ * and "commit" on the path of an event. The prediction's id is a pure function of its input
+ * position. Thread: see output_records.h. */
 #include "engine/output_records.h"
 
 #include "base/check.h"
@@ -13,15 +14,15 @@
 
 /* One column of a table row, or one feature of a record: its name ready to be copied. */
 struct named {
-    uint32_t column; /* as the plan numbers them     */
+    uint32_t column;    /* as the plan numbers them     */
     struct qn_str json; /* `"name":`                 */
     struct qn_str csv;  /* `name` as a CSV cell      */
 };
 
 struct target {
     struct qn_output_target to;
-    struct qn_buf *slices;  /* [workers] */
-    uint64_t *counted;      /* [workers] records of the batch */
+    struct qn_buf *slices; /* [workers] */
+    uint64_t *counted;     /* [workers] records of the batch */
     uint64_t written;
 };
 
@@ -34,9 +35,9 @@ struct qn_outputs {
     struct target *targets; /* [target_count] */
     uint32_t target_count;
     struct target dead;
-    struct named *columns;  /* features (records) or the table's columns */
+    struct named *columns; /* features (records) or the table's columns */
     uint32_t column_count;
-    struct named *fields;   /* fields of the main stream, for `include: [event]` from CSV */
+    struct named *fields; /* fields of the main stream, for `include: [event]` from CSV */
     /* records: {"id":"<fixed_id>P:O","event_id":E,"event_time":"T<fixed_after>"score":S,... */
     struct qn_str fixed_id, fixed_after;
     bool is_float;
@@ -73,7 +74,8 @@ static bool named_init(struct named *n, struct qn_outputs *o, uint32_t column)
     return n->json.p != NULL && n->csv.p != NULL;
 }
 
-static qn_status find_column(const struct qn_plan *p, struct qn_str name, uint32_t *column, struct qn_err *err)
+static qn_status find_column(const struct qn_plan *p, struct qn_str name, uint32_t *column,
+                             struct qn_err *err)
 {
     uint32_t n = p->field_count + p->feature_count;
     struct qn_str *names = qn_arena_alloc(p->boot, (n + 1) * sizeof *names);
@@ -90,19 +92,23 @@ static qn_status find_column(const struct qn_plan *p, struct qn_str name, uint32
     }
     near = qn_nearest(name, names, n);
     if (near >= 0)
-        return qn_err_set(err, QN_INVALID, "unknown column '%.*s' (did you mean '%.*s'?)", QN_STR_ARG(name),
-                          QN_STR_ARG(names[near]));
-    return qn_err_set(err, QN_INVALID, "unknown column '%.*s': it is neither a field of the main stream nor a feature",
-                      QN_STR_ARG(name));
+        return qn_err_set(err, QN_INVALID, "unknown column '%.*s' (did you mean '%.*s'?)",
+                          QN_STR_ARG(name), QN_STR_ARG(names[near]));
+    return qn_err_set(
+        err, QN_INVALID,
+        "unknown column '%.*s': it is neither a field of the main stream nor a feature",
+        QN_STR_ARG(name));
 }
 
-static qn_status columns_init(struct qn_outputs *o, const struct qn_outputs_options *opt, struct qn_err *err)
+static qn_status columns_init(struct qn_outputs *o, const struct qn_outputs_options *opt,
+                              struct qn_err *err)
 {
     const struct qn_plan *p = o->plan;
     bool is_table = o->kind != QN_OUTPUTS_RECORDS;
     uint32_t first = is_table ? 0 : p->field_count;
 
-    o->column_count = opt->columns != NULL ? opt->column_count : p->field_count + p->feature_count - first;
+    o->column_count =
+        opt->columns != NULL ? opt->column_count : p->field_count + p->feature_count - first;
     o->columns = QN_NEW_N(&o->arena, struct named, o->column_count + 1);
     o->fields = QN_NEW_N(&o->arena, struct named, p->field_count + 1);
     if (!o->columns || !o->fields)
@@ -130,8 +136,11 @@ static qn_status fixed_init(struct qn_outputs *o, struct qn_err *err)
     qn_buf_printf(&b, "{\"id\":\"%.*s:%.*s:", QN_STR_ARG(p->name), QN_STR_ARG(s->name));
     o->fixed_id = keep(&o->arena, &b);
     qn_buf_clear(&b);
-    qn_buf_printf(&b, "\",\"pipeline\":\"%.*s\",\"spec\":\"%016llx\",\"stream\":\"%.*s\",\"contract\":\"%016llx\"",
-                  QN_STR_ARG(p->name), (unsigned long long)p->version, QN_STR_ARG(s->name), (unsigned long long)s->version);
+    qn_buf_printf(&b,
+                  "\",\"pipeline\":\"%.*s\",\"spec\":\"%016llx\",\"stream\":\"%.*s\",\"contract\":"
+                  "\"%016llx\"",
+                  QN_STR_ARG(p->name), (unsigned long long)p->version, QN_STR_ARG(s->name),
+                  (unsigned long long)s->version);
     if (p->score_model >= 0) {
         const struct qn_plan_model *m = &p->models[p->score_model];
         const struct qn_model_info *info = qn_model_info(m->model);
@@ -157,8 +166,8 @@ static bool target_init(struct target *t, struct qn_outputs *o, struct qn_output
     return t->slices != NULL && t->counted != NULL;
 }
 
-qn_status qn_outputs_new(const struct qn_plan *plan, const struct qn_outputs_options *opt, struct qn_outputs **out,
-                         struct qn_err *err)
+qn_status qn_outputs_new(const struct qn_plan *plan, const struct qn_outputs_options *opt,
+                         struct qn_outputs **out, struct qn_err *err)
 {
     struct qn_outputs *o = qn_mem_zalloc(1, sizeof *o);
     qn_status rc = QN_OK;
@@ -227,7 +236,8 @@ static void add_number(struct qn_buf *b, double v, bool is_float)
 }
 
 /* `"name":` and one value per output of the model: a number, or a list where there are several. */
-static void add_scores(struct qn_buf *b, const struct qn_outputs *o, const double *const *v, uint32_t row)
+static void add_scores(struct qn_buf *b, const struct qn_outputs *o, const double *const *v,
+                       uint32_t row)
 {
     if (o->outputs_of_model == 1) {
         add_number(b, v[0][row], o->is_float);
@@ -240,7 +250,8 @@ static void add_scores(struct qn_buf *b, const struct qn_outputs *o, const doubl
     qn_buf_byte(b, ']');
 }
 
-static void add_members(struct qn_buf *b, const struct named *list, uint32_t count, const struct qn_engine *en, uint32_t row)
+static void add_members(struct qn_buf *b, const struct named *list, uint32_t count,
+                        const struct qn_engine *en, uint32_t row)
 {
     qn_buf_byte(b, '{');
     for (uint32_t i = 0; i < count; i++) {
@@ -312,7 +323,8 @@ static void add_prediction(struct qn_buf *b, const struct qn_outputs *o, const s
     ADD_LITERAL(b, "}\n");
 }
 
-static void add_csv_row(struct qn_buf *b, const struct qn_outputs *o, const struct qn_engine *en, uint32_t row)
+static void add_csv_row(struct qn_buf *b, const struct qn_outputs *o, const struct qn_engine *en,
+                        uint32_t row)
 {
     for (uint32_t i = 0; i < o->column_count; i++) {
         if (i > 0)
@@ -329,7 +341,8 @@ static bool is_dead_letter(const struct qn_batch *b, const struct qn_plan *p, ui
     return b->verdict[row] == QN_LATE && p->schemas[b->stream[row]].late == QN_LATE_DEAD_LETTER;
 }
 
-static void encode_dead(struct qn_outputs *o, const struct qn_batch *b, uint32_t first, uint32_t end, uint32_t worker)
+static void encode_dead(struct qn_outputs *o, const struct qn_batch *b, uint32_t first,
+                        uint32_t end, uint32_t worker)
 {
     struct qn_buf *to = &o->dead.slices[worker];
 
@@ -342,8 +355,8 @@ static void encode_dead(struct qn_outputs *o, const struct qn_batch *b, uint32_t
     }
 }
 
-static void outputs_encode(void *st, const struct qn_engine *en, const struct qn_step_result *r, uint32_t first, uint32_t end,
-                           uint32_t worker)
+static void outputs_encode(void *st, const struct qn_engine *en, const struct qn_step_result *r,
+                           uint32_t first, uint32_t end, uint32_t worker)
 {
     struct qn_outputs *o = st;
 
@@ -387,7 +400,8 @@ static qn_status target_commit(struct qn_outputs *o, struct target *t, struct qn
     return QN_OK;
 }
 
-static qn_status outputs_commit(void *st, const struct qn_engine *en, const struct qn_step_result *r, struct qn_err *err)
+static qn_status outputs_commit(void *st, const struct qn_engine *en,
+                                const struct qn_step_result *r, struct qn_err *err)
 {
     struct qn_outputs *o = st;
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * output_records.h - where finished batches go when there is no log: predictions and dead letters to files.
+ * output_records.h - where finished batches go when there is no log: predictions and dead letters
+ * to files.
  *
- * Two kinds share it. Records (`quern pipe`): one NDJSON prediction per row and output (docs/formats.md). Table (`quern
- * features`): one row per scored event of the main stream, its fields and its features, as CSV or NDJSON. Both write dead
- * letters as NDJSON. Rows are encoded in parallel into one buffer per worker and written in row order.
- * Thread: encode on workers, commit on the stepping thread. Memory: buffers keep their capacity. */
+ * Two kinds share it. Records (`quern pipe`): one NDJSON prediction per row and output
+ * (docs/formats.md). Table (`quern features`): one row per scored event of the main stream, its
+ * fields and its features, as CSV or NDJSON. Both write dead letters as NDJSON. Rows are encoded in
+ * parallel into one buffer per worker and written in row order. Thread: encode on workers, commit
+ * on the stepping thread. Memory: buffers keep their capacity. */
 #ifndef QN_ENGINE_OUTPUT_RECORDS_H
 #define QN_ENGINE_OUTPUT_RECORDS_H
 
@@ -25,13 +27,13 @@ struct qn_outputs_options {
     const struct qn_files *files;
     const struct qn_output_target *targets; /* RECORDS: [plan->output_count]; tables: one */
     struct qn_output_target dead;
-    const struct qn_str *columns;           /* tables: names to write; NULL = all fields, then all features */
+    const struct qn_str *columns; /* tables: names to write; NULL = all fields, then all features */
     uint32_t column_count;
     uint32_t workers;
 };
 
-qn_status qn_outputs_new(const struct qn_plan *plan, const struct qn_outputs_options *opt, struct qn_outputs **out,
-                         struct qn_err *err);
+qn_status qn_outputs_new(const struct qn_plan *plan, const struct qn_outputs_options *opt,
+                         struct qn_outputs **out, struct qn_err *err);
 void qn_outputs_free(struct qn_outputs *o); /* NULL is fine */
 struct qn_output qn_outputs_output(struct qn_outputs *o);
 /* CSV: writes the header line. Nothing for the others. */

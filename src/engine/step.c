@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * step.c - the path of one batch through the engine. Read this file first.
  *
- * Every decision about an event's fate is taken in qn_step(); what it calls works on the whole batch.
- * Invariant: outputs leave together in step_commit() and nowhere else; state runs ahead in memory only, so after a crash
- * the log is read again and gives the same answers. Where rows are worked on in parallel, each worker writes its own rows
- * and a barrier ends the stage, so the answer does not depend on the number of threads.
- * Thread: engine. Memory: batch arena. See docs/architecture.md for the walk of one event. */
+ * Every decision about an event's fate is taken in qn_step(); what it calls works on the whole
+ * batch. Invariant: outputs leave together in step_commit() and nowhere else; state runs ahead in
+ * memory only, so after a crash the log is read again and gives the same answers. Where rows are
+ * worked on in parallel, each worker writes its own rows and a barrier ends the stage, so the
+ * answer does not depend on the number of threads. Thread: engine. Memory: batch arena. See
+ * docs/architecture.md for the walk of one event. */
 #include "base/check.h"
 #include "base/clock.h"
 #include "engine/engine_int.h"
 
 /* One worker's share of a stage. */
-typedef qn_status stage_fn(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker, struct qn_err *err);
+typedef qn_status stage_fn(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
+                           struct qn_err *err);
 
 struct stage_run {
     struct qn_engine *en;
@@ -25,7 +27,8 @@ static void stage_worker(void *arg, unsigned worker, unsigned workers)
     uint32_t first, end;
 
     qn_team_slice(en->batch.rows, worker, workers, &first, &end);
-    en->worker_rc[worker] = first < end ? run->fn(en, first, end, worker, &en->worker_err[worker]) : QN_OK;
+    en->worker_rc[worker] =
+        first < end ? run->fn(en, first, end, worker, &en->worker_err[worker]) : QN_OK;
 }
 
 /* Runs fn over slices of the batch; the first failing worker's error is the stage's. */
@@ -54,7 +57,8 @@ static qn_status step_read(struct qn_engine *en, enum qn_flow *flow, struct qn_e
 }
 
 /* Bytes to columns, then types and limits: what is broken becomes dead, with its reason. */
-static qn_status decode_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker, struct qn_err *err)
+static qn_status decode_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
+                             struct qn_err *err)
 {
     struct qn_batch *b = &en->batch;
 
@@ -70,7 +74,17 @@ static qn_status decode_rows(struct qn_engine *en, uint32_t first, uint32_t end,
     return QN_OK;
 }
 
-static qn_status contract_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker, struct qn_err *err)
+/* Rows that a worker's arena had no room for are undecided: the whole batch stops. */
+static qn_status step_decode(struct qn_engine *en, struct qn_err *err)
+{
+    QN_TRY(by_row(en, decode_rows, err));
+    if (qn_batch_no_memory(&en->batch))
+        return qn_err_set(err, QN_NOMEM, "out of memory for the texts of a batch");
+    return QN_OK;
+}
+
+static qn_status contract_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
+                               struct qn_err *err)
 {
     for (uint32_t s = 0; s < en->plan->schema_count; s++)
         qn_contract_check(&en->batch, &en->plan->schemas[s], s, first, end);
@@ -86,7 +100,8 @@ static qn_status step_contract(struct qn_engine *en, struct qn_err *err)
     qn_contract_lateness(b, en->plan->schemas, en->plan->schema_count, &en->watermark);
     qn_contract_count(b, en->counts);
     for (uint32_t r = 0; r < b->rows; r++)
-        en->answers.is_scored[r] = b->verdict[r] == QN_SCORED && b->stream[r] == en->plan->main_stream;
+        en->answers.is_scored[r] =
+            b->verdict[r] == QN_SCORED && b->stream[r] == en->plan->main_stream;
     return QN_OK;
 }
 
@@ -98,7 +113,8 @@ static qn_status step_features(struct qn_engine *en, struct qn_err *err)
     return QN_OK;
 }
 
-static qn_status score_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker, struct qn_err *err)
+static qn_status score_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
+                            struct qn_err *err)
 {
     struct engine_answers *a = &en->answers;
 
@@ -118,7 +134,8 @@ static qn_status step_score(struct qn_engine *en, struct qn_err *err)
 }
 
 /* Which outputs take a row: all of them where `when` is absent or true. */
-static qn_status route_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker, struct qn_err *err)
+static qn_status route_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
+                            struct qn_err *err)
 {
     struct engine_answers *a = &en->answers;
 
@@ -152,7 +169,8 @@ static struct qn_step_result result_of(const struct qn_engine *en)
     };
 }
 
-static qn_status encode_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker, struct qn_err *err)
+static qn_status encode_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
+                             struct qn_err *err)
 {
     struct qn_step_result r = result_of(en);
 
@@ -191,7 +209,7 @@ static qn_status step_batch(struct qn_engine *en, enum qn_flow *flow, struct qn_
     if (*flow != QN_MORE)
         return QN_OK;
     stage_time(en, QN_STAGE_READ, &since);
-    QN_TRY(by_row(en, decode_rows, err)); /* bytes to columns; what is broken becomes dead     */
+    QN_TRY(step_decode(en, err)); /* bytes to columns; what is broken becomes dead     */
     stage_time(en, QN_STAGE_DECODE, &since);
     QN_TRY(step_contract(en, err)); /* limits, lateness: verdicts, never failures        */
     stage_time(en, QN_STAGE_CONTRACT, &since);

@@ -4,7 +4,8 @@
  *
  * Limits are per row and may run on any slice; the watermark runs row by row in log order over the
  * whole batch, because it moves with every row (docs/architecture.md). Rows already dead are left
- * alone and move nothing. */
+ * alone and move nothing. Thread: any worker for limits, on its own rows; the stepping thread
+ * for the rest. */
 #ifndef QN_EVENT_CONTRACT_H
 #define QN_EVENT_CONTRACT_H
 

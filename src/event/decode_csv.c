@@ -18,30 +18,33 @@ struct cell {
     bool is_quoted, has_doubled;
 };
 
-/* First comma or quote in [p, end), or end. */
-static inline const char *comma_or_quote(const char *p, const char *end)
+/* First comma or quote in [p, end), or end. is_padded: bytes behind end may be looked at (records);
+ * else not (headers). */
+static inline const char *comma_or_quote(const char *p, const char *end, bool is_padded)
 {
-    for (; QN_DECODE_FAST && end - p >= 8; p += 8) {
+    for (; QN_DECODE_FAST && (is_padded ? p < end : end - p >= 8); p += 8) {
         uint64_t x = qn_load64(p), a = x ^ QN_BYTES(','), b = x ^ QN_BYTES('"');
         uint64_t m = (((a - QN_BYTES(1)) & ~a) | ((b - QN_BYTES(1)) & ~b)) & QN_BYTES(0x80);
 
-        if (m != 0)
-            return p + (__builtin_ctzll(m) >> 3);
+        if (m != 0) {
+            p += __builtin_ctzll(m) >> 3;
+            return p < end ? p : end;
+        }
     }
     while (p < end && *p != ',' && *p != '"')
         p++;
-    return p;
+    return p < end ? p : end;
 }
 
 /* The cell at p. Returns the place of the comma behind it or end, NULL where it is not well-formed.
  */
-static const char *next_cell(const char *p, const char *end, struct cell *c)
+static inline const char *next_cell(const char *p, const char *end, bool is_padded, struct cell *c)
 {
     const char *start = p, *q;
 
     c->is_quoted = c->has_doubled = false;
     if (p >= end || *p != '"') {
-        q = comma_or_quote(p, end);
+        q = comma_or_quote(p, end, is_padded);
         if (q < end && *q == '"')
             return NULL;
         c->text = (struct qn_str){start, (uint32_t)(q - start)};
@@ -112,7 +115,7 @@ static qn_status read_names(struct qn_str line, struct qn_str **names, uint32_t 
     if (*names == NULL)
         return qn_err_set(err, QN_NOMEM, "no memory for a CSV header");
     for (;; p++) {
-        p = next_cell(p, end, &c);
+        p = next_cell(p, end, false, &c);
         if (p == NULL)
             return qn_err_set(err, QN_INVALID,
                               "the CSV header is not well-formed: cell %u has a stray quote",
@@ -261,7 +264,11 @@ static void cell_value(struct qn_decode_row *d, uint32_t field, const struct cel
 
     if (cell->text.len == 0 && !cell->is_quoted)
         return;
-    if (!undouble(d->arena, cell, &s)) {
+    /* Member by member: the two were just stored so, and a wider load would have to wait for both.
+     */
+    s.p = cell->text.p;
+    s.len = cell->text.len;
+    if (QN_UNLIKELY(cell->has_doubled) && !undouble(d->arena, cell, &s)) {
         d->no_memory = true;
         return;
     }
@@ -316,7 +323,7 @@ static bool record(struct qn_decode_row *d, const struct qn_csv_header *h, bool 
     uint32_t i = 0;
 
     for (;; p++) {
-        p = next_cell(p, end, &cell);
+        p = next_cell(p, end, true, &cell);
         if (p == NULL || i >= h->column_count)
             return false;
         if (h->field[i] >= 0) {
@@ -371,7 +378,7 @@ bool qn_decode_csv_time(const struct qn_schema *s, const struct qn_csv_header *h
 
     QN_ASSERT(s->time >= 0 && (uint32_t)s->time < s->field_count);
     for (;; p++, i++) {
-        p = next_cell(p, end, &cell);
+        p = next_cell(p, end, true, &cell);
         if (p == NULL || i >= h->column_count)
             return false;
         if (i == h->column[s->time])

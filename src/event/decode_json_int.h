@@ -53,7 +53,7 @@ struct json_state {
     const struct json_form *form;
     uint16_t *first,
         *next; /* [node_count] the member that came first in, or next after, this node last time */
-    uint32_t *met;         /* [node_count] row + 1 where the node had a value in this row already         */
+    uint32_t *met; /* [node_count] row + 1 where the node had a value in this row already         */
     enum qn_reason reason; /* of the whole event, where the text itself is bad */
     uint16_t reason_field;
 };

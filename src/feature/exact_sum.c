@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * exact_sum.c - fixed-point sums of doubles and their single rounding. See exact_sum.h.
  *
- * A finite double is m * 2^e with an integer m below 2^53; its place in a sum is bit e - unit. Adding touches two limbs
- * and ripples the carry. Reading takes the highest 128 bits of the magnitude and one sticky bit for all below, divides
- * that by n (the quotient keeps at least 64 bits, remainder and sticky join), and rounds once at the 53rd bit or at
- * 2^-1074, whichever is higher. Called by the ring (window_int.h) and the read-out of windows. */
+ * A finite double is m * 2^e with an integer m below 2^53; its place in a sum is bit e - unit.
+ * Adding touches two limbs and ripples the carry. Reading takes the highest 128 bits of the
+ * magnitude and one sticky bit for all below, divides that by n (the quotient keeps at least 64
+ * bits, remainder and sticky join), and rounds once at the 53rd bit or at 2^-1074, whichever is
+ * higher. Called by the ring (window_int.h) and the read-out of windows. Thread: any; a sum
+ * belongs to one. */
 #include "feature/exact_sum.h"
 
 #include "base/check.h"

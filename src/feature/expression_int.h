@@ -5,7 +5,8 @@
  * A text becomes a list of nodes in the order of evaluation: every node names earlier nodes as its
  * operands, so nothing ever walks a tree and the length of a text costs no stack. The parser types
  * while it reads (expression_type.c), the last step drops what folding left over and gives
- * registers (qn_expr_finish). Memory: the arena given to the parser. */
+ * registers (qn_expr_finish). Memory: the arena given to the parser. Thread: one while
+ * compiling; a compiled expression is read-only. */
 #ifndef QN_FEATURE_EXPRESSION_INT_H
 #define QN_FEATURE_EXPRESSION_INT_H
 

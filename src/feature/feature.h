@@ -2,12 +2,14 @@
  * feature.h - the face of the feature room: one sentence per feature in, feature columns out.
  *
  * A feature is an expression over fields and other features, or a window sentence:
- *     AGG(expr) [where COND] [of STREAM] by KEY[, KEY...] over W [delayed D] [excluding current] [or DEFAULT]
- * with the clauses after `by` in any order. AGG: count() sum mean min max. COND and expr see the source stream's fields
- * and stateless features of the main stream that need only its fields (own stream only). An expression may end in
- * `or LITERAL`: the default for null. Features belong to the main stream: every event of it gets all of them.
- * Windows with the same source and key share one group (window.h). Features are run in an order that respects who needs
- * whom; a cycle is a diagnostic. Thread and memory: compiled form boot and read-only; state per qn_feature_run. */
+ *     AGG(expr) [where COND] [of STREAM] by KEY[, KEY...] over W [delayed D] [excluding current]
+ * [or DEFAULT] with the clauses after `by` in any order. AGG: count() sum mean min max. COND and
+ * expr see the source stream's fields and stateless features of the main stream that need only its
+ * fields (own stream only). An expression may end in `or LITERAL`: the default for null. Features
+ * belong to the main stream: every event of it gets all of them. Windows with the same source and
+ * key share one group (window.h). Features are run in an order that respects who needs whom; a
+ * cycle is a diagnostic. Thread and memory: compiled form boot and read-only; state per
+ * qn_feature_run. */
 #ifndef QN_FEATURE_FEATURE_H
 #define QN_FEATURE_FEATURE_H
 
@@ -32,25 +34,26 @@ struct qn_feature_info {
     struct qn_kind kind;
     bool is_window;
     bool has_default;
-    int32_t group;        /* index of its group, -1 where it has none */
+    int32_t group; /* index of its group, -1 where it has none */
 };
 /* What is known of a group, for `quern check`. */
 struct qn_group_info {
-    const char *source;    /* stream name */
-    const char *key;       /* "customer_id" or "a, b" */
+    const char *source; /* stream name */
+    const char *key;    /* "customer_id" or "a, b" */
     uint32_t windows;
-    int64_t keeps_us;      /* QN_OVER_ALL where unbounded */
-    size_t key_bytes;      /* fixed bytes per key (12 key bytes assumed) */
-    double event_bytes;    /* bytes per event held                       */
-    uint64_t keys;         /* now */
-    size_t bytes;          /* now */
+    int64_t keeps_us;   /* QN_OVER_ALL where unbounded */
+    size_t key_bytes;   /* fixed bytes per key (12 key bytes assumed) */
+    double event_bytes; /* bytes per event held                       */
+    uint64_t keys;      /* now */
+    size_t bytes;       /* now */
 };
 
-/* Compiles `count` features of stream `main_stream`. All mistakes go to diags; *out is NULL if there were errors
- * (the status is QN_OK then: it speaks of memory only). The texts are copied.
+/* Compiles `count` features of stream `main_stream`. All mistakes go to diags; *out is NULL if
+ * there were errors (the status is QN_OK then: it speaks of memory only). The texts are copied.
  * Arena: boot lifetime; schemas are kept. Sets nothing in the schemas. */
-qn_status qn_features_new(const struct qn_feature_text *texts, uint32_t count, const struct qn_schema *schemas,
-                          uint32_t schema_count, uint32_t main_stream, struct qn_arena *boot, struct qn_diags *diags,
+qn_status qn_features_new(const struct qn_feature_text *texts, uint32_t count,
+                          const struct qn_schema *schemas, uint32_t schema_count,
+                          uint32_t main_stream, struct qn_arena *boot, struct qn_diags *diags,
                           struct qn_features **out, struct qn_err *err);
 void qn_features_free(struct qn_features *f);
 
@@ -60,14 +63,17 @@ uint32_t qn_features_group_count(const struct qn_features *f);
 struct qn_group_info qn_features_group(const struct qn_features *f, uint32_t i);
 
 /* Makes the feature columns (rows_max as the batch) and the state. Once, before the first run. */
-qn_status qn_features_start(struct qn_features *f, const struct qn_batch *b, uint64_t seed, struct qn_arena *boot,
-                            struct qn_err *err);
+qn_status qn_features_start(struct qn_features *f, const struct qn_batch *b, uint64_t seed,
+                            struct qn_arena *boot, struct qn_err *err);
 
-/* Runs all features over the batch: rows that are QN_SCORED, and late ones the stream's policy folds, update state; rows
- * of the main stream that are QN_SCORED get values. Uses all workers of the team, with barriers between waves. */
-qn_status qn_features_run(struct qn_features *f, struct qn_batch *b, struct qn_team *team, struct qn_err *err);
+/* Runs all features over the batch: rows that are QN_SCORED, and late ones the stream's policy
+ * folds, update state; rows of the main stream that are QN_SCORED get values. Uses all workers of
+ * the team, with barriers between waves. */
+qn_status qn_features_run(struct qn_features *f, struct qn_batch *b, struct qn_team *team,
+                          struct qn_err *err);
 
-/* Column of feature i after a run; valid until the next. complete[row] = 1 where no feature of the row is null. */
+/* Column of feature i after a run; valid until the next. complete[row] = 1 where no feature of the
+ * row is null. */
 const struct qn_col *qn_features_col(const struct qn_features *f, uint32_t i);
 const uint8_t *qn_features_complete(const struct qn_features *f);
 

@@ -4,7 +4,7 @@
  *
  * Columns that expressions read are numbered per stream: its fields in order, and for the main
  * stream the features behind them. Lifetime: boot; the states of groups are on the heap and freed
- * by qn_features_free. */
+ * by qn_features_free. Thread: one while compiling; workers while running. */
 #ifndef QN_FEATURE_FEATURE_INT_H
 #define QN_FEATURE_FEATURE_INT_H
 

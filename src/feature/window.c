@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * window.c - runs waves over the keys of a group, and lets go of keys nobody can see any more. See window.h.
+ * window.c - runs waves over the keys of a group, and lets go of keys nobody can see any more. See
+ * window.h.
  *
- * Per worker: collect its rows in log order, look up their keys 32 at a time, ask for the memory that the boundaries will
- * touch, then update and read row by row. A row's own event joins between the windows that exclude it and those that
- * hold it. Thread: one worker per lane. Memory: keys and rings in the lane, scratch in the batch arena. */
+ * Per worker: collect its rows in log order, look up their keys 32 at a time, ask for the memory
+ * that the boundaries will touch, then update and read row by row. A row's own event joins between
+ * the windows that exclude it and those that hold it. Thread: one worker per lane. Memory: keys and
+ * rings in the lane, scratch in the batch arena. */
 #include "feature/window_int.h"
 
 #include "base/check.h"
@@ -34,7 +36,8 @@ void qn_group_free(struct qn_group *g)
 }
 
 /* The row's event as the ring keeps it, without the time. */
-static void event_build(const struct qn_group *g, const struct qn_wave *w, uint32_t row, uint64_t *e)
+static void event_build(const struct qn_group *g, const struct qn_wave *w, uint32_t row,
+                        uint64_t *e)
 {
     uint64_t flags[2] = {0, 0};
 
@@ -94,8 +97,8 @@ static qn_status row_run(struct qn_group *g, const struct qn_ahead *a, const str
         QN_TRY(qn_read_windows(g, key, t, g->before, g->before_count, late, w, row, err));
     if (updates && !key->has_begun)
         key_begin(g, key, t);
-    if (updates && (t >= key->newest_us ||
-                    (uint64_t)key->newest_us - (uint64_t)t <= (uint64_t)g->keep_us)) {
+    if (updates &&
+        (t >= key->newest_us || (uint64_t)key->newest_us - (uint64_t)t <= (uint64_t)g->keep_us)) {
         event_build(g, w, row, event);
         if (qn_ring_insert(g, a->lane, key, t, event) != QN_OK)
             return qn_err_set(err, QN_NOMEM, "no memory for one more event of a key");
@@ -112,8 +115,8 @@ static void record_ahead(const struct qn_group *g, const struct qn_key *key)
         __builtin_prefetch((const char *)key + at, 1);
 }
 
-/* Asks for the ring's lines that a row of time t will touch. Where a boundary has nothing to pass it asks for the record
- * again instead: no branch that a processor would have to guess. */
+/* Asks for the ring's lines that a row of time t will touch. Where a boundary has nothing to pass
+ * it asks for the record again instead: no branch that a processor would have to guess. */
 static void ring_ahead(const struct qn_group *g, const struct qn_key *key, int64_t t)
 {
     __builtin_prefetch(key->tail, 1);
@@ -121,7 +124,8 @@ static void ring_ahead(const struct qn_group *g, const struct qn_key *key, int64
         const struct qn_boundary *b = &g->boundaries[k];
         const struct qn_cursor *cu = (const struct qn_cursor *)((const char *)key + b->cursor_at);
         uintptr_t none = (uintptr_t)key;
-        uintptr_t is_due = -(uintptr_t)((b->cursor_at != 0) & (cu->next_us <= qn_window_back(t, b->back_us)));
+        uintptr_t is_due =
+            -(uintptr_t)((b->cursor_at != 0) & (cu->next_us <= qn_window_back(t, b->back_us)));
         uintptr_t chunk = (uintptr_t)cu->chunk;
         uintptr_t event = chunk + g->chunk_head_bytes + (uintptr_t)cu->index * g->event_words * 8;
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * window_extreme.c - minima and maxima of windows, which cannot be subtracted. See window_int.h.
  *
- * A maximum is the least complement, so only leasts are kept. Every chunk knows the least of its events per column; a
- * span keeps its running least. An event that enters lowers it; one that leaves with a value above it changes nothing;
- * one that leaves with the least value makes it stale, and the next read finds it again from the ragged chunk at the old
- * end (at most 64 events) and `rest`, the least of all newer chunks. `rest` is made again, from the chunks' leasts, only
- * when the old end reaches another chunk. Doubles are compared as integers in the order -inf ... -0, +0 ... inf; a NaN
- * is below everything, so that any NaN makes the answer NaN. */
+ * A maximum is the least complement, so only leasts are kept. Every chunk knows the least of its
+ * events per column; a span keeps its running least. An event that enters lowers it; one that
+ * leaves with a value above it changes nothing; one that leaves with the least value makes it
+ * stale, and the next read finds it again from the ragged chunk at the old end (at most 64 events)
+ * and `rest`, the least of all newer chunks. `rest` is made again, from the chunks' leasts, only
+ * when the old end reaches another chunk. Doubles are compared as integers in the order -inf ...
+ * -0, +0 ... inf; a NaN is below everything, so that any NaN makes the answer NaN. Thread: the
+ * lane's worker. */
 #include "feature/window_int.h"
 
 #include <math.h>

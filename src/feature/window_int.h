@@ -1,25 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0
  * window_int.h - the inside of the windows: plan, key record, ring, running sums. Face: window.h.
  *
- *            older than anyone may see      boundary 30d     7d    1d     T = newest time of the key
- *     ... freed ...  [chunk]  [chunk] ------|---- [chunk] ----|-----|---- [chunk]|
- *                                           ^cursor           ^     ^            ^ boundary 0: the end
+ *          older than anyone sees     boundary 30d    7d   1d    T = newest time of the key
+ *     ... freed ...  [chunk] [chunk] ----|--- [chunk] ---|----|--- [chunk]|
+ *                                        ^cursor         ^    ^           ^ boundary 0: the end
  *
- * A *boundary* b is a distinct distance behind T: every window is (T - D - W, T - D], so it lies between boundary D + W
- * and boundary D, and windows share boundaries. Each boundary runs a sum over ALL events that it has passed (time <= T -
- * b) since the key began; a window's sum is the difference of two of them. That is exact, because sums are: integers
- * modulo 2^64 and 2^128, doubles in fixed point. So an event costs one addition per boundary, nothing is ever subtracted
+ * A *boundary* b is a distinct distance behind T: every window is (T - D - W, T - D], so it lies
+ * between boundary D + W and boundary D, and windows share boundaries. Each boundary runs a sum
+ * over ALL events that it has passed (time <= T - b) since the key began; a window's sum is the
+ * difference of two of them. That is exact, because sums are: integers modulo 2^64 and 2^128,
+ * doubles in fixed point. So an event costs one addition per boundary, nothing is ever subtracted
  * while time moves on, and `over all` needs no old end.
  *
- * Ring: doubly linked chunks of events sorted by (time, log position). An event is an array of 64-bit words:
+ * Ring: doubly linked chunks of events sorted by (time, log position). An event is an array of
+ * 64-bit words:
  *
- *     word 0              bits 16..63: time minus the chunk's base, signed us; bits 0..15: flags, where they fit
+ *     word 0              bits 16..63: time minus the chunk's base, signed us;
+ *                         bits 0..15: flags, where they fit
  *     words 1..ext_words  flags, where they do not fit into 16 bits
- *     then                one word per argument that is not bool: int64 or the bits of the double
- *     flags               bit per argument: not null; bit per bool argument: true; bit per where: true
+ *     then                a word per argument that is not bool: int64 or the bits of the double
+ *     flags               bit per argument: not null; per bool argument: true; per where: true
  *
- * min and max cannot be subtracted: see window_extreme.c. Files: window_plan.c compiles, window_ring.c moves time on and
- * inserts, window_extreme.c keeps minima, window_read.c answers, window.c runs waves. */
+ * min and max cannot be subtracted: see window_extreme.c. Files: window_plan.c compiles,
+ * window_ring.c moves time on and inserts, window_extreme.c keeps minima, window_read.c answers,
+ * window.c runs waves. Thread: a key belongs to its lane's worker; the plan is read-only. */
 #ifndef QN_FEATURE_WINDOW_INT_H
 #define QN_FEATURE_WINDOW_INT_H
 
@@ -29,10 +33,10 @@
 
 enum {
     QN_EVENT_WORDS_MAX = 1 + 2 + QN_GROUP_ARGS_MAX,
-    QN_INLINE_FLAGS = 16,      /* flag bits that fit beside the time                   */
-    QN_CHUNK_LEVELS = 3,       /* chunk sizes: about 4, 16, 64 events                  */
-    QN_ROWS_AHEAD = 32,        /* rows whose memory is asked for together              */
-    QN_DUE_STEP = 8            /* boundaries that move on together                     */
+    QN_INLINE_FLAGS = 16, /* flag bits that fit beside the time                   */
+    QN_CHUNK_LEVELS = 3,  /* chunk sizes: about 4, 16, 64 events                  */
+    QN_ROWS_AHEAD = 32,   /* rows whose memory is asked for together              */
+    QN_DUE_STEP = 8       /* boundaries that move on together                     */
 };
 
 /* A 128-bit sum inside a record, where only 8 bytes of alignment hold. */
@@ -51,7 +55,8 @@ struct qn_chunk {
     /* then int64_t extreme[extreme_count], then the events */
 };
 
-/* The first event a boundary has not passed. next_us INT64_MAX: there is none, the rest is undefined. */
+/* The first event a boundary has not passed. next_us INT64_MAX: there is none, the rest is
+ * undefined. */
 struct qn_cursor {
     struct qn_chunk *chunk;
     int64_t next_us; /* its time */
@@ -66,19 +71,19 @@ struct qn_double_sum {
 
 /* The running least of one min or max over one span (window_extreme.c). */
 struct qn_least {
-    int64_t least;          /* INT64_MAX: none                                                    */
-    int64_t rest;           /* of the events in chunks newer than `chunk`; over all: of freed ones */
-    struct qn_chunk *chunk; /* chunk of the old end when rest was made; NULL: rest is not valid    */
-    uint64_t is_stale;      /* the least may have left                                             */
+    int64_t least; /* INT64_MAX: none                                                    */
+    int64_t rest;  /* of the events in chunks newer than `chunk`; over all: of freed ones */
+    struct qn_chunk *chunk; /* chunk of the old end when rest was made; NULL: rest is not valid */
+    uint64_t is_stale; /* the least may have left                                             */
 };
 
 /* Head of a key's record; cursors, sums and leasts follow as the plan lays them out. */
 struct qn_key {
-    int64_t newest_us;             /* T: newest time of an event or read                     */
-    struct qn_chunk *head, *tail;  /* oldest and newest chunk; NULL: no ring yet             */
-    uint32_t events;               /* in the ring, those nobody can see any more included    */
-    bool has_begun;                /* an event has come; until then the record is all zero   */
-    bool is_ahead;                 /* a row of it is among those that move on together       */
+    int64_t newest_us;            /* T: newest time of an event or read                     */
+    struct qn_chunk *head, *tail; /* oldest and newest chunk; NULL: no ring yet             */
+    uint32_t events;              /* in the ring, those nobody can see any more included    */
+    bool has_begun;               /* an event has come; until then the record is all zero   */
+    bool is_ahead;                /* a row of it is among those that move on together       */
 };
 
 /* One running sum of one boundary. */
@@ -88,29 +93,30 @@ struct qn_op {
     uint32_t word; /* of the event; sums only          */
 };
 
-/* One min or max column of chunks: distinct (argument, where, direction). Keys are int64 whose least is wanted. */
+/* One min or max column of chunks: distinct (argument, where, direction). Keys are int64 whose
+ * least is wanted. */
 struct qn_extreme {
-    struct qn_flags need;   /* where true and not null               */
-    struct qn_flags truth;  /* bool arguments: the value's flag      */
+    struct qn_flags need;  /* where true and not null               */
+    struct qn_flags truth; /* bool arguments: the value's flag      */
     uint32_t word;
     bool is_bool, is_double;
-    int64_t flip;           /* -1 for max: the complement's least    */
+    int64_t flip; /* -1 for max: the complement's least    */
 };
 
 /* One min or max over one span. */
 struct qn_span {
-    uint32_t extreme;    /* column                                    */
-    uint32_t at;         /* struct qn_least in the record             */
-    int32_t young, old;  /* boundaries; old -1 = over all             */
+    uint32_t extreme;   /* column                                    */
+    uint32_t at;        /* struct qn_least in the record             */
+    int32_t young, old; /* boundaries; old -1 = over all             */
 };
 
 struct qn_boundary {
     int64_t back_us;
-    uint32_t cursor_at;                             /* 0 for boundary 0, which is the end */
+    uint32_t cursor_at; /* 0 for boundary 0, which is the end */
     uint32_t count_ops, int_ops, double_ops;
     const struct qn_op *counts, *ints, *doubles;
     uint32_t enter_count, leave_count;
-    const uint32_t *enters, *leaves;                /* spans whose young, old end this is */
+    const uint32_t *enters, *leaves; /* spans whose young, old end this is */
 };
 
 /* What to do with the sums of a window. */
@@ -125,13 +131,14 @@ enum qn_read_op {
     QN_READ_LEAST
 };
 
-/* How one window is read. Offsets of the sums at its young and old boundary; old 0 = none (over all). */
+/* How one window is read. Offsets of the sums at its young and old boundary; old 0 = none (over
+ * all). */
 struct qn_reading {
     enum qn_read_op op;
-    int64_t need_us;       /* D + W, or D for over all: what the ring must reach back */
+    int64_t need_us; /* D + W, or D for over all: what the ring must reach back */
     uint32_t count_young, count_old;
     uint32_t sum_young, sum_old;
-    uint64_t scale;        /* of a decimal argument: 10^scale, else 1 */
+    uint64_t scale; /* of a decimal argument: 10^scale, else 1 */
     int32_t span;
 };
 
@@ -144,7 +151,7 @@ struct qn_lane {
 struct qn_group {
     /* the plan, read-only after qn_group_new */
     uint32_t arg_count, where_count, window_count;
-    int64_t keep_us;           /* ring length: the furthest boundary + slack */
+    int64_t keep_us; /* ring length: the furthest boundary + slack */
     bool has_ring, is_unbounded;
     uint32_t event_words, ext_words;
     uint32_t record_bytes, chunk_head_bytes, extreme_bytes;
@@ -153,11 +160,11 @@ struct qn_group {
     uint8_t truth_bit[QN_GROUP_ARGS_MAX]; /* bool arguments */
     uint32_t where_bit;                   /* of where 0 */
     uint32_t boundary_count, extreme_count, span_count, double_count;
-    struct qn_boundary *boundaries;       /* ascending back_us */
+    struct qn_boundary *boundaries; /* ascending back_us */
     struct qn_extreme *extremes;
     struct qn_span *spans;
-    struct qn_reading *readings;          /* [window_count] */
-    uint32_t *before, *after;             /* windows read before, after the row's own event joins */
+    struct qn_reading *readings; /* [window_count] */
+    uint32_t *before, *after;    /* windows read before, after the row's own event joins */
     uint32_t before_count, after_count;
     uint32_t double_args[QN_GROUP_ARGS_MAX]; /* arguments that are summed as doubles */
     uint32_t double_arg_count;
@@ -189,7 +196,8 @@ static inline int64_t *qn_chunk_extremes(struct qn_chunk *c)
 static inline uint64_t *qn_chunk_event(const struct qn_group *g, const struct qn_chunk *c,
                                        uint32_t index)
 {
-    return (uint64_t *)((char *)(uintptr_t)c + g->chunk_head_bytes) + (size_t)index * g->event_words;
+    return (uint64_t *)((char *)(uintptr_t)c + g->chunk_head_bytes) +
+           (size_t)index * g->event_words;
 }
 
 static inline int64_t qn_chunk_time(const struct qn_group *g, const struct qn_chunk *c,
@@ -251,13 +259,15 @@ struct qn_ahead {
     struct qn_key *key; /* NULL: the row only reads and there is no such key */
     int64_t time_us;
     uint32_t row;
-    bool moves;         /* the key has begun and the row is newer than T     */
+    bool moves; /* the key has begun and the row is newer than T     */
 };
-/* Moves T of every row's key that moves on to the row's time: boundaries pass events, chunks nobody can see any more are
- * freed. The keys must differ. Cannot fail. Works on all rows together, since whether a boundary of one key has an event
- * to pass is a coin toss that a processor cannot guess: a list of those that have costs no wrong guesses. */
+/* Moves T of every row's key that moves on to the row's time: boundaries pass events, chunks nobody
+ * can see any more are freed. The keys must differ. Cannot fail. Works on all rows together, since
+ * whether a boundary of one key has an event to pass is a coin toss that a processor cannot guess:
+ * a list of those that have costs no wrong guesses. */
 void qn_ring_advance(struct qn_group *g, struct qn_ahead *rows, uint32_t n);
-/* Inserts an event of time t (T - keep <= t <= T) behind all events of its time. QN_NOMEM: nothing has changed. */
+/* Inserts an event of time t (T - keep <= t <= T) behind all events of its time. QN_NOMEM: nothing
+ * has changed. */
 qn_status qn_ring_insert(struct qn_group *g, struct qn_lane *ln, struct qn_key *key, int64_t t,
                          uint64_t *event);
 /* Frees what a key holds beside its record. */
@@ -278,7 +288,8 @@ void qn_extreme_join(const struct qn_group *g, const struct qn_span *s, void *re
 /* The old end of some spans has come to another chunk; or chunk c was cut (then b NULL). */
 void qn_extreme_forget(const struct qn_group *g, const struct qn_boundary *b, void *rec,
                        const struct qn_chunk *c);
-/* Chunk columns: an event joins the chunk; all over again; a chunk is freed (over all keeps its least). */
+/* Chunk columns: an event joins the chunk; all over again; a chunk is freed (over all keeps its
+ * least). */
 void qn_extreme_chunk_add(const struct qn_group *g, struct qn_chunk *c, const uint64_t *e,
                           struct qn_flags lacks);
 void qn_extreme_chunk_rebuild(const struct qn_group *g, struct qn_chunk *c);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * window_plan.c - compiles the windows of a group into boundaries, running sums and readings. See window_int.h.
+ * window_plan.c - compiles the windows of a group into boundaries, running sums and readings. See
+ * window_int.h.
  *
- * Windows with equal ends share boundaries, and whatever sums two windows need at one boundary is kept once. The record
- * of a key is laid out here: head, cursors, sums boundary by boundary, leasts. Invariant: an offset of 0 means "none",
- * since the head lies there. Lifetime: the plan lives in the group's arena, boot lifetime. */
+ * Windows with equal ends share boundaries, and whatever sums two windows need at one boundary is
+ * kept once. The record of a key is laid out here: head, cursors, sums boundary by boundary,
+ * leasts. Invariant: an offset of 0 means "none", since the head lies there. Lifetime: the plan
+ * lives in the group's arena, boot lifetime. Thread: one, at start. */
 #include "feature/window_int.h"
 
 #include "base/check.h"
@@ -50,7 +52,8 @@ static qn_status check_window(const struct planner *p, const struct qn_window *w
     bool has_arg = w->aggregate != QN_AGGREGATE_COUNT;
 
     if ((unsigned)w->aggregate >= QN_AGGREGATE_COUNT_OF || w->over_us <= 0 || w->delayed_us < 0)
-        return qn_err_set(p->err, QN_INVALID, "a window needs a known aggregate and a positive length");
+        return qn_err_set(p->err, QN_INVALID,
+                          "a window needs a known aggregate and a positive length");
     if (w->where < -1 || w->where >= (int64_t)sp->where_count)
         return qn_err_set(p->err, QN_INVALID, "a window names a condition that is not there");
     if (has_arg ? w->arg < 0 || w->arg >= (int64_t)sp->arg_count : w->arg != -1)
@@ -73,10 +76,11 @@ static qn_status plan_check(const struct planner *p)
 
     if (sp->window_count > QN_GROUP_WINDOWS_MAX || sp->arg_count > QN_GROUP_ARGS_MAX ||
         sp->where_count > QN_GROUP_WHERES_MAX)
-        return qn_err_set(p->err, QN_LIMIT,
-                          "%u windows, %u arguments and %u conditions on one key; at most %d, %d and %d",
-                          sp->window_count, sp->arg_count, sp->where_count, QN_GROUP_WINDOWS_MAX,
-                          QN_GROUP_ARGS_MAX, QN_GROUP_WHERES_MAX);
+        return qn_err_set(
+            p->err, QN_LIMIT,
+            "%u windows, %u arguments and %u conditions on one key; at most %d, %d and %d",
+            sp->window_count, sp->arg_count, sp->where_count, QN_GROUP_WINDOWS_MAX,
+            QN_GROUP_ARGS_MAX, QN_GROUP_WHERES_MAX);
     if (sp->slack_us < 0)
         return qn_err_set(p->err, QN_INVALID, "lateness cannot be negative");
     for (uint32_t i = 0; i < sp->window_count; i++)
@@ -179,9 +183,10 @@ static int32_t span_index(struct qn_group *g, const struct qn_window *w, struct 
 
     if (is_bool)
         flag_set(&x.truth, g->truth_bit[w->arg]);
-    while (k < g->extreme_count && !(g->extremes[k].need.lo == x.need.lo && g->extremes[k].need.hi == x.need.hi &&
-                                     g->extremes[k].flip == x.flip && g->extremes[k].word == x.word &&
-                                     g->extremes[k].truth.lo == x.truth.lo && g->extremes[k].truth.hi == x.truth.hi))
+    while (k < g->extreme_count &&
+           !(g->extremes[k].need.lo == x.need.lo && g->extremes[k].need.hi == x.need.hi &&
+             g->extremes[k].flip == x.flip && g->extremes[k].word == x.word &&
+             g->extremes[k].truth.lo == x.truth.lo && g->extremes[k].truth.hi == x.truth.hi))
         k++;
     if (k == g->extreme_count)
         g->extremes[g->extreme_count++] = x;
@@ -349,9 +354,10 @@ static bool plan_layout(struct planner *p)
     return true;
 }
 
-/* Sizes of chunks: a key's first is small, since most keys of most streams have few events; the others hold 16, where
- * headers (n / 16) and unused room (about one chunk, half of it at each end) cost about the same at the usual tens of
- * events; rings of thousands use 64. Few sizes, so that what one key frees another can use. */
+/* Sizes of chunks: a key's first is small, since most keys of most streams have few events; the
+ * others hold 16, where headers (n / 16) and unused room (about one chunk, half of it at each end)
+ * cost about the same at the usual tens of events; rings of thousands use 64. Few sizes, so that
+ * what one key frees another can use. */
 static void plan_chunks(struct qn_group *g)
 {
     static const uint32_t caps[QN_CHUNK_LEVELS] = {4, 16, 64};
@@ -428,7 +434,8 @@ qn_status qn_group_new(const struct qn_group_spec *spec, uint64_t seed, struct q
 
 size_t qn_group_key_bytes(const struct qn_group *g, uint32_t key_len)
 {
-    /* the small chunk a key began with (others use it later), and about one chunk's room, half of it at each end */
+    /* the small chunk a key began with (others use it later), and about one chunk's room, half of
+     * it at each end */
     return qn_table_key_bytes(g->record_bytes, key_len) +
            (g->has_ring ? g->chunk_bytes[0] + g->chunk_bytes[1] : 0);
 }

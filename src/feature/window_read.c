@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * window_read.c - the answers of windows, at a key's newest time and behind it. See window_int.h.
  *
- * At T a window is the difference of the running sums at its two boundaries. A row behind T must not see newer events and
- * must not disturb the running state: it works on a copy of the record, in which every boundary has been moved back to
- * the row's time by taking back the events between; leasts are then found by scanning. A window that reaches further
- * back than the ring keeps is null, which only rows behind the slack can meet. Sums and means are rounded here, once. */
+ * At T a window is the difference of the running sums at its two boundaries. A row behind T must
+ * not see newer events and must not disturb the running state: it works on a copy of the record, in
+ * which every boundary has been moved back to the row's time by taking back the events between;
+ * leasts are then found by scanning. A window that reaches further back than the ring keeps is
+ * null, which only rows behind the slack can meet. Sums and means are rounded here, once.
+ * Thread: the lane's worker. */
 #include "feature/window_int.h"
 
 #include "base/check.h"
@@ -110,7 +112,8 @@ static inline void read_window(struct qn_group *g, uint32_t i, char *rec,
         put_int(out, row, (int64_t)n);
         return;
     }
-    /* an empty window is computed like any other and then marked null: a processor cannot guess which are empty */
+    /* an empty window is computed like any other and then marked null: a processor cannot guess
+     * which are empty */
     uint64_t d = n + (n == 0);
     const struct qn_span *s;
     int64_t least;
@@ -142,9 +145,10 @@ static inline void read_window(struct qn_group *g, uint32_t i, char *rec,
     out->valid[row] &= n != 0;
 }
 
-/* Copies the sums of the key and gives the copy own numbers where the record only refers to them. */
-static qn_status view_copy(const struct qn_group *g, const struct qn_key *key, struct qn_late_view *v,
-                           struct qn_err *err)
+/* Copies the sums of the key and gives the copy own numbers where the record only refers to them.
+ */
+static qn_status view_copy(const struct qn_group *g, const struct qn_key *key,
+                           struct qn_late_view *v, struct qn_err *err)
 {
     uint32_t used = 0;
 

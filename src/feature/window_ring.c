@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * window_ring.c - the ring of one key: time moves on, events come in, old chunks go. See window_int.h.
+ * window_ring.c - the ring of one key: time moves on, events come in, old chunks go. See
+ * window_int.h.
  *
- * Invariants between calls: events in the ring are sorted by (time, log position); no chunk is empty unless it is the
- * only one; a cursor points to the first event its boundary has not passed, or says that there is none; the sums of a
- * boundary hold exactly the events with time <= T - back since the key began. A chunk is freed when its last event is at
- * or before T - keep: no cursor can be in it then. Memory: the lane's slab; one allocation per chunk, none per event. */
+ * Invariants between calls: events in the ring are sorted by (time, log position); no chunk is
+ * empty unless it is the only one; a cursor points to the first event its boundary has not passed,
+ * or says that there is none; the sums of a boundary hold exactly the events with time <= T - back
+ * since the key began. A chunk is freed when its last event is at or before T - keep: no cursor can
+ * be in it then. Memory: the lane's slab; one allocation per chunk, none per event. Thread: the
+ * lane's worker. */
 #include "feature/window_int.h"
 
 #include "base/check.h"
@@ -18,8 +21,7 @@ static bool offset_fits(const struct qn_chunk *c, int64_t t)
     int64_t offset;
 
     return !__builtin_sub_overflow(t, c->base_us, &offset) &&
-           offset >= -((int64_t)1 << (OFFSET_BITS - 1)) &&
-           offset < (int64_t)1 << (OFFSET_BITS - 1);
+           offset >= -((int64_t)1 << (OFFSET_BITS - 1)) && offset < (int64_t)1 << (OFFSET_BITS - 1);
 }
 
 static struct qn_chunk *chunk_new(const struct qn_group *g, struct qn_lane *ln, uint32_t bytes,
@@ -100,7 +102,8 @@ static void ring_trim(struct qn_group *g, struct qn_lane *ln, struct qn_key *key
     }
 }
 
-/* A boundary passes one event, which must be due, and its cursor goes on. True if it left a chunk. */
+/* A boundary passes one event, which must be due, and its cursor goes on. True if it left a chunk.
+ */
 static inline bool boundary_pass(const struct qn_group *g, const struct qn_boundary *b,
                                  struct qn_key *key, struct qn_cursor *cu)
 {
@@ -172,7 +175,8 @@ void qn_ring_advance(struct qn_group *g, struct qn_ahead *rows, uint32_t n)
     }
 }
 
-/* Gives every boundary that must have it the memory for values of unusual size, before anything is changed. */
+/* Gives every boundary that must have it the memory for values of unusual size, before anything is
+ * changed. */
 static qn_status make_wides(struct qn_group *g, struct qn_lane *ln, struct qn_key *key,
                             const uint64_t *event)
 {
@@ -246,13 +250,14 @@ static void cursors_follow(const struct qn_group *g, struct qn_key *key, const s
 }
 
 /* Moves the events [from, count) of c to the new chunk `cut` right behind it. */
-static void chunk_cut(const struct qn_group *g, struct qn_key *key, struct qn_chunk *c, uint32_t from,
-                      struct qn_chunk *cut)
+static void chunk_cut(const struct qn_group *g, struct qn_key *key, struct qn_chunk *c,
+                      uint32_t from, struct qn_chunk *cut)
 {
     uint32_t moved = c->count - from;
 
     QN_ASSERT(moved <= cut->cap);
-    memcpy(qn_chunk_event(g, cut, 0), qn_chunk_event(g, c, from), (size_t)moved * g->event_words * 8);
+    memcpy(qn_chunk_event(g, cut, 0), qn_chunk_event(g, c, from),
+           (size_t)moved * g->event_words * 8);
     cut->count = (uint16_t)moved;
     c->count = (uint16_t)from;
     link_behind(key, c, cut);
@@ -340,7 +345,8 @@ qn_status qn_ring_insert(struct qn_group *g, struct qn_lane *ln, struct qn_key *
     if (g->has_ring) {
         if (key->tail != NULL && key->tail->count == key->tail->cap)
             ring_trim(g, ln, key);
-        if (t >= key->newest_us && key->tail != NULL) { /* in order: no need to look at the events */
+        if (t >= key->newest_us &&
+            key->tail != NULL) { /* in order: no need to look at the events */
             c = key->tail;
             index = c->count;
         } else {

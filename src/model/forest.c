@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * forest.c - the intermediate form of all tree models: verification of each tree, sets of categories, shape of a model.
+ * forest.c - the intermediate form of all tree models: verification of each tree, sets of
+ * categories, shape of a model.
  *
- * Loaders hand over trees as the file tells them; what stands in qn_forest afterwards is a tree: every child exists, no
- * node is reached twice, so walks end and need no checks. Nodes that the root does not reach (pruned ones) are dropped;
- * the rest lies in breadth-first order with brothers side by side. No recursion: a queue in the forest's own memory.
- * Thread: the loader's. Memory: growing arrays, freed by qn_model_forest_fini. */
+ * Loaders hand over trees as the file tells them; what stands in qn_forest afterwards is a tree:
+ * every child exists, no node is reached twice, so walks end and need no checks. Nodes that the
+ * root does not reach (pruned ones) are dropped; the rest lies in breadth-first order with brothers
+ * side by side. No recursion: a queue in the forest's own memory. Thread: the loader's. Memory:
+ * growing arrays, freed by qn_model_forest_fini. */
 #include "base/check.h"
 #include "model/model_int.h"
 
@@ -39,7 +41,8 @@ const char *qn_model_text(struct qn_model *m, struct qn_str text)
 
 qn_status qn_model_json_status(const char *reader_error)
 {
-    return reader_error != NULL && strcmp(reader_error, "out of memory") == 0 ? QN_NOMEM : QN_CORRUPT;
+    return reader_error != NULL && strcmp(reader_error, "out of memory") == 0 ? QN_NOMEM
+                                                                              : QN_CORRUPT;
 }
 
 qn_status qn_model_shape(struct qn_model *m, uint64_t inputs, uint64_t outputs, struct qn_err *err)
@@ -101,7 +104,8 @@ static bool queue_child(struct qn_forest *f, int64_t raw_index, size_t *tail)
     return true;
 }
 
-/* Copies raw nodes in breadth-first order behind f->nodes. `depth` becomes the number of levels below the root. */
+/* Copies raw nodes in breadth-first order behind f->nodes. `depth` becomes the number of levels
+ * below the root. */
 static const char *add_in_order(struct qn_model *m, const struct qn_raw_node *raw, size_t count,
                                 uint32_t *depth, size_t *fault_at)
 {
@@ -218,7 +222,8 @@ bool qn_model_set_has(const struct qn_forest *f, uint32_t set, double x)
     const struct qn_category_set *s = &f->sets[set];
     uint32_t low = 0, high = s->count, category;
 
-    /* The bounds keep the conversion defined: outside of them the libraries find no member either. */
+    /* The bounds keep the conversion defined: outside of them the libraries find no member either.
+     */
     if (!(x > -1.0) || !(x < 4294967296.0) || (x < 0 && !f->truncates_negative))
         return false;
     category = (uint32_t)x;

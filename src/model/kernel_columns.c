@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * kernel_columns.c - kernels `columns16` and `walk8`, on the integer codes of the plan, in plain C for any CPU.
+ * kernel_columns.c - kernels `columns16` and `walk8`, on the integer codes of the plan, in plain C
+ * for any CPU.
  *
- * A block of rows is quantised once (plan.c), then scored tree by tree in file order, so that sums come out as in the
- * library. Three ways through a tree, all taking the same turns:
- *   columns  16 rows at a time, depth <= 6: every node of the perfect tree is compared with its whole column at once;
- *            the answers of a level are folded to one bit per row by the decisions above, the oldest decision first, so
- *            that the newest, still in flight, is needed last. No branch, no gather.
- *   split    one row, depth <= 6: index arithmetic down the perfect tree; the CPU overlaps neighbouring trees.
+ * A block of rows is quantised once (plan.c), then scored tree by tree in file order, so that sums
+ * come out as in the library. Three ways through a tree, all taking the same turns: columns  16
+ * rows at a time, depth <= 6: every node of the perfect tree is compared with its whole column at
+ * once; the answers of a level are folded to one bit per row by the decisions above, the oldest
+ * decision first, so that the newest, still in flight, is needed last. No branch, no gather. split
+ * one row, depth <= 6: index arithmetic down the perfect tree; the CPU overlaps neighbouring trees.
  *   node     any depth: explicit children, 8 rows in step.
  * Thread: any. Memory: scratch only. */
 #include "base/check.h"
@@ -14,7 +15,7 @@
 
 enum {
     LANES = 16,
-    ROWS_SPLIT_MAX = 5 /* up to here one row at a time is faster than a block of 16 */
+    ROWS_SPLIT_MAX = 6 /* up to here one row at a time is faster than a block of 16 */
 };
 
 typedef int8_t lanes __attribute__((vector_size(LANES)));
@@ -35,8 +36,8 @@ static inline __attribute__((always_inline)) lanes test_node(const struct qn_pla
     return *column > *limit;
 }
 
-/* FOLD_n(i, s): answer of the nodes i, i + s, i + 2s, ... (2^n of them) of one level, folded by the n oldest decisions
- * d0 .. d(n-1); the oldest divides the level in halves. */
+/* FOLD_n(i, s): answer of the nodes i, i + s, i + 2s, ... (2^n of them) of one level, folded by the
+ * n oldest decisions d0 .. d(n-1); the oldest divides the level in halves. */
 #define FOLD_0(i)    test_node(t, codes, (i))
 #define FOLD_1(i, h) pick(d0, FOLD_0(i), FOLD_0((i) + (h)))
 #define FOLD_2(i, h) pick(d1, FOLD_1(i, h), FOLD_1((i) + (h) / 2, h))
@@ -44,7 +45,8 @@ static inline __attribute__((always_inline)) lanes test_node(const struct qn_pla
 #define FOLD_4(i, h) pick(d3, FOLD_3(i, h), FOLD_3((i) + (h) / 8, h))
 #define FOLD_5(i, h) pick(d4, FOLD_4(i, h), FOLD_4((i) + (h) / 16, h))
 
-/* Number of the leaf that each of 16 rows reaches. A decision is 0 or -1, so index - decision counts it. */
+/* Number of the leaf that each of 16 rows reaches. A decision is 0 or -1, so index - decision
+ * counts it. */
 static inline __attribute__((always_inline)) lanes leaf_of(const struct qn_plan_perfect *t,
                                                            const int8_t *codes, unsigned depth)
 {
@@ -137,8 +139,8 @@ static void columns_tree_double(const struct qn_plan_perfect *perfect, const int
 
 /* ---- split: one row of one perfect tree ---- */
 
-static inline __attribute__((always_inline)) uint32_t split_leaf(const struct qn_plan_split *s,
-                                                                 const int8_t *codes, unsigned depth)
+static inline __attribute__((always_inline)) uint32_t
+split_leaf(const struct qn_plan_split *s, const int8_t *codes, unsigned depth)
 {
     uint32_t k = 1;
 
@@ -148,11 +150,31 @@ static inline __attribute__((always_inline)) uint32_t split_leaf(const struct qn
 }
 
 /* Number of the leaf; the depth 6 of most boosted trees is unrolled. */
-static inline uint32_t split_tree(const struct qn_plan_split *s, const int8_t *codes, unsigned depth)
+static inline uint32_t split_tree(const struct qn_plan_split *s, const int8_t *codes,
+                                  unsigned depth)
 {
     if (depth == QN_MODEL_PERFECT_DEPTH)
         return split_leaf(s, codes, QN_MODEL_PERFECT_DEPTH);
     return split_leaf(s, codes, depth);
+}
+
+/* Four neighbouring trees of the full depth in step: four chains of loads instead of one. */
+static inline void split_four(const struct qn_plan_perfect *t, const int8_t *codes, uint32_t *leaf)
+{
+    const struct qn_plan_split *a = t[0].splits, *b = t[1].splits, *c = t[2].splits,
+                               *d = t[3].splits;
+    uint32_t i = 1, j = 1, k = 1, l = 1;
+
+    for (unsigned level = 0; level < QN_MODEL_PERFECT_DEPTH; level++) {
+        i = 2 * i + (codes[a[i].code] > a[i].limit);
+        j = 2 * j + (codes[b[j].code] > b[j].limit);
+        k = 2 * k + (codes[c[k].code] > c[k].limit);
+        l = 2 * l + (codes[d[l].code] > d[l].limit);
+    }
+    leaf[0] = i - (1u << QN_MODEL_PERFECT_DEPTH);
+    leaf[1] = j - (1u << QN_MODEL_PERFECT_DEPTH);
+    leaf[2] = k - (1u << QN_MODEL_PERFECT_DEPTH);
+    leaf[3] = l - (1u << QN_MODEL_PERFECT_DEPTH);
 }
 
 /* ---- node: any tree, explicit children ---- */
@@ -172,7 +194,31 @@ static uint32_t node_leaf(const struct qn_plan_node *nodes, uint32_t root, const
     }
 }
 
-/* Eight rows in step: a row that has reached its leaf stays there. `leaf` gets eight node numbers. */
+/* One row of eight neighbouring trees in step. The end of a walk is a branch that no CPU foresees:
+ * one for eight trees instead of one for each. */
+static void node_eight(const struct qn_plan_node *nodes, const struct qn_tree *trees,
+                       const int8_t *codes, uint32_t *leaf)
+{
+    uint32_t k[8], moved;
+
+    for (unsigned i = 0; i < 8; i++)
+        k[i] = trees[i].root;
+    do {
+        moved = 0;
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < 8; i++) {
+            const struct qn_plan_node n = nodes[k[i]];
+            uint32_t next = n.left + (codes[n.code] > n.limit);
+
+            moved |= next ^ k[i];
+            k[i] = next;
+        }
+    } while (moved != 0);
+    memcpy(leaf, k, sizeof(k));
+}
+
+/* Eight rows in step: a row that has reached its leaf stays there. `leaf` gets eight node numbers.
+ */
 static void node_leaf8(const struct qn_plan_node *nodes, uint32_t root, const int8_t *codes,
                        uint32_t depth, uint32_t *leaf)
 {
@@ -240,8 +286,8 @@ static void columns_block(const struct qn_model *m, const int8_t *codes, uint32_
     }
 }
 
-/* One row, `codes` without gaps. With one output the sum stays in a register: through memory each addition would wait
- * for the store of the one before. */
+/* One row, `codes` without gaps. With one output the sum stays in a register: through memory each
+ * addition would wait for the store of the one before. */
 #define SCORE_ROW(name, type)                                                                      \
     static void name(const struct qn_model *m, const int8_t *codes, uint32_t row, type *sums,      \
                      bool with_columns)                                                            \
@@ -249,6 +295,7 @@ static void columns_block(const struct qn_model *m, const int8_t *codes, uint32_
         const struct qn_plan *p = &m->plan;                                                        \
         const bool is_single = m->info.outputs == 1;                                               \
         const size_t count = m->forest.tree_count;                                                 \
+        const bool by_node = !with_columns || p->perfect_count < count;                            \
         type sum = sums[row];                                                                      \
                                                                                                    \
         for (size_t t = 0; t < count; t++) {                                                       \
@@ -256,12 +303,29 @@ static void columns_block(const struct qn_model *m, const int8_t *codes, uint32_
             const struct qn_plan_perfect *perfect = &p->perfect[t];                                \
             type value;                                                                            \
                                                                                                    \
+            if (is_single && !by_node && p->full_run[t] >= 4) {                                    \
+                uint32_t leaf[4];                                                                  \
+                                                                                                   \
+                split_four(perfect, codes, leaf);                                                  \
+                for (unsigned i = 0; i < 4; i++)                                                   \
+                    sum += ((const type *)perfect[i].leaves)[leaf[i]];                             \
+                t += 3;                                                                            \
+                continue;                                                                          \
+            }                                                                                      \
+            if (is_single && by_node && t + 8 <= count) {                                          \
+                uint32_t leaf[8];                                                                  \
+                                                                                                   \
+                node_eight(p->nodes, tree, codes, leaf);                                           \
+                for (unsigned i = 0; i < 8; i++)                                                   \
+                    sum += ((const type *)p->leaf_values)[leaf[i]];                                \
+                t += 7;                                                                            \
+                continue;                                                                          \
+            }                                                                                      \
             if (with_columns && perfect->splits != NULL)                                           \
-                value = ((const type *)perfect->leaves)[split_tree(perfect->splits, codes,         \
-                                                                   tree->depth)];                  \
-            else                                                                                   \
                 value = ((const type *)                                                            \
-                             p->leaf_values)[node_leaf(p->nodes, tree->root, codes, 1)];           \
+                             perfect->leaves)[split_tree(perfect->splits, codes, tree->depth)];    \
+            else                                                                                   \
+                value = ((const type *)p->leaf_values)[node_leaf(p->nodes, tree->root, codes, 1)]; \
             if (is_single)                                                                         \
                 sum += value;                                                                      \
             else                                                                                   \

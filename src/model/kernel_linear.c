@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * kernel_linear.c - kernel `linear`: linear and logistic models, and XGBoost's gblinear.
  *
- * Order of addition: the start value, then coefficient * x in input order, in double, or in float32 for gblinear, which
- * skips missing inputs. Thread: any. Memory: scratch only. */
+ * Order of addition: the start value, then coefficient * x in input order, in double, or in float32
+ * for gblinear, which skips missing inputs. Thread: any. Memory: scratch only. */
 #include "base/check.h"
 #include "model/model_int.h"
 

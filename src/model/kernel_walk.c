@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * kernel_walk.c - kernel `walk`: one row and one tree at a time, on the forest itself and the raw inputs.
+ * kernel_walk.c - kernel `walk`: one row and one tree at a time, on the forest itself and the raw
+ * inputs.
  *
- * It runs whatever the intermediate form can say and is slow. Two uses: models that no faster kernel can do, and the
- * oracle that the others are probed against at load and in tests. Order of addition: trees in file order, one sum per
- * row and output, in the type of the library. Thread: any. Memory: scratch only. */
+ * It runs whatever the intermediate form can say and is slow. Two uses: models that no faster
+ * kernel can do, and the oracle that the others are probed against at load and in tests. Order of
+ * addition: trees in file order, one sum per row and output, in the type of the library. Thread:
+ * any. Memory: scratch only. */
 #include "base/check.h"
 #include "model/model_int.h"
 

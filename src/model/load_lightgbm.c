@@ -2,15 +2,17 @@
  * load_lightgbm.c - LightGBM models in text, versions v2 to v4.
  *
  *   tree                          first line
- *   key=value                     head: version, num_class, num_tree_per_iteration, max_feature_idx, objective,
- *   average_output                feature_names, ...; this one without a value
- *   Tree=0                        a block per tree: num_leaves, split_feature, threshold, decision_type, left_child,
- *   key=value                     right_child, leaf_value, cat_boundaries, cat_threshold, is_linear, leaf_const, ...
- *   end of trees                  the rest is not read; v2 may have "feature importances:" in its place
+ *   key=value                     head: version, num_class, num_tree_per_iteration,
+ * max_feature_idx, objective, average_output                feature_names, ...; this one without a
+ * value Tree=0                        a block per tree: num_leaves, split_feature, threshold,
+ * decision_type, left_child, key=value                     right_child, leaf_value, cat_boundaries,
+ * cat_threshold, is_linear, leaf_const, ... end of trees                  the rest is not read; v2
+ * may have "feature importances:" in its place
  *
- * A child c < 0 is leaf ~c. decision_type: bit 0 category, bit 1 default left, bits 2-3 missing type (0 none, 1 zero,
- * 2 NaN). Source: LightGBM src/io/tree.cpp, src/boosting/gbdt_model_text.cpp, include/LightGBM/tree.h. All in double.
- * Every array is bounded by the bytes of its line. Thread: the loader's. Memory: freed at the end. */
+ * A child c < 0 is leaf ~c. decision_type: bit 0 category, bit 1 default left, bits 2-3 missing
+ * type (0 none, 1 zero, 2 NaN). Source: LightGBM src/io/tree.cpp, src/boosting/gbdt_model_text.cpp,
+ * include/LightGBM/tree.h. All in double. Every array is bounded by the bytes of its line. Thread:
+ * the loader's. Memory: freed at the end. */
 #include "base/number.h"
 #include "model/model_int.h"
 
@@ -36,18 +38,18 @@ enum key {
 };
 
 static const char *const KEYS[KEY_COUNT] = {
-    "num_leaves",    "num_cat",     "split_feature",  "threshold",     "decision_type",
-    "left_child",    "right_child", "leaf_value",     "cat_boundaries", "cat_threshold",
-    "is_linear",     "leaf_const",  "num_features",   "leaf_features", "leaf_coeff"};
+    "num_leaves", "num_cat",     "split_feature", "threshold",      "decision_type",
+    "left_child", "right_child", "leaf_value",    "cat_boundaries", "cat_threshold",
+    "is_linear",  "leaf_const",  "num_features",  "leaf_features",  "leaf_coeff"};
 
 struct lightgbm {
     struct qn_model *m;
     struct qn_err *err;
     const char *at, *end;
-    uint32_t line;              /* 1-based, of the line read last                   */
+    uint32_t line; /* 1-based, of the line read last                   */
     uint64_t per_iteration;
     struct qn_str fields[KEY_COUNT]; /* of the tree being read; p NULL = absent     */
-    double *numbers[KEY_COUNT]; /* the same as numbers, kept between trees          */
+    double *numbers[KEY_COUNT];      /* the same as numbers, kept between trees          */
     size_t counts[KEY_COUNT], caps[KEY_COUNT];
     size_t first_set, set_count; /* of the tree being read, in the forest           */
     struct qn_raw_node *nodes;
@@ -94,7 +96,8 @@ static bool has_name(struct qn_str line, const char *name, struct qn_str *value)
     return true;
 }
 
-/* The line behind the last tree; files before "end of trees" was written go on with the importances. */
+/* The line behind the last tree; files before "end of trees" was written go on with the
+ * importances. */
 static bool is_end(struct qn_str line)
 {
     return qn_str_is(line, "end of trees") || qn_str_is(line, "feature importances:");
@@ -154,8 +157,8 @@ static int64_t whole(double v, int64_t low, int64_t high)
 
 /* ---- trees ---- */
 
-/* Set i of the tree: words [boundaries[i], boundaries[i + 1]) of bits. Boundaries ascend, so each word belongs to one
- * set and the memory is bounded. */
+/* Set i of the tree: words [boundaries[i], boundaries[i + 1]) of bits. Boundaries ascend, so each
+ * word belongs to one set and the memory is bounded. */
 static qn_status add_set(struct lightgbm *g, size_t i)
 {
     const double *bounds = g->numbers[KEY_CAT_BOUNDARIES];
@@ -237,7 +240,8 @@ static qn_status set_split(struct lightgbm *g, size_t i, size_t leaves, struct q
     return QN_OK;
 }
 
-/* leaf_const + leaf_coeff * input for the leaves of a linear tree; the lists of all leaves stand one after another. */
+/* leaf_const + leaf_coeff * input for the leaves of a linear tree; the lists of all leaves stand
+ * one after another. */
 static qn_status add_linear_leaves(struct lightgbm *g, size_t leaves, struct qn_raw_node *nodes)
 {
     struct qn_forest *f = &g->m->forest;
@@ -255,8 +259,8 @@ static qn_status add_linear_leaves(struct lightgbm *g, size_t leaves, struct qn_
                        sizeof(*f->terms)))
         return qn_err_set(g->err, QN_NOMEM, "out of memory");
     for (size_t i = 0; i < leaves; i++) {
-        const int64_t n = whole(g->numbers[KEY_NUM_FEATURES][i], 0,
-                                (int64_t)(g->counts[KEY_LEAF_COEFF] - at));
+        const int64_t n =
+            whole(g->numbers[KEY_NUM_FEATURES][i], 0, (int64_t)(g->counts[KEY_LEAF_COEFF] - at));
 
         if (n < 0)
             return qn_err_set(g->err, QN_CORRUPT, "tree %zu: num_features is out of range",
@@ -296,16 +300,16 @@ static qn_status fill_tree(struct lightgbm *g, size_t leaves)
     for (size_t i = 0; i < inner; i++)
         QN_TRY(set_split(g, i, leaves, &g->nodes[i]));
     for (size_t i = 0; i < leaves; i++)
-        g->nodes[inner + i] = (struct qn_raw_node){.value = g->numbers[KEY_LEAF_VALUE][i],
-                                                   .set = UINT32_MAX,
-                                                   .flags = QN_NODE_LEAF};
+        g->nodes[inner + i] = (struct qn_raw_node){
+            .value = g->numbers[KEY_LEAF_VALUE][i], .set = UINT32_MAX, .flags = QN_NODE_LEAF};
     QN_TRY(read_numbers(g, KEY_IS_LINEAR));
     if (g->counts[KEY_IS_LINEAR] > 0 && g->numbers[KEY_IS_LINEAR][0] != 0)
         QN_TRY(add_linear_leaves(g, leaves, g->nodes + inner));
     return QN_OK;
 }
 
-/* Reads the lines of one tree and adds it. Stops at the line before the next "Tree=" or the end of trees. */
+/* Reads the lines of one tree and adds it. Stops at the line before the next "Tree=" or the end of
+ * trees. */
 static qn_status read_tree(struct lightgbm *g)
 {
     struct qn_str line, value;

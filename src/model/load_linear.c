@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * load_linear.c - linear and logistic models from a small JSON of our own.
  *
- *   {"format": "quern-linear", "version": 1, "inputs": ["a", "b"], "coefficients": [[0.5, -2]], "intercepts": [0.1],
- *    "link": "logistic", "mean": [..], "scale": [..], "fill": [0, null]}
+ *   {"format": "quern-linear", "version": 1, "inputs": ["a", "b"], "coefficients": [[0.5, -2]],
+ * "intercepts": [0.1], "link": "logistic", "mean": [..], "scale": [..], "fill": [0, null]}
  *
- * coefficients: one list per output, or one plain list for one output. link: identity (default), logistic, softmax, exp.
- * mean, scale: per input, x becomes (x - mean) / scale first. fill: per input, what stands for missing, null = nothing:
- * then the prediction is NaN. comment: any text. An unknown member is an error. docs/models.md has the arithmetic.
- * Thread: the loader's. Memory: growing arrays until the model is built, then the model's arena. */
+ * coefficients: one list per output, or one plain list for one output. link: identity (default),
+ * logistic, softmax, exp. mean, scale: per input, x becomes (x - mean) / scale first. fill: per
+ * input, what stands for missing, null = nothing: then the prediction is NaN. comment: any text. An
+ * unknown member is an error. docs/models.md has the arithmetic. Thread: the loader's. Memory:
+ * growing arrays until the model is built, then the model's arena. */
 #include "base/json.h"
 #include "model/model_int.h"
 
@@ -154,8 +155,9 @@ static qn_status read_member(struct linear_file *l, enum qn_json_kind kind)
 
     if (qn_str_is(key, "format")) {
         l->has_format = kind == QN_JSON_STRING && qn_str_is(l->reader.text, "quern-linear");
-        return l->has_format ? QN_OK
-                             : fault(l, "'format' is not \"quern-linear\", the only one known here");
+        return l->has_format
+                   ? QN_OK
+                   : fault(l, "'format' is not \"quern-linear\", the only one known here");
     }
     if (qn_str_is(key, "version")) {
         if (kind != QN_JSON_NUMBER || !qn_number_scaled(&l->reader.number, 0, &version) ||

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * load_xgboost.c - builds a model from an XGBoost document (JSON or UBJ), or from the facts of an old binary file.
+ * load_xgboost.c - builds a model from an XGBoost document (JSON or UBJ), or from the facts of an
+ * old binary file.
  *
- * The writer sorts members by name, so parameters come after the trees that need them: everything is collected first,
- * then checked and built. What each member means: docs/models.md; its source is XGBoost's model schema
- * (doc/model.schema, src/learner.cc, src/tree/tree_model.cc, src/gbm). Unknown members are skipped.
- * No recursion: the document's levels are functions. Thread: the loader's. Memory: struct qn_xgboost, freed at the end;
- * every array is bounded by the bytes of the file. */
+ * The writer sorts members by name, so parameters come after the trees that need them: everything
+ * is collected first, then checked and built. What each member means: docs/models.md; its source is
+ * XGBoost's model schema (doc/model.schema, src/learner.cc, src/tree/tree_model.cc, src/gbm).
+ * Unknown members are skipped. No recursion: the document's levels are functions. Thread: the
+ * loader's. Memory: struct qn_xgboost, freed at the end; every array is bounded by the bytes of the
+ * file. */
 #include "model/load_xgboost.h"
 
 #include <math.h>
@@ -183,7 +185,8 @@ static qn_status read_tree_param(struct qn_xgboost *x, struct qn_doc *d, enum qn
     }
 }
 
-/* Sets of the tree that was read last: set_of[node] of its categorical nodes goes to x->nodes[first + node].set. */
+/* Sets of the tree that was read last: set_of[node] of its categorical nodes goes to x->nodes[first
+ * + node].set. */
 static qn_status add_sets(struct qn_xgboost *x, size_t first, size_t count)
 {
     const size_t n = x->category_nodes.count;
@@ -251,8 +254,8 @@ static qn_status add_tree(struct qn_xgboost *x)
                               "XGBoost itself reads wrongly; load and save it with a newer XGBoost",
                               tree, i);
         if (type != 0 && type != 1)
-            return qn_err_set(x->err, QN_UNSUPPORTED, "tree %zu: split type %lld is not known", tree,
-                              (long long)type);
+            return qn_err_set(x->err, QN_UNSUPPORTED, "tree %zu: split type %lld is not known",
+                              tree, (long long)type);
         if (type == 0 && isnan(node->value))
             return qn_err_set(x->err, QN_CORRUPT, "tree %zu: node %zu compares with NaN", tree, i);
         if (x->default_left.v[i] == 0)
@@ -416,8 +419,8 @@ static qn_status read_booster(struct qn_xgboost *x, struct qn_doc *d, enum qn_js
 
 /* ---- the learner ---- */
 
-/* "5E-1", "[5E-1]", "(1, 2)": the numbers, into base_scores, which has room for all that a model can have. False
- * when it is no such text. */
+/* "5E-1", "[5E-1]", "(1, 2)": the numbers, into base_scores, which has room for all that a model
+ * can have. False when it is no such text. */
 static bool read_base_scores(struct qn_xgboost *x, struct qn_str text)
 {
     const char *at = text.p, *end = text.p + text.len;
@@ -615,17 +618,15 @@ static qn_status build_shape(struct qn_xgboost *x)
     return qn_model_names(m, x->feature_names.v, x->err);
 }
 
-/* Files before 1.0 hold the margin. XGBoost 1.0 to 3.0 turned it into a prediction and back, in float32. */
+/* Files before 1.0 hold the margin. XGBoost 1.0 to 3.0 turned it into a prediction and back, in
+ * float32. */
 static float margin_before_1_0(const struct qn_xgboost *x, float margin)
 {
     const struct qn_model *m = x->m;
-    float sum[QN_MODEL_BLOCK] = {margin};
-    double prediction;
 
     if (m->transform.link != QN_LINK_FLOAT_LOGISTIC && m->transform.link != QN_LINK_FLOAT_EXP)
         return margin;
-    qn_model_transform(m, sum, 1, &prediction, 1);
-    return qn_model_xgboost_margin(m, (float)prediction, 1, 0);
+    return qn_model_xgboost_margin(m, (float)qn_model_predict(&m->transform, margin), 1, 0);
 }
 
 static qn_status build_start(struct qn_xgboost *x)
@@ -645,9 +646,8 @@ static qn_status build_start(struct qn_xgboost *x)
                                 : qn_model_xgboost_margin(m, b, x->version[0], x->version[1]);
 
         if (isnan(start))
-            return qn_err_set(x->err, QN_CORRUPT,
-                              "base score %g is impossible for objective '%s'", (double)b,
-                              m->info.objective);
+            return qn_err_set(x->err, QN_CORRUPT, "base score %g is impossible for objective '%s'",
+                              (double)b, m->info.objective);
         m->start[k] = start;
     }
     return QN_OK;
@@ -722,7 +722,7 @@ static qn_status build_linear(struct qn_xgboost *x)
                           x->linear_weights.count, (inputs + 1) * outputs);
     m->linear.is_used = true;
     m->linear.skips_missing = true;
-    m->linear.coefficients = QN_NEW_N(&m->arena, double, inputs * outputs);
+    m->linear.coefficients = QN_NEW_N(&m->arena, double, inputs *outputs);
     if (m->linear.coefficients == NULL)
         return no_memory(x);
     for (size_t k = 0; k < outputs; k++) {
@@ -737,9 +737,10 @@ static qn_status build_linear(struct qn_xgboost *x)
 qn_status qn_model_xgboost_build(struct qn_xgboost *x, const struct qn_model_options *opt)
 {
     if (x->booster == QN_BOOSTER_NONE || !x->has_model)
-        return qn_err_set(x->err, QN_CORRUPT,
-                          "the file holds settings but no model; save it with booster.save_model, not "
-                          "save_config");
+        return qn_err_set(
+            x->err, QN_CORRUPT,
+            "the file holds settings but no model; save it with booster.save_model, not "
+            "save_config");
     QN_TRY(build_shape(x));
     QN_TRY(build_start(x));
     return x->booster == QN_BOOSTER_LINEAR ? build_linear(x) : build_trees(x, opt);

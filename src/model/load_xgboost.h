@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
- * load_xgboost.h - what XGBoost's three formats share: a pull interface over JSON and UBJ, and the facts of a file.
+ * load_xgboost.h - what XGBoost's three formats share: a pull interface over JSON and UBJ, and the
+ * facts of a file.
  *
- * JSON and UBJ are two spellings of one document, so one builder (load_xgboost.c) reads both through struct qn_doc. The
- * old binary format fills the same struct qn_xgboost by itself. Thread: the loader's. Memory: qn_xgboost_fini. */
+ * JSON and UBJ are two spellings of one document, so one builder (load_xgboost.c) reads both
+ * through struct qn_doc. The old binary format fills the same struct qn_xgboost by itself. Thread:
+ * the loader's. Memory: qn_xgboost_fini. */
 #ifndef QN_MODEL_LOAD_XGBOOST_H
 #define QN_MODEL_LOAD_XGBOOST_H
 
 #include "base/json.h"
 #include "model/model_int.h"
 
-/* A pull reader; the events are those of base/json.h. In the caller's memory, filled by the format's loader. */
+/* A pull reader; the events are those of base/json.h. In the caller's memory, filled by the
+ * format's loader. */
 struct qn_doc {
     enum qn_json_kind (*next)(struct qn_doc *d);
     /* The number just read: rounded once to float; as an integer, false when it is none. */
@@ -44,19 +47,19 @@ struct qn_xgboost {
     int64_t feature_count, class_count, target_count, parallel_trees, leaf_vector;
     struct qn_str objective;
     enum qn_booster booster;
-    bool has_model;              /* trees or weights stand in the file, not only settings */
-    bool base_is_margin;         /* files before 1.0 */
+    bool has_model;      /* trees or weights stand in the file, not only settings */
+    bool base_is_margin; /* files before 1.0 */
     struct qn_floats base_scores;
     struct qn_names feature_names;
     bool has_best_iteration;
     int64_t best_iteration;
-    struct qn_ints tree_outputs; /* tree_info                                        */
+    struct qn_ints tree_outputs;   /* tree_info                                        */
     struct qn_ints iteration_ends; /* iteration_indptr; may be empty                 */
     struct qn_floats drop_weights; /* DART                                           */
     struct qn_floats linear_weights;
-    struct qn_raw_node *nodes;   /* of all trees, children counted from the tree's first */
+    struct qn_raw_node *nodes; /* of all trees, children counted from the tree's first */
     size_t node_count, node_cap;
-    struct qn_ints tree_starts;  /* first node of each tree                          */
+    struct qn_ints tree_starts; /* first node of each tree                          */
     /* arrays of the tree being read, kept between trees */
     struct qn_ints left, right, columns, default_left, split_types;
     struct qn_ints categories, category_nodes, category_segments, category_sizes;

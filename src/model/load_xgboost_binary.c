@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
- * load_xgboost_binary.c - XGBoost's old binary format (0.x to 3.0), little-endian, without padding between records.
+ * load_xgboost_binary.c - XGBoost's old binary format (0.x to 3.0), little-endian, without padding
+ * between records.
  *
  *   0 or 4    "binf"
- *   136       f32 base_score, u32 num_feature, i32 num_class, i32 has_attributes, i32 has_metrics, u32 major, minor,
- *             num_target (0 = 1), i32 boost_from_average, reserved
- *   2 x 8+n   objective, booster: u64 length and bytes
- *   160       i32 num_trees, num_parallel_tree, num_feature, pad, i64 buffer (0), i32 groups, i32 leaf vector (0), ...
- *   tree 148  i32 roots (1), num_nodes, num_deleted, max_depth, u32 num_feature, i32 leaf vector (0), reserved
- *   node 20   i32 parent, left (-1 = leaf), right; u32 split: bit 31 default left, rest feature, all ones = deleted;
- *             f32 threshold or leaf value
- *   stat 16   f32 gain, cover, base weight, i32 leaf children: skipped
- *   4 a tree  output; DART: u64 count, f32 weights; then attributes where flagged: u64 count, pairs of text
- *   gblinear  in place of the trees: 136 bytes of parameters, u64 count, f32 weights
+ *   136       f32 base_score, u32 num_feature, i32 num_class, i32 has_attributes, i32 has_metrics,
+ * u32 major, minor, num_target (0 = 1), i32 boost_from_average, reserved 2 x 8+n   objective,
+ * booster: u64 length and bytes 160       i32 num_trees, num_parallel_tree, num_feature, pad, i64
+ * buffer (0), i32 groups, i32 leaf vector (0), ... tree 148  i32 roots (1), num_nodes, num_deleted,
+ * max_depth, u32 num_feature, i32 leaf vector (0), reserved node 20   i32 parent, left (-1 = leaf),
+ * right; u32 split: bit 31 default left, rest feature, all ones = deleted; f32 threshold or leaf
+ * value stat 16   f32 gain, cover, base weight, i32 leaf children: skipped 4 a tree  output; DART:
+ * u64 count, f32 weights; then attributes where flagged: u64 count, pairs of text gblinear  in
+ * place of the trees: 136 bytes of parameters, u64 count, f32 weights
  *
- * Source: XGBoost 1.0 to 3.0, src/learner.cc, src/gbm/gbtree_model.h, include/xgboost/tree_model.h. Every count is held
- * against the bytes that are left before anything is allocated. Thread: the loader's. */
+ * Source: XGBoost 1.0 to 3.0, src/learner.cc, src/gbm/gbtree_model.h, include/xgboost/tree_model.h.
+ * Every count is held against the bytes that are left before anything is allocated. Thread: the
+ * loader's. */
 #include "model/load_xgboost.h"
 
 #include <math.h>
@@ -134,8 +135,8 @@ static qn_status take_head(struct reader *r, bool *has_attributes)
         x->target_count = 1;
     QN_TRY(take_text(r, &x->objective));
     QN_TRY(take_text(r, &booster));
-    x->base_is_margin = x->version[0] == 0 && !(x->objective.len > 6 &&
-                                                memcmp(x->objective.p, "multi:", 6) == 0);
+    x->base_is_margin =
+        x->version[0] == 0 && !(x->objective.len > 6 && memcmp(x->objective.p, "multi:", 6) == 0);
     x->booster = qn_str_is(booster, "gbtree")     ? QN_BOOSTER_TREES
                  : qn_str_is(booster, "dart")     ? QN_BOOSTER_DART
                  : qn_str_is(booster, "gblinear") ? QN_BOOSTER_LINEAR
@@ -158,7 +159,8 @@ static qn_status take_node(struct reader *r, size_t tree, int32_t index, struct 
                                  .column = split & 0x7fffffffu,
                                  .set = UINT32_MAX};
     if (split == UINT32_MAX || child == -1) {
-        /* a deleted node is never reached; where a broken file reaches it, its value must be a number */
+        /* a deleted node is never reached; where a broken file reaches it, its value must be a
+         * number */
         node->flags = QN_NODE_LEAF;
         node->value = split == UINT32_MAX ? (double)NAN : node->value;
         return QN_OK;
@@ -169,7 +171,8 @@ static qn_status take_node(struct reader *r, size_t tree, int32_t index, struct 
                           "XGBoost itself reads wrongly; load and save it with a newer XGBoost",
                           tree, index);
     if (isnan(node->value))
-        return qn_err_set(r->x->err, QN_CORRUPT, "tree %zu: node %d compares with NaN", tree, index);
+        return qn_err_set(r->x->err, QN_CORRUPT, "tree %zu: node %d compares with NaN", tree,
+                          index);
     if (!(split & 0x80000000u))
         node->flags = QN_NODE_MISSING_RIGHT;
     return QN_OK;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * load_xgboost_json.c - XGBoost models in JSON (1.0 and later), read through the pull interface of load_xgboost.h.
+ * load_xgboost_json.c - XGBoost models in JSON (1.0 and later), read through the pull interface of
+ * load_xgboost.h.
  *
- * XGBoost writes Infinity, -Infinity and NaN as bare words, which JSON does not have. Where they occur, a copy of the
- * text is read in which they stand as 1e999999 and "" in the same number of bytes, so that offsets stay true.
- * Thread: the loader's. Memory: decoded text in an arena that lives until the model is built. */
+ * XGBoost writes Infinity, -Infinity and NaN as bare words, which JSON does not have. Where they
+ * occur, a copy of the text is read in which they stand as 1e999999 and "" in the same number of
+ * bytes, so that offsets stay true. Thread: the loader's. Memory: decoded text in an arena that
+ * lives until the model is built. */
 #include "model/load_xgboost.h"
 
 struct json_doc {

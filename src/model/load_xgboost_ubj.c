@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
- * load_xgboost_ubj.c - XGBoost models in Universal Binary JSON (since 1.6), read through the interface of load_xgboost.h.
+ * load_xgboost_ubj.c - XGBoost models in Universal Binary JSON (since 1.6), read through the
+ * interface of load_xgboost.h.
  *
- *   value   '{' members '}' | '[' values ']' | '[' '#' count values | '[' '$' type '#' count numbers without their tags
- *           'S' count bytes | 'C' byte | 'T' | 'F' | 'Z' | number
- *   member  count bytes (the key, without 'S'), value;     'N' (no-op) may stand before a value
- *   number  tag, big-endian: 'i' int8, 'U' uint8, 'I' int16, 'l' int32, 'L' int64, 'd' float32, 'D' float64
- *   count   an integer with its tag
+ *   value   '{' members '}' | '[' values ']' | '[' '#' count values | '[' '$' type '#' count
+ * numbers without their tags 'S' count bytes | 'C' byte | 'T' | 'F' | 'Z' | number member  count
+ * bytes (the key, without 'S'), value;     'N' (no-op) may stand before a value number  tag,
+ * big-endian: 'i' int8, 'U' uint8, 'I' int16, 'l' int32, 'L' int64, 'd' float32, 'D' float64 count
+ * an integer with its tag
  *
- * Draft 12 of the specification, as XGBoost's writer (src/common/json.cc) uses it. A count is checked against the bytes
- * that are left before anything is made of it. Thread: the loader's. Memory: text is borrowed from the file. */
+ * Draft 12 of the specification, as XGBoost's writer (src/common/json.cc) uses it. A count is
+ * checked against the bytes that are left before anything is made of it. Thread: the loader's.
+ * Memory: text is borrowed from the file. */
 #include "model/load_xgboost.h"
 
 enum { DEPTH_MAX = 64 };
@@ -26,9 +28,9 @@ struct ubj_doc {
     struct ubj_level levels[DEPTH_MAX];
     uint32_t depth;
     bool is_done;
-    bool is_real;      /* the number just read is `real`, else `whole` */
+    bool is_real; /* the number just read is `real`, else `whole` */
     double real;
-    float single;      /* the number as float                          */
+    float single; /* the number as float                          */
     int64_t whole;
 };
 
@@ -168,8 +170,9 @@ static enum qn_json_kind take_value(struct ubj_doc *u, uint8_t type)
     case 'Z':
         return QN_JSON_NULL;
     default:
-        return take_number(u, type) ? QN_JSON_NUMBER
-                                    : ubj_fail(u, "a value of unknown type, or the file is cut off");
+        return take_number(u, type)
+                   ? QN_JSON_NUMBER
+                   : ubj_fail(u, "a value of unknown type, or the file is cut off");
     }
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * model.c - loads a model: recognises the format by content, calls its loader, chooses and probes a kernel; scores.
+ * model.c - loads a model: recognises the format by content, calls its loader, chooses and probes a
+ * kernel; scores.
  *
- * Order of a load: loader (file to intermediate form, all refusals), plan (integer codes), kernel, probe rows. The probe
- * runs the chosen kernel against `walk` on inputs at and beside the cuts of the model; a difference would be a bug of
- * ours and refuses the model, since a wrong score is worse than none.
- * Thread: load anywhere; score from any number of threads. Memory: model.h. */
+ * Order of a load: loader (file to intermediate form, all refusals), plan (integer codes), kernel,
+ * probe rows. The probe runs the chosen kernel against `walk` on inputs at and beside the cuts of
+ * the model; a difference would be a bug of ours and refuses the model, since a wrong score is
+ * worse than none. Thread: load anywhere; score from any number of threads. Memory: model.h. */
 #include "model/model.h"
 #include "base/check.h"
 #include "base/hash.h"
@@ -61,7 +62,8 @@ static const struct wrong_file {
     {"\x28\xb5\x2f\xfd", 4, "this file is compressed with zstd; unpack it first"},
     {"PK\x03\x04", 4, "this is a zip archive; unpack it and give the model file inside"},
     {"CBM1", 4, "this is a CatBoost model, which cannot be loaded; score it through another tier"},
-    {"<?xml", 5, "PMML and other XML models cannot be loaded; save the model in its library's format"},
+    {"<?xml", 5,
+     "PMML and other XML models cannot be loaded; save the model in its library's format"},
     {"\x89HDF", 4, "HDF5 (Keras) models cannot be loaded; score them through another tier"},
 };
 
@@ -81,7 +83,8 @@ static const char *wrong_file_advice(struct qn_str bytes)
         return "this looks like a JSON dump of XGBoost's trees, which lacks the objective; call "
                "booster.save_model(\"model.json\") instead of dump_model";
     if (bytes.len >= 4 && p[0] == 0x08 && p[1] >= 1 && p[1] <= 20 && (p[2] == 0x12 || p[2] == 0x3a))
-        return "this looks like an ONNX model, which this version cannot load; save XGBoost, LightGBM "
+        return "this looks like an ONNX model, which this version cannot load; save XGBoost, "
+               "LightGBM "
                "and linear models in their own format (docs/models.md)";
     return NULL;
 }
@@ -112,7 +115,8 @@ static loader recognise_json(struct qn_str bytes, const char **format, struct qn
             advice = "this is a CatBoost model in JSON, which this version cannot load";
             break;
         } else if (qn_str_is(r.key, "tree_info")) {
-            advice = "this is LightGBM's dump_model; call booster.save_model(\"model.txt\") instead";
+            advice =
+                "this is LightGBM's dump_model; call booster.save_model(\"model.txt\") instead";
             break;
         } else if (!qn_json_skip(&r, kind)) {
             kind = QN_JSON_ERROR;
@@ -133,7 +137,8 @@ static loader recognise_json(struct qn_str bytes, const char **format, struct qn
     return found;
 }
 
-/* XGBoost's old binary format has no magic in its later form: its first 136 bytes must make sense. */
+/* XGBoost's old binary format has no magic in its later form: its first 136 bytes must make sense.
+ */
 static bool is_xgboost_binary(struct qn_str bytes)
 {
     const char *p = bytes.p;
@@ -178,9 +183,10 @@ static loader recognise(struct qn_str bytes, const char **format, struct qn_err 
         *format = "xgboost-binary";
         return qn_model_load_xgboost_binary;
     }
-    qn_err_set(err, QN_UNSUPPORTED,
-               "this is no model file that is known here; XGBoost (JSON, UBJ, old binary), LightGBM "
-               "text and linear JSON can be loaded (docs/models.md)");
+    qn_err_set(
+        err, QN_UNSUPPORTED,
+        "this is no model file that is known here; XGBoost (JSON, UBJ, old binary), LightGBM "
+        "text and linear JSON can be loaded (docs/models.md)");
     return NULL;
 }
 
@@ -195,8 +201,9 @@ static double cut_neighbour(const struct qn_model *m, double cut, unsigned which
     return which == 0 ? nextafter(cut, -INFINITY) : which == 1 ? cut : nextafter(cut, INFINITY);
 }
 
-/* Fills a block of probe rows: cuts and members of random nodes in their columns, the cuts' neighbours, special values.
- * `step` is a fixed generator (Knuth's MMIX), so a load is repeatable. */
+/* Fills a block of probe rows: cuts and members of random nodes in their columns, the cuts'
+ * neighbours, special values. `step` is a fixed generator (Knuth's MMIX), so a load is repeatable.
+ */
 static void fill_probe(const struct qn_model *m, uint64_t *step, double *values)
 {
     static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-36, -1, 1e10};

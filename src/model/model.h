@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * model.h - the face of the model room: load a model file once, score batches of columns with it.
  *
- * A prediction is a pure function of model file and inputs: batch size, position in the batch, thread and kernel never
- * show in it. A loaded model is immutable and shared by all threads; what a call needs to write lies in the caller's
- * scratch. What each format means, to the bit: docs/models.md.
- * Memory: the model owns everything it holds, nothing of the file's bytes is kept. Errors: a model that cannot be
- * represented exactly is refused at load, with the reason and the way out; scoring cannot fail. */
+ * A prediction is a pure function of model file and inputs: batch size, position in the batch,
+ * thread and kernel never show in it. A loaded model is immutable and shared by all threads; what a
+ * call needs to write lies in the caller's scratch. What each format means, to the bit:
+ * docs/models.md. Memory: the model owns everything it holds, nothing of the file's bytes is kept.
+ * Errors: a model that cannot be represented exactly is refused at load, with the reason and the
+ * way out; scoring cannot fail. */
 #ifndef QN_MODEL_MODEL_H
 #define QN_MODEL_MODEL_H
 
@@ -19,51 +20,60 @@
 
 struct qn_model; /* private: model_int.h */
 
-enum qn_trees { QN_TREES_ALL, QN_TREES_BEST }; /* BEST: up to attributes.best_iteration, as XGBoost's wrappers do */
+enum qn_trees {
+    QN_TREES_ALL,
+    QN_TREES_BEST
+}; /* BEST: up to attributes.best_iteration, as XGBoost's wrappers do */
 
 struct qn_model_options {
     enum qn_trees trees;
-    bool has_missing;   /* `missing` is a value that means "missing" besides null and NaN */
+    bool has_missing; /* `missing` is a value that means "missing" besides null and NaN */
     double missing;
 };
 
 /* Facts of a loaded model. All pointers live as long as the model. */
 struct qn_model_info {
-    const char *format;          /* "xgboost-json", "xgboost-ubj", "xgboost-binary", "lightgbm-text", "linear-json" */
-    const char *objective;       /* as the file says: "binary:logistic" */
-    const char *version;         /* of the library that wrote it, "3.2.0", or "" */
-    uint32_t inputs;             /* columns that score() expects */
+    const char *format;    /* "xgboost-json", "xgboost-ubj", "xgboost-binary", "lightgbm-text",
+                              "linear-json" */
+    const char *objective; /* as the file says: "binary:logistic" */
+    const char *version;   /* of the library that wrote it, "3.2.0", or "" */
+    uint32_t inputs;       /* columns that score() expects */
     const struct qn_str *input_names; /* `inputs` of them, or NULL where the file has none */
-    uint32_t outputs;            /* margins per row: 1, or the number of classes */
-    uint32_t predictions;        /* predictions per row: outputs, but 1 for multi:softmax, which names a class */
-    bool is_float;               /* margins and predictions are float32 values (XGBoost), else double */
+    uint32_t outputs;                 /* margins per row: 1, or the number of classes */
+    uint32_t predictions; /* predictions per row: outputs, but 1 for multi:softmax, which names a
+                             class */
+    bool is_float;        /* margins and predictions are float32 values (XGBoost), else double */
     uint32_t trees, trees_in_file; /* trees that run; 0 for linear models */
     uint32_t depth_max, nodes, leaves;
-    const char *kernel;          /* which kernel runs: "columns16", "walk8", "walk", "linear" */
-    const char *kernel_reason;   /* why, one phrase */
-    size_t bytes;                /* memory the model takes */
-    uint64_t hash;               /* qn_hash of the file's bytes, seed 0: the model's version in predictions */
+    const char *kernel;        /* which kernel runs: "columns16", "walk8", "walk", "linear" */
+    const char *kernel_reason; /* why, one phrase */
+    size_t bytes;              /* memory the model takes */
+    uint64_t hash; /* qn_hash of the file's bytes, seed 0: the model's version in predictions */
 };
 
 enum { QN_MODEL_FILE_MAX = 1 << 30 }; /* bytes */
 
-/* Recognises the format by content, never by name, loads, verifies and warms up. Errors carry byte offset or line. */
-qn_status qn_model_load(const struct qn_files *files, const char *path, const struct qn_model_options *opt,
-                        struct qn_model **out, struct qn_err *err);
+/* Recognises the format by content, never by name, loads, verifies and warms up. Errors carry byte
+ * offset or line. */
+qn_status qn_model_load(const struct qn_files *files, const char *path,
+                        const struct qn_model_options *opt, struct qn_model **out,
+                        struct qn_err *err);
 /* The same from bytes; `name` is for messages. The bytes are not kept. */
-qn_status qn_model_load_bytes(struct qn_str bytes, const char *name, const struct qn_model_options *opt,
-                              struct qn_model **out, struct qn_err *err);
+qn_status qn_model_load_bytes(struct qn_str bytes, const char *name,
+                              const struct qn_model_options *opt, struct qn_model **out,
+                              struct qn_err *err);
 void qn_model_free(struct qn_model *m); /* NULL is fine */
 const struct qn_model_info *qn_model_info(const struct qn_model *m);
 
 /* Scratch that one call of qn_model_score needs, for up to `rows` rows; align to 64. */
 size_t qn_model_scratch_bytes(const struct qn_model *m, uint32_t rows);
 
-/* Scores rows [0, rows). columns[i] holds input i of every row as double, NaN = missing; values are rounded to float
- * where the library does so. margin[output * stride + row] gets the raw score, prediction[...] the transformed one
- * (info.outputs and info.predictions of them); either may be NULL. Float models store exact float32 values in the doubles. rows: any, 1 is fine.
- * Thread: any number at once, each with its own scratch and its own rows. */
-void qn_model_score(const struct qn_model *m, const double *const *columns, uint32_t rows, void *scratch,
-                    double *margin, double *prediction, uint32_t stride);
+/* Scores rows [0, rows). columns[i] holds input i of every row as double, NaN = missing; values are
+ * rounded to float where the library does so. margin[output * stride + row] gets the raw score,
+ * prediction[...] the transformed one (info.outputs and info.predictions of them); either may be
+ * NULL. Float models store exact float32 values in the doubles. rows: any, 1 is fine. Thread: any
+ * number at once, each with its own scratch and its own rows. */
+void qn_model_score(const struct qn_model *m, const double *const *columns, uint32_t rows,
+                    void *scratch, double *margin, double *prediction, uint32_t stride);
 
 #endif

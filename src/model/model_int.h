@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * model_int.h - the inside of the model room: one intermediate form for all formats, and the table of kernels.
+ * model_int.h - the inside of the model room: one intermediate form for all formats, and the table
+ * of kernels.
  *
- * A loader fills a struct qn_forest (or qn_linear) and a qn_transform; forest.c verifies each tree as it comes; plan.c
- * compiles the forest into integer codes; a kernel scores blocks of rows with that plan. `walk` runs on the forest
- * itself with the raw inputs and is the oracle of the other kernels. Everything is immutable after the load.
- * Thread: a loader belongs to one thread; a loaded model to all. Memory: arrays by qn_model_grow or the model's arena. */
+ * A loader fills a struct qn_forest (or qn_linear) and a qn_transform; forest.c verifies each tree
+ * as it comes; plan.c compiles the forest into integer codes; a kernel scores blocks of rows with
+ * that plan. `walk` runs on the forest itself with the raw inputs and is the oracle of the other
+ * kernels. Everything is immutable after the load. Thread: a loader belongs to one thread; a loaded
+ * model to all. Memory: arrays by qn_model_grow or the model's arena. */
 #ifndef QN_MODEL_MODEL_INT_H
 #define QN_MODEL_MODEL_INT_H
 
@@ -13,30 +15,31 @@
 #include <math.h>
 
 enum {
-    QN_MODEL_BLOCK = 64,          /* rows that a kernel scores at once; scratch is made for one block */
-    QN_MODEL_INPUTS_MAX = 65536,  /* a model with more inputs is refused                              */
+    QN_MODEL_BLOCK = 64, /* rows that a kernel scores at once; scratch is made for one block */
+    QN_MODEL_INPUTS_MAX = 65536, /* a model with more inputs is refused */
     QN_MODEL_OUTPUTS_MAX = 4096,
-    QN_MODEL_NODES_MAX = 1 << 28, /* all trees together                                               */
-    QN_MODEL_PERFECT_DEPTH = 6    /* deeper trees are walked node by node                             */
+    QN_MODEL_NODES_MAX = 1 << 28, /* all trees together */
+    QN_MODEL_PERFECT_DEPTH = 6    /* deeper trees are walked node by node    */
 };
 
 /* ---- the intermediate form ---- */
 
 enum qn_node_flag {
     QN_NODE_LEAF = 1,
-    QN_NODE_MISSING_RIGHT = 2, /* NaN goes right, else left                                        */
-    QN_NODE_ZERO_MISSING = 4,  /* |x| <= 1e-35f counts as missing too (LightGBM's type zero)       */
-    QN_NODE_CATEGORY = 8,      /* decided by membership in a set, not by the cut                   */
-    QN_NODE_MEMBER_RIGHT = 16, /* members of the set go right (XGBoost), else left (LightGBM)      */
-    QN_NODE_LINEAR = 32        /* a leaf that is a linear function: `set` is its number            */
+    QN_NODE_MISSING_RIGHT = 2, /* NaN goes right, else left */
+    QN_NODE_ZERO_MISSING = 4, /* |x| <= 1e-35f counts as missing too (LightGBM's type zero)       */
+    QN_NODE_CATEGORY = 8,     /* decided by membership in a set, not by the cut                   */
+    QN_NODE_MEMBER_RIGHT = 16, /* members of the set go right (XGBoost), else left (LightGBM) */
+    QN_NODE_LINEAR = 32 /* a leaf that is a linear function: `set` is its number            */
 };
 
 /* One node of a verified tree. Children stand side by side: right = left + 1. */
 struct qn_node {
-    double value;    /* inner: the cut, the smallest value that goes right, NaN = none does; leaf: its value */
-    uint32_t left;   /* index in qn_forest.nodes; of a leaf: its own                                        */
-    uint32_t column; /* input that is tested                                                                */
-    uint32_t set;    /* CATEGORY: index in qn_forest.sets; LINEAR: index in qn_forest.linear_leaves         */
+    double value;  /* inner: the cut, the smallest value that goes right, NaN = none does; leaf: its
+                      value */
+    uint32_t left; /* index in qn_forest.nodes; of a leaf: its own */
+    uint32_t column; /* input that is tested */
+    uint32_t set; /* CATEGORY: index in qn_forest.sets; LINEAR: index in qn_forest.linear_leaves */
     uint8_t flags;
 };
 
@@ -60,7 +63,8 @@ struct qn_category_set {
     uint32_t first, count; /* members, ascending, in qn_forest.members */
 };
 
-/* LightGBM's linear_tree: constant + sum of coefficient * input; value of the node where any of the inputs is NaN. */
+/* LightGBM's linear_tree: constant + sum of coefficient * input; value of the node where any of the
+ * inputs is NaN. */
 struct qn_linear_leaf {
     double constant;
     uint32_t first, count; /* in qn_forest.terms */
@@ -84,21 +88,24 @@ struct qn_forest {
     struct qn_linear_term *terms;
     size_t term_count, term_cap;
     uint32_t leaf_count, depth_max;
-    bool snaps_zero;         /* |x| <= 1e-35f becomes 0 before all else (LightGBM)                         */
-    bool truncates_negative; /* -0.5 is category 0 (LightGBM); else every negative number is in no set     */
-    uint64_t *queue;         /* for verification only: (old index, new index) pairs in breadth-first order */
+    bool snaps_zero;         /* |x| <= 1e-35f becomes 0 before all else (LightGBM)         */
+    bool truncates_negative; /* -0.5 is category 0 (LightGBM); else every negative number is in no
+                                set     */
+    uint64_t
+        *queue; /* for verification only: (old index, new index) pairs in breadth-first order */
     size_t queue_cap;
     uint8_t *seen;
     size_t seen_cap;
 };
 
-/* A linear model, and XGBoost's gblinear. out[k] = start[k] + coefficient[k * inputs + i] * x[i], i ascending. */
+/* A linear model, and XGBoost's gblinear. out[k] = start[k] + coefficient[k * inputs + i] * x[i], i
+ * ascending. */
 struct qn_linear {
     bool is_used;
     double *coefficients;
-    double *fill;         /* per input, what stands for missing (NaN = nothing does); NULL = nothing     */
-    double *mean, *scale; /* per input: (x - mean) / scale first; NULL = not                             */
-    bool skips_missing;   /* gblinear: a missing input adds nothing; else the result is NaN              */
+    double *fill; /* per input, what stands for missing (NaN = nothing does); NULL = nothing     */
+    double *mean, *scale; /* per input: (x - mean) / scale first; NULL = not */
+    bool skips_missing;   /* gblinear: a missing input adds nothing; else the result is NaN   */
 };
 
 enum qn_link {
@@ -108,7 +115,7 @@ enum qn_link {
     QN_LINK_FLOAT_SOFTMAX,
     QN_LINK_FLOAT_ARGMAX,
     QN_LINK_FLOAT_HINGE,
-    QN_LINK_LOGISTIC,       /* 1 / (1 + exp(-slope * x)), double */
+    QN_LINK_LOGISTIC, /* 1 / (1 + exp(-slope * x)), double */
     QN_LINK_EXP,
     QN_LINK_SOFTMAX,
     QN_LINK_LOG1P_EXP,
@@ -123,23 +130,23 @@ struct qn_transform {
 
 /* ---- the plan: the forest in integer codes ---- */
 
-/* A code is one signed byte per row. A node goes right iff code > limit. For a numeric column code + 128 is the number
- * of the column's cuts that are <= x, less `base`, held between 0 and 254; missing is 0 (goes left everywhere) or 255
- * (goes right everywhere), which is why each default direction in use has its own code. For a category set it is a
- * 0/1 answer from a table. */
+/* A code is one signed byte per row. A node goes right iff code > limit. For a numeric column code
+ * + 128 is the number of the column's cuts that are <= x, less `base`, held between 0 and 254;
+ * missing is 0 (goes left everywhere) or 255 (goes right everywhere), which is why each default
+ * direction in use has its own code. For a category set it is a 0/1 answer from a table. */
 struct qn_plan_code {
     uint32_t base;
-    uint8_t missing;      /* 0 or 255                                                               */
-    const int8_t *lookup; /* category: code by class; NULL for a numeric column                     */
+    uint8_t missing; /* 0 or 255                                                               */
+    const int8_t *lookup; /* category: code by class; NULL for a numeric column */
 };
 
 struct qn_plan_column {
-    uint32_t column;          /* input                                                              */
+    uint32_t column; /* input                                                              */
     bool zero_missing;
     bool is_category;
-    uint8_t levels;           /* of the search tree over the cuts                                   */
-    const double *pivots;     /* 1 << levels, index 0 unused, in level order, padded with NaN       */
-    const uint16_t *class_of; /* category: class by category, 0 = in no set                         */
+    uint8_t levels;       /* of the search tree over the cuts                                   */
+    const double *pivots; /* 1 << levels, index 0 unused, in level order, padded with NaN       */
+    const uint16_t *class_of; /* category: class by category, 0 = in no set */
     uint32_t category_max, class_count;
     uint32_t first_code, code_count;
 };
@@ -157,10 +164,10 @@ struct qn_plan_split {
 
 /* A tree padded to a perfect one: split i has the children 2i and 2i + 1, the root is 1. */
 struct qn_plan_perfect {
-    const struct qn_plan_split *splits; /* 1 << depth                                                       */
-    const uint32_t *offsets;            /* the same: code * QN_MODEL_BLOCK                                  */
-    const int8_t *limits;               /* (1 << depth) * 16: each limit 16 times, aligned to 16            */
-    const void *leaves;                 /* 1 << depth float or double                                       */
+    const struct qn_plan_split *splits; /* 1 << depth */
+    const uint32_t *offsets; /* the same: code * QN_MODEL_BLOCK                                  */
+    const int8_t *limits;    /* (1 << depth) * 16: each limit 16 times, aligned to 16            */
+    const void *leaves;      /* 1 << depth float or double                                       */
 };
 
 struct qn_plan {
@@ -168,10 +175,11 @@ struct qn_plan {
     struct qn_plan_column *columns;
     struct qn_plan_code *codes;
     uint32_t column_count, code_count;
-    struct qn_plan_node *nodes; /* parallel to qn_forest.nodes                              */
-    const void *leaf_values;    /* parallel to qn_forest.nodes: float or double             */
+    struct qn_plan_node *nodes;      /* parallel to qn_forest.nodes                              */
+    const void *leaf_values;         /* parallel to qn_forest.nodes: float or double             */
     struct qn_plan_perfect *perfect; /* parallel to qn_forest.trees; splits NULL = deeper    */
     uint32_t perfect_count;
+    uint8_t *full_run; /* per tree: how many from it on have the full perfect depth, at most 255 */
     uint64_t quantise_steps, walk_steps;
 };
 
@@ -179,11 +187,12 @@ struct qn_plan {
 
 struct qn_model;
 
-/* Adds nothing to the model; scores rows [first, first + rows), rows <= QN_MODEL_BLOCK, into sums[output * BLOCK + row],
- * float or double as info.is_float says. Scratch is aligned to 64. */
+/* Adds nothing to the model; scores rows [first, first + rows), rows <= QN_MODEL_BLOCK, into
+ * sums[output * BLOCK + row], float or double as info.is_float says. Scratch is aligned to 64. */
 struct qn_model_kernel {
     const char *name;
-    /* False, with the reason, where the model has something the kernel cannot do or would do slowly. */
+    /* False, with the reason, where the model has something the kernel cannot do or would do
+     * slowly. */
     bool (*is_suitable)(const struct qn_model *m, const char **reason);
     size_t (*scratch_bytes)(const struct qn_model *m);
     void (*score)(const struct qn_model *m, const double *const *columns, uint32_t first,
@@ -200,7 +209,7 @@ struct qn_model {
     struct qn_linear linear;
     struct qn_plan plan;
     struct qn_transform transform;
-    double *start;          /* per output: the sum before the first tree */
+    double *start; /* per output: the sum before the first tree */
     bool has_missing;
     double missing;
     const struct qn_model_kernel *kernel;
@@ -232,8 +241,9 @@ qn_status qn_model_shape(struct qn_model *m, uint64_t inputs, uint64_t outputs, 
 /* Copies names into the model. The array has info.inputs elements. */
 qn_status qn_model_names(struct qn_model *m, const struct qn_str *names, struct qn_err *err);
 
-/* Verifies a tree (children in range, no node reached twice, no NaN cut, known columns) and appends it, reached nodes
- * only. QN_CORRUPT names the tree. After an error the forest may only be freed. */
+/* Verifies a tree (children in range, no node reached twice, no NaN cut, known columns) and appends
+ * it, reached nodes only. QN_CORRUPT names the tree. After an error the forest may only be freed.
+ */
 qn_status qn_model_forest_add(struct qn_model *m, const struct qn_raw_node *raw, size_t count,
                               uint64_t output, struct qn_err *err);
 /* Adds a set of categories, sorting and uniting them in place; its index goes to *out. */
@@ -242,17 +252,23 @@ qn_status qn_model_forest_set(struct qn_forest *f, uint32_t *members, size_t cou
 bool qn_model_set_has(const struct qn_forest *f, uint32_t set, double x);
 void qn_model_forest_fini(struct qn_forest *f);
 
-/* Compiles the plan into m->plan; is_used stays false, with the reason, where the forest cannot have one. */
+/* Compiles the plan into m->plan; is_used stays false, with the reason, where the forest cannot
+ * have one. */
 qn_status qn_model_plan(struct qn_model *m, const char **reason, struct qn_err *err);
-/* Codes of rows [first, first + rows): codes[code * stride + row]. stride: QN_MODEL_BLOCK, or 1 with one row. */
+/* Codes of rows [first, first + rows): codes[code * stride + row]. stride: QN_MODEL_BLOCK, or 1
+ * with one row. */
 void qn_model_quantise(const struct qn_model *m, const double *const *columns, uint32_t first,
                        uint32_t rows, uint32_t stride, int8_t *codes);
-/* XGBoost's base score b as margin, in float32, for an objective and the version that wrote the file. */
+/* XGBoost's base score b as margin, in float32, for an objective and the version that wrote the
+ * file. */
 bool qn_model_xgboost_objective(struct qn_model *m, struct qn_str objective, struct qn_err *err);
 float qn_model_xgboost_margin(const struct qn_model *m, float base_score, uint32_t major,
                               uint32_t minor);
-/* LightGBM's objective line, "binary sigmoid:1"; "" is a custom objective. False with *err set when unknown. */
+/* LightGBM's objective line, "binary sigmoid:1"; "" is a custom objective. False with *err set when
+ * unknown. */
 bool qn_model_lightgbm_objective(struct qn_model *m, struct qn_str line, struct qn_err *err);
+/* Prediction of one margin, for links that look at one output only; else the margin itself. */
+double qn_model_predict(const struct qn_transform *tr, double margin);
 /* prediction[output * stride + row] from sums[output * BLOCK + row]. */
 void qn_model_transform(const struct qn_model *m, const void *sums, uint32_t rows,
                         double *prediction, uint32_t stride);
@@ -269,7 +285,8 @@ qn_status qn_model_load_lightgbm(struct qn_model *m, struct qn_str bytes,
 qn_status qn_model_load_linear(struct qn_model *m, struct qn_str bytes,
                                const struct qn_model_options *opt, struct qn_err *err);
 
-/* For tests and the bench: uses the kernel of that name from now on. False where it is unknown or not suitable. */
+/* For tests and the bench: uses the kernel of that name from now on. False where it is unknown or
+ * not suitable. */
 bool qn_model_force_kernel(struct qn_model *m, const char *name);
 /* The i-th kernel's name, NULL after the last. */
 const char *qn_model_kernel_name(unsigned i);

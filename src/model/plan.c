@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * plan.c - compiles a verified forest into integer codes, and turns a block of inputs into those codes.
+ * plan.c - compiles a verified forest into integer codes, and turns a block of inputs into those
+ * codes.
  *
- * Every comparison of a forest is "x >= cut". With the cuts of a column sorted, the number of cuts <= x decides all of
- * them, so each input is searched once per row and a node is left with comparing two bytes. Missing values are codes of
- * their own (0 or 255), sets of categories are 0/1 codes; the walk knows neither. A column with more than 254 cuts has
- * several codes, each for its own stretch of cuts. The layout of all parts: model_int.h.
- * Invariant: a plan takes the same turns as kernel `walk` on every input; model.c probes that at load.
- * Thread: compile at load, quantise anywhere. Memory: the plan lies in the model's arena. */
+ * Every comparison of a forest is "x >= cut". With the cuts of a column sorted, the number of cuts
+ * <= x decides all of them, so each input is searched once per row and a node is left with
+ * comparing two bytes. Missing values are codes of their own (0 or 255), sets of categories are 0/1
+ * codes; the walk knows neither. A column with more than 254 cuts has several codes, each for its
+ * own stretch of cuts. The layout of all parts: model_int.h. Invariant: a plan takes the same turns
+ * as kernel `walk` on every input; model.c probes that at load. Thread: compile at load, quantise
+ * anywhere. Memory: the plan lies in the model's arena. */
 #include "base/check.h"
 #include "model/model_int.h"
 
@@ -27,7 +29,7 @@ enum {
 struct test {
     uint32_t column; /* plan column                                        */
     uint32_t node;
-    uint32_t set;    /* category: number of the set, equal sets have one number */
+    uint32_t set; /* category: number of the set, equal sets have one number */
     double cut;
     uint8_t flags;
 };
@@ -36,9 +38,9 @@ struct compile {
     struct qn_model *m;
     struct test *tests;
     size_t test_count;
-    uint32_t *set_number;  /* per set of the forest                        */
+    uint32_t *set_number; /* per set of the forest                        */
     uint32_t *sets_sorted;
-    const char *reason;    /* why there is no plan                         */
+    const char *reason; /* why there is no plan                         */
 };
 
 static unsigned kind_of(const struct qn_node *n)
@@ -218,8 +220,7 @@ static bool plan_numeric(struct compile *c, struct qn_plan_column *pc, struct te
         if (!is_none)
             block = (cut_count - 1) / CUTS_PER_CODE;
         if (*code == CODES_MAX || (!is_none && block != block_of[side])) {
-            *code = add_code(
-                p, (struct qn_plan_code){block * CUTS_PER_CODE, side ? 255 : 0, NULL});
+            *code = add_code(p, (struct qn_plan_code){block * CUTS_PER_CODE, side ? 255 : 0, NULL});
             block_of[side] = block;
         }
         if (*code == CODES_MAX) {
@@ -238,7 +239,7 @@ static bool plan_numeric(struct compile *c, struct qn_plan_column *pc, struct te
 
 /* Numbers the categories that any set of the column names: 1, 2, ... in pc->class_of. */
 static bool number_classes(struct compile *c, struct qn_plan_column *pc, const struct test *tests,
-                           size_t n)
+                           size_t n, size_t *lookup_bytes)
 {
     const struct qn_forest *f = &c->m->forest;
     uint16_t *class_of;
@@ -251,6 +252,11 @@ static bool number_classes(struct compile *c, struct qn_plan_column *pc, const s
     }
     if (pc->category_max > CATEGORY_MAX) {
         c->reason = "it has categories above 65,000";
+        return true;
+    }
+    *lookup_bytes += ((size_t)pc->category_max + 1) * sizeof(*class_of);
+    if (*lookup_bytes > LOOKUP_BYTES_MAX) {
+        c->reason = "it has categories in too many columns";
         return true;
     }
     class_of = QN_NEW_N(&c->m->arena, uint16_t, pc->category_max + 1);
@@ -271,14 +277,14 @@ static bool number_classes(struct compile *c, struct qn_plan_column *pc, const s
 }
 
 /* One 0/1 code per distinct set and rule; lookup[class], the last class is "missing". */
-static bool plan_category(struct compile *c, struct qn_plan_column *pc, struct test *tests, size_t n,
-                          size_t *lookup_bytes)
+static bool plan_category(struct compile *c, struct qn_plan_column *pc, struct test *tests,
+                          size_t n, size_t *lookup_bytes)
 {
     struct qn_plan *p = &c->m->plan;
     const struct qn_forest *f = &c->m->forest;
     uint32_t code = 0;
 
-    if (!number_classes(c, pc, tests, n))
+    if (!number_classes(c, pc, tests, n, lookup_bytes))
         return false;
     for (size_t i = 0; i < n && c->reason == NULL; i++) {
         const struct qn_category_set *s = &f->sets[tests[i].set];
@@ -398,8 +404,13 @@ static bool plan_trees(struct qn_model *m)
     if (!plan_nodes(m))
         return false;
     p->perfect = QN_NEW_N(&m->arena, struct qn_plan_perfect, m->forest.tree_count);
-    if (p->perfect == NULL)
+    p->full_run = QN_NEW_N(&m->arena, uint8_t, m->forest.tree_count + 1);
+    if (p->perfect == NULL || p->full_run == NULL)
         return false;
+    for (size_t t = m->forest.tree_count; t-- > 0;) {
+        if (m->forest.trees[t].depth == QN_MODEL_PERFECT_DEPTH)
+            p->full_run[t] = p->full_run[t + 1] < 255 ? p->full_run[t + 1] + 1 : 255;
+    }
     for (size_t t = 0; t < m->forest.tree_count; t++) {
         p->walk_steps += m->forest.trees[t].depth;
         if (m->forest.trees[t].depth > QN_MODEL_PERFECT_DEPTH)
@@ -438,7 +449,8 @@ qn_status qn_model_plan(struct qn_model *m, const char **reason, struct qn_err *
 
 /* ---- inputs to codes ---- */
 
-/* One input of a block of rows, converted. Loops without calls, which the compiler turns into vector code. */
+/* One input of a block of rows, converted. Loops without calls, which the compiler turns into
+ * vector code. */
 static void convert(const struct qn_model *m, const double *in, uint32_t rows, double *out)
 {
     if (m->info.is_float) {
@@ -457,7 +469,8 @@ static void convert(const struct qn_model *m, const double *in, uint32_t rows, d
     }
 }
 
-/* rank[r] = number of the column's cuts that are <= x[r]. Eight searches in step hide the latency of each. */
+/* rank[r] = number of the column's cuts that are <= x[r]. Eight searches in step hide the latency
+ * of each. */
 static void search_block(const struct qn_plan_column *pc, const double *x, uint32_t rows,
                          uint32_t *rank)
 {
@@ -495,8 +508,9 @@ static uint32_t class_of(const struct qn_model *m, const struct qn_plan_column *
     return pc->class_of[(uint32_t)x];
 }
 
-static void put_codes(const struct qn_plan *p, const struct qn_plan_column *pc, const uint32_t *rank,
-                      const double *x, uint32_t rows, uint32_t stride, int8_t *codes)
+static void put_codes(const struct qn_plan *p, const struct qn_plan_column *pc,
+                      const uint32_t *rank, const double *x, uint32_t rows, uint32_t stride,
+                      int8_t *codes)
 {
     for (uint32_t k = pc->first_code; k < pc->first_code + pc->code_count; k++) {
         const struct qn_plan_code *code = &p->codes[k];
@@ -522,7 +536,8 @@ static void put_codes(const struct qn_plan *p, const struct qn_plan_column *pc, 
     }
 }
 
-/* The codes of one row, without the detours of a block; neighbouring searches overlap in the CPU. */
+/* The codes of one row, without the detours of a block; neighbouring searches overlap in the CPU.
+ */
 static void quantise_row(const struct qn_model *m, const double *const *columns, uint32_t row,
                          int8_t *codes)
 {
@@ -561,7 +576,8 @@ void qn_model_quantise(const struct qn_model *m, const double *const *columns, u
     const struct qn_plan *p = &m->plan;
     double x[QN_MODEL_BLOCK];
     uint32_t rank[QN_MODEL_BLOCK];
-    /* kernels look at 16 rows at a time; what lies behind the last row must be a code all the same */
+    /* kernels look at 16 rows at a time; what lies behind the last row must be a code all the same
+     */
     const uint32_t padded = (rows + 15) / 16 * 16;
 
     QN_ASSERT(rows <= QN_MODEL_BLOCK);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * transform.c - objectives: base score to margin, margin to prediction, as XGBoost and LightGBM do it.
+ * transform.c - objectives: base score to margin, margin to prediction, as XGBoost and LightGBM do
+ * it.
  *
- * Margins equal the libraries bit for bit; predictions are computed with base/real_math.h, the same on every CPU, and
- * so may differ from a library's, whose libm depends on the CPU, in the last bits. Formulas: XGBoost src/objective and
- * src/common/math.h; LightGBM src/objective. Thread: any; no state. */
+ * Margins equal the libraries bit for bit; predictions are computed with base/real_math.h, the same
+ * on every CPU, and so may differ from a library's, whose libm depends on the CPU, in the last
+ * bits. Formulas: XGBoost src/objective and src/common/math.h; LightGBM src/objective. Thread: any;
+ * no state. */
 #include "base/number.h"
 #include "base/real_math.h"
 #include "model/model_int.h"
@@ -75,22 +77,31 @@ bool qn_model_xgboost_objective(struct qn_model *m, struct qn_str objective, str
     return false;
 }
 
-/* logf as glibc and musl compute it (ARM optimized routines, logf.c): XGBoost calls logf once for the base score, and a
- * margin must start at the same bits. 16 sub-intervals of [0x1.66p-1, 0x1.66p0), in each a 1/c and log c; then a
- * polynomial of degree 3, all in double. x is positive and finite. */
+/* logf as glibc and musl compute it (ARM optimized routines, logf.c): XGBoost calls logf once for
+ * the base score, and a margin must start at the same bits. 16 sub-intervals of [0x1.66p-1,
+ * 0x1.66p0), in each a 1/c and log c; then a polynomial of degree 3, all in double. x is positive
+ * and finite. */
 static float library_logf(float x)
 {
     static const struct {
         double inverse, log;
     } table[16] = {
-        {0x1.661ec79f8f3bep+0, -0x1.57bf7808caadep-2}, {0x1.571ed4aaf883dp+0, -0x1.2bef0a7c06ddbp-2},
-        {0x1.49539f0f010bp+0, -0x1.01eae7f513a67p-2},  {0x1.3c995b0b80385p+0, -0x1.b31d8a68224e9p-3},
-        {0x1.30d190c8864a5p+0, -0x1.6574f0ac07758p-3}, {0x1.25e227b0b8eap+0, -0x1.1aa2bc79c81p-3},
-        {0x1.1bb4a4a1a343fp+0, -0x1.a4e76ce8c0e5ep-4}, {0x1.12358f08ae5bap+0, -0x1.1973c5a611cccp-4},
-        {0x1.0953f419900a7p+0, -0x1.252f438e10c1ep-5}, {0x1p+0, 0x0p+0},
-        {0x1.e608cfd9a47acp-1, 0x1.aa5aa5df25984p-5},  {0x1.ca4b31f026aap-1, 0x1.c5e53aa362eb4p-4},
-        {0x1.b2036576afce6p-1, 0x1.526e57720db08p-3},  {0x1.9c2d163a1aa2dp-1, 0x1.bc2860d22477p-3},
-        {0x1.886e6037841edp-1, 0x1.1058bc8a07ee1p-2},  {0x1.767dcf5534862p-1, 0x1.4043057b6ee09p-2},
+        {0x1.661ec79f8f3bep+0, -0x1.57bf7808caadep-2},
+        {0x1.571ed4aaf883dp+0, -0x1.2bef0a7c06ddbp-2},
+        {0x1.49539f0f010bp+0, -0x1.01eae7f513a67p-2},
+        {0x1.3c995b0b80385p+0, -0x1.b31d8a68224e9p-3},
+        {0x1.30d190c8864a5p+0, -0x1.6574f0ac07758p-3},
+        {0x1.25e227b0b8eap+0, -0x1.1aa2bc79c81p-3},
+        {0x1.1bb4a4a1a343fp+0, -0x1.a4e76ce8c0e5ep-4},
+        {0x1.12358f08ae5bap+0, -0x1.1973c5a611cccp-4},
+        {0x1.0953f419900a7p+0, -0x1.252f438e10c1ep-5},
+        {0x1p+0, 0x0p+0},
+        {0x1.e608cfd9a47acp-1, 0x1.aa5aa5df25984p-5},
+        {0x1.ca4b31f026aap-1, 0x1.c5e53aa362eb4p-4},
+        {0x1.b2036576afce6p-1, 0x1.526e57720db08p-3},
+        {0x1.9c2d163a1aa2dp-1, 0x1.bc2860d22477p-3},
+        {0x1.886e6037841edp-1, 0x1.1058bc8a07ee1p-2},
+        {0x1.767dcf5534862p-1, 0x1.4043057b6ee09p-2},
     };
     const uint32_t offset = 0x3f330000u;
     uint32_t bits, shifted;
@@ -247,7 +258,7 @@ static float float_logistic(float margin)
     return 1.0f / denominator;
 }
 
-static double predict_one(const struct qn_transform *tr, double margin)
+double qn_model_predict(const struct qn_transform *tr, double margin)
 {
     switch (tr->link) {
     case QN_LINK_FLOAT_LOGISTIC:
@@ -346,7 +357,7 @@ void qn_model_transform(const struct qn_model *m, const void *sums, uint32_t row
                 size_t at = (size_t)k * QN_MODEL_BLOCK + r;
                 double margin = m->info.is_float ? (double)f[at] : d[at] / tr->divide;
 
-                prediction[(size_t)k * stride + r] = predict_one(tr, margin);
+                prediction[(size_t)k * stride + r] = qn_model_predict(tr, margin);
             }
     }
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * score.c - packs the wanted rows into dense double columns, calls the model, spreads the answers.
  *
- * Stop "score" on the path of an event (docs/architecture.md). Thread: a worker per scratch. Memory: boot arena. */
+ * Stop "score" on the path of an event (docs/architecture.md). Thread: a worker per scratch.
+ * Memory: boot arena. */
 #include "score/score.h"
 
 #include "base/check.h"
@@ -10,11 +11,11 @@
 #include <math.h>
 
 struct scratch {
-    double **inputs;    /* [inputs][rows_max]  */
-    double *margins;    /* [outputs][rows_max] */
-    double *scores;     /* [outputs][rows_max] */
-    uint32_t *rows;     /* [rows_max] which rows of the batch were packed */
-    void *model;        /* the model's own scratch */
+    double **inputs; /* [inputs][rows_max]  */
+    double *margins; /* [outputs][rows_max] */
+    double *scores;  /* [outputs][rows_max] */
+    uint32_t *rows;  /* [rows_max] which rows of the batch were packed */
+    void *model;     /* the model's own scratch */
 };
 
 struct qn_scorer {
@@ -43,8 +44,9 @@ static bool scratch_init(struct scratch *t, const struct qn_scorer *s, struct qn
     return true;
 }
 
-qn_status qn_scorer_new(const struct qn_model *m, const uint32_t *columns, uint32_t workers, uint32_t rows_max,
-                        struct qn_arena *boot, struct qn_scorer **out, struct qn_err *err)
+qn_status qn_scorer_new(const struct qn_model *m, const uint32_t *columns, uint32_t workers,
+                        uint32_t rows_max, struct qn_arena *boot, struct qn_scorer **out,
+                        struct qn_err *err)
 {
     const struct qn_model_info *info = qn_model_info(m);
     struct qn_scorer *s = QN_NEW(boot, struct qn_scorer);
@@ -105,8 +107,9 @@ static void pack(double *to, const struct qn_col *c, const uint32_t *rows, uint3
     }
 }
 
-void qn_scorer_run(struct qn_scorer *s, const struct qn_col *const *cols, const uint8_t *want, uint32_t first, uint32_t end,
-                   uint32_t worker, double *const *margins, double *const *scores)
+void qn_scorer_run(struct qn_scorer *s, const struct qn_col *const *cols, const uint8_t *want,
+                   uint32_t first, uint32_t end, uint32_t worker, double *const *margins,
+                   double *const *scores)
 {
     struct scratch *t = &s->scratch[worker];
     uint32_t n = 0;
@@ -120,7 +123,8 @@ void qn_scorer_run(struct qn_scorer *s, const struct qn_col *const *cols, const 
         return;
     for (uint32_t i = 0; i < s->inputs; i++)
         pack(t->inputs[i], cols[s->columns[i]], t->rows, n);
-    qn_model_score(s->model, (const double *const *)t->inputs, n, t->model, t->margins, t->scores, s->rows_max);
+    qn_model_score(s->model, (const double *const *)t->inputs, n, t->model, t->margins, t->scores,
+                   s->rows_max);
     for (uint32_t o = 0; o < s->outputs; o++)
         for (uint32_t i = 0; i < n; i++) {
             margins[o][t->rows[i]] = t->margins[(size_t)o * s->rows_max + i];

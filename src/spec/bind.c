@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * bind.c - reads a mapping of the spec by its key table: kinds, ranges, choices, unknown and missing keys.
+ * bind.c - reads a mapping of the spec by its key table: kinds, ranges, choices, unknown and
+ * missing keys.
  *
- * The third stop of a spec, between filled-in nodes and the builders. Everything wrong in a mapping is reported at once;
- * a slot that was reported is broken and whoever needs it stays silent. An unknown key that clearly means a known one
- * (a near miss, another tool's word) makes that one broken too, so it is not reported as missing as well.
- * Thread: one. Memory: none but the diagnostics'. */
+ * The third stop of a spec, between filled-in nodes and the builders. Everything wrong in a mapping
+ * is reported at once; a slot that was reported is broken and whoever needs it stays silent. An
+ * unknown key that clearly means a known one (a near miss, another tool's word) makes that one
+ * broken too, so it is not reported as missing as well. Thread: one. Memory: none but the
+ * diagnostics'. */
 #include "base/number.h"
 #include "spec/spec_int.h"
 
@@ -69,7 +71,7 @@ const char *qn_describe(const struct qn_yaml_node *n, char out[QN_SHOW_BYTES])
     return out;
 }
 
-/* ---- unknown and missing keys ----------------------------------------------------------------------------- */
+/* ---- unknown and missing keys ---- */
 
 static const struct qn_key *find_key(const struct qn_key_table *t, struct qn_str name)
 {
@@ -127,11 +129,12 @@ static const struct qn_key_table *table_with(struct qn_str key)
     return NULL;
 }
 
-static void unknown_key(struct qn_binder *b, const struct qn_yaml_node *key, const struct qn_key_table *t,
-                        struct qn_slot *slots)
+static void unknown_key(struct qn_binder *b, const struct qn_yaml_node *key,
+                        const struct qn_key_table *t, struct qn_slot *slots)
 {
     const char *ours = find_synonym(t, key->text);
-    const struct qn_key *meant = ours != NULL ? find_key(t, qn_str_of(ours)) : near_key(t, key->text);
+    const struct qn_key *meant =
+        ours != NULL ? find_key(t, qn_str_of(ours)) : near_key(t, key->text);
     const struct qn_key_table *other = table_with(key->text);
     struct qn_str word = cut(key->text, 80);
     char hint[HINT_BYTES];
@@ -139,26 +142,30 @@ static void unknown_key(struct qn_binder *b, const struct qn_yaml_node *key, con
     list_known(t, hint);
     if (meant != NULL) {
         slots[meant - t->keys].is_broken = true;
-        QN_REPORT(b, UNKNOWN_KEY, key, hint, "unknown key '%.*s' in %s (did you mean '%s'?)", QN_STR_ARG(word), t->what,
-                  meant->name);
+        QN_REPORT(b, UNKNOWN_KEY, key, hint, "unknown key '%.*s' in %s (did you mean '%s'?)",
+                  QN_STR_ARG(word), t->what, meant->name);
     } else if (ours != NULL) {
         for (uint32_t i = 0; i < t->count; i++) { /* "write KEY: ..." means that key */
             size_t n = strlen(t->keys[i].name);
 
-            if (strncmp(ours, "write ", 6) == 0 && strncmp(ours + 6, t->keys[i].name, n) == 0 && ours[6 + n] == ':')
+            if (strncmp(ours, "write ", 6) == 0 && strncmp(ours + 6, t->keys[i].name, n) == 0 &&
+                ours[6 + n] == ':')
                 slots[i].is_broken = true;
         }
-        QN_REPORT(b, UNKNOWN_KEY, key, hint, "unknown key '%.*s' in %s: %s", QN_STR_ARG(word), t->what, ours);
+        QN_REPORT(b, UNKNOWN_KEY, key, hint, "unknown key '%.*s' in %s: %s", QN_STR_ARG(word),
+                  t->what, ours);
     } else if (other != NULL) {
-        QN_REPORT(b, UNKNOWN_KEY, key, hint, "the key '%.*s' does not belong in %s but under '%s'", QN_STR_ARG(word), t->what,
+        QN_REPORT(b, UNKNOWN_KEY, key, hint, "the key '%.*s' does not belong in %s but under '%s'",
+                  QN_STR_ARG(word), t->what,
                   other == &qn_keys_top ? "the top of the spec" : other->path);
     } else {
         QN_REPORT(b, UNKNOWN_KEY, key, hint, "unknown key '%.*s' in %s", QN_STR_ARG(word), t->what);
     }
 }
 
-static void missing_keys(struct qn_binder *b, const struct qn_yaml_node *owner, const struct qn_yaml_node *map,
-                         const struct qn_key_table *t, const struct qn_slot *slots)
+static void missing_keys(struct qn_binder *b, const struct qn_yaml_node *owner,
+                         const struct qn_yaml_node *map, const struct qn_key_table *t,
+                         const struct qn_slot *slots)
 {
     for (uint32_t i = 0; i < t->count; i++) {
         const struct qn_key *k = &t->keys[i];
@@ -171,28 +178,35 @@ static void missing_keys(struct qn_binder *b, const struct qn_yaml_node *owner, 
             at = (struct qn_pos){0}; /* the whole file */
         snprintf(hint, sizeof(hint), "add '%s: ...': %s", k->name, k->help);
         if (owner == NULL && i == 0)
-            qn_diag_error(b->diags, QN_DIAG_MISSING, at, "add 'quern: 1' as the first line", "the spec does not say its format version");
+            qn_diag_error(b->diags, QN_DIAG_MISSING, at, "add 'quern: 1' as the first line",
+                          "the spec does not say its format version");
         else if (owner == NULL)
-            qn_diag_error(b->diags, QN_DIAG_MISSING, at, NULL, "the spec has no '%s': %s", k->name, k->help);
+            qn_diag_error(b->diags, QN_DIAG_MISSING, at, NULL, "the spec has no '%s': %s", k->name,
+                          k->help);
         else
-            qn_diag_error(b->diags, QN_DIAG_MISSING, at, hint, "'%.*s' has no '%s'", QN_STR_ARG(cut(owner->text, 80)), k->name);
+            qn_diag_error(b->diags, QN_DIAG_MISSING, at, hint, "'%.*s' has no '%s'",
+                          QN_STR_ARG(cut(owner->text, 80)), k->name);
     }
 }
 
-/* ---- values ----------------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
-static void wrong(struct qn_binder *b, const struct qn_key *k, struct qn_slot *slot, const char *expected, const char *hint)
+static void wrong(struct qn_binder *b, const struct qn_key *k, struct qn_slot *slot,
+                  const char *expected, const char *hint)
 {
     char found[QN_SHOW_BYTES];
     const struct qn_yaml_node *at = slot->value->kind == QN_YAML_NULL ? slot->key : slot->value;
 
-    QN_REPORT(b, TYPE, at, hint, "'%s' must be %s, found %s", k->name, expected, qn_describe(slot->value, found));
+    QN_REPORT(b, TYPE, at, hint, "'%s' must be %s, found %s", k->name, expected,
+              qn_describe(slot->value, found));
 }
 
 static bool bind_bool(struct qn_binder *b, const struct qn_key *k, struct qn_slot *slot)
 {
     if (slot->value->kind != QN_YAML_BOOL) {
-        wrong(b, k, slot, "true or false", slot->value->kind == QN_YAML_TEXT ? "without quotes; yes, no, on, off are texts" : NULL);
+        wrong(b, k, slot, "true or false",
+              slot->value->kind == QN_YAML_TEXT ? "without quotes; yes, no, on, off are texts"
+                                                : NULL);
         return false;
     }
     slot->i64 = (slot->value->text.p[0] | 32) == 't';
@@ -208,8 +222,8 @@ static bool bind_int(struct qn_binder *b, const struct qn_key *k, struct qn_slot
     if (slot->i64 < k->min || slot->i64 > k->max) {
         char found[QN_SHOW_BYTES];
 
-        QN_REPORT(b, RANGE, slot->value, NULL, "'%s' lies between %lld and %lld, found %s", k->name, (long long)k->min, (long long)k->max,
-                  qn_describe(slot->value, found));
+        QN_REPORT(b, RANGE, slot->value, NULL, "'%s' lies between %lld and %lld, found %s", k->name,
+                  (long long)k->min, (long long)k->max, qn_describe(slot->value, found));
         return false;
     }
     return true;
@@ -229,18 +243,21 @@ static bool bind_duration(struct qn_binder *b, const struct qn_key *k, struct qn
     const struct qn_yaml_node *n = slot->value;
 
     if (n->kind == QN_YAML_NUMBER && !n->is_secret) {
-        QN_REPORT(b, TYPE, n, "such as 50ms, 10s, 5m, 1h or 7d", "'%s' needs a unit: write %.*ss for seconds", k->name,
+        QN_REPORT(b, TYPE, n, "such as 50ms, 10s, 5m, 1h or 7d",
+                  "'%s' needs a unit: write %.*ss for seconds", k->name,
                   QN_STR_ARG(cut(n->text, 40)));
         return false;
     }
     if (n->kind != QN_YAML_TEXT || !qn_duration_parse(n->text, &slot->i64)) {
-        QN_REPORT(b, TYPE, n->kind == QN_YAML_NULL ? slot->key : n, "such as 50ms, 10s, 5m, 1h, 7d or 1h30m",
-                  "'%s' must be a duration, found %s", k->name, qn_describe(n, found));
+        QN_REPORT(b, TYPE, n->kind == QN_YAML_NULL ? slot->key : n,
+                  "such as 50ms, 10s, 5m, 1h, 7d or 1h30m", "'%s' must be a duration, found %s",
+                  k->name, qn_describe(n, found));
         return false;
     }
     if (slot->i64 < k->min || slot->i64 > k->max) {
         qn_duration_print(most, k->max);
-        QN_REPORT(b, RANGE, n, NULL, "'%s' is at most %s, found %s", k->name, most, qn_show(n, found));
+        QN_REPORT(b, RANGE, n, NULL, "'%s' is at most %s, found %s", k->name, most,
+                  qn_show(n, found));
         return false;
     }
     return true;
@@ -261,7 +278,8 @@ static bool choice_at(const char *choices, unsigned index, struct qn_str *out, b
     return true;
 }
 
-static void unknown_choice(struct qn_binder *b, const struct qn_key *k, const struct qn_yaml_node *word, const struct qn_str *known,
+static void unknown_choice(struct qn_binder *b, const struct qn_key *k,
+                           const struct qn_yaml_node *word, const struct qn_str *known,
                            uint32_t count)
 {
     int near = word->is_secret ? -1 : qn_nearest(word->text, known, count);
@@ -269,15 +287,17 @@ static void unknown_choice(struct qn_binder *b, const struct qn_key *k, const st
     size_t n = (size_t)snprintf(hint, sizeof(hint), "known:");
 
     for (uint32_t i = 0; i < count; i++)
-        n += (size_t)snprintf(hint + n, sizeof(hint) - n, "%s %.*s", i == 0 ? "" : ",", QN_STR_ARG(known[i]));
+        n += (size_t)snprintf(hint + n, sizeof(hint) - n, "%s %.*s", i == 0 ? "" : ",",
+                              QN_STR_ARG(known[i]));
     if (near >= 0)
-        QN_REPORT(b, UNKNOWN_NAME, word, hint, "'%s' cannot be %s (did you mean '%.*s'?)", k->name, qn_show(word, found),
-                  QN_STR_ARG(known[near]));
+        QN_REPORT(b, UNKNOWN_NAME, word, hint, "'%s' cannot be %s (did you mean '%.*s'?)", k->name,
+                  qn_show(word, found), QN_STR_ARG(known[near]));
     else
         QN_REPORT(b, UNKNOWN_NAME, word, hint, "'%s' cannot be %s", k->name, qn_show(word, found));
 }
 
-static bool bind_choice(struct qn_binder *b, const struct qn_key *k, const struct qn_yaml_node *n, int64_t *out)
+static bool bind_choice(struct qn_binder *b, const struct qn_key *k, const struct qn_yaml_node *n,
+                        int64_t *out)
 {
     struct qn_str known[32], choice;
     const struct qn_yaml_node *word = n;
@@ -292,7 +312,8 @@ static bool bind_choice(struct qn_binder *b, const struct qn_key *k, const struc
         if (!qn_yaml_is_scalar(word) || !qn_str_eq(choice, word->text))
             continue;
         if (!is_there || word != n) {
-            QN_REPORT(b, NOT_YET, word, k->choice_advice, "'%s: %.*s' is not available yet", k->name, QN_STR_ARG(choice));
+            QN_REPORT(b, NOT_YET, word, k->choice_advice, "'%s: %.*s' is not available yet",
+                      k->name, QN_STR_ARG(choice));
             return false;
         }
         *out = i;
@@ -346,7 +367,8 @@ static bool bind_list(struct qn_binder *b, const struct qn_key *k, struct qn_slo
             return false;
         if (qn_yaml_is_scalar(v) && v->kind != QN_YAML_NULL)
             continue;
-        QN_REPORT(b, TYPE, v, NULL, "'%s' is a list of single values, found %s in it", k->name, qn_describe(v, found));
+        QN_REPORT(b, TYPE, v, NULL, "'%s' is a list of single values, found %s in it", k->name,
+                  qn_describe(v, found));
         return false;
     }
     return true;
@@ -361,12 +383,15 @@ static bool bind_map(struct qn_binder *b, const struct qn_key *k, struct qn_slot
         return true;
     if (n->kind == QN_YAML_NULL && !k->is_required)
         return true;
-    if (k->type == QN_KEY_TABLE && qn_yaml_is_scalar(n) && n->kind != QN_YAML_NULL && n->text.len < 60 && !n->is_secret)
-        snprintf(hint, sizeof(hint), "write '%s: {%s: %.*s}'", k->name, k->sub->keys[0].name, QN_STR_ARG(n->text));
+    if (k->type == QN_KEY_TABLE && qn_yaml_is_scalar(n) && n->kind != QN_YAML_NULL &&
+        n->text.len < 60 && !n->is_secret)
+        snprintf(hint, sizeof(hint), "write '%s: {%s: %.*s}'", k->name, k->sub->keys[0].name,
+                 QN_STR_ARG(n->text));
     else if (k->type == QN_KEY_TABLE)
         snprintf(hint, sizeof(hint), "write '%s: ...' below it, indented", k->sub->keys[0].name);
     else if (n->kind == QN_YAML_LIST)
-        snprintf(hint, sizeof(hint), "not a list: 'NAME: ...' lines below it, indented, without '-'");
+        snprintf(hint, sizeof(hint),
+                 "not a list: 'NAME: ...' lines below it, indented, without '-'");
     else
         snprintf(hint, sizeof(hint), "write 'NAME: ...' below it, indented");
     wrong(b, k, slot, k->type == QN_KEY_TABLE ? "a mapping of keys" : "a mapping of names", hint);
@@ -414,9 +439,11 @@ bool qn_bind(struct qn_binder *b, const struct qn_yaml_node *owner, const struct
     memset(slots, 0, table->count * sizeof(*slots));
     if (map->kind != QN_YAML_MAP) {
         if (owner == NULL)
-            QN_REPORT(b, TYPE, map, "a spec begins with 'quern: 1'", "a spec is a mapping of keys, found %s", qn_describe(map, found));
+            QN_REPORT(b, TYPE, map, "a spec begins with 'quern: 1'",
+                      "a spec is a mapping of keys, found %s", qn_describe(map, found));
         else
-            QN_REPORT(b, TYPE, map->kind == QN_YAML_NULL ? owner : map, "write 'key: value' lines below it, indented",
+            QN_REPORT(b, TYPE, map->kind == QN_YAML_NULL ? owner : map,
+                      "write 'key: value' lines below it, indented",
                       "%s is described by keys, found %s", table->what, qn_describe(map, found));
         return false;
     }
@@ -440,7 +467,8 @@ bool qn_bind(struct qn_binder *b, const struct qn_yaml_node *owner, const struct
     return true;
 }
 
-/* `advice` with a name that would do for its first %s, and the name that stands there for its second. */
+/* `advice` with a name that would do for its first %s, and the name that stands there for its
+ * second. */
 static void suggest_name(const char *advice, struct qn_str name, char out[HINT_BYTES])
 {
     char good[64] = {0}, bad[64] = {0};
@@ -465,9 +493,11 @@ static void suggest_name(const char *advice, struct qn_str name, char out[HINT_B
     out[at] = '\0';
 }
 
-bool qn_check_name(struct qn_binder *b, const struct qn_yaml_node *name, const char *what, bool dashes, const char *advice)
+bool qn_check_name(struct qn_binder *b, const struct qn_yaml_node *name, const char *what,
+                   bool dashes, const char *advice)
 {
-    static const char *const words[] = {"and", "or", "not", "in", "is", "if", "true", "false", "null"};
+    static const char *const words[] = {"and", "or",   "not",   "in",  "is",
+                                        "if",  "true", "false", "null"};
     struct qn_str s = name->text;
     char hint[HINT_BYTES], other[32];
 
@@ -477,7 +507,9 @@ bool qn_check_name(struct qn_binder *b, const struct qn_yaml_node *name, const c
         if (!qn_str_is(s, words[i]))
             continue;
         snprintf(other, sizeof(other), "such as: my_%s", words[i]);
-        QN_REPORT(b, NAME, name, other, "'%.*s' cannot name %s: it is a word of the expression language", QN_STR_ARG(s), what);
+        QN_REPORT(b, NAME, name, other,
+                  "'%.*s' cannot name %s: it is a word of the expression language", QN_STR_ARG(s),
+                  what);
         return false;
     }
     if (s.len > 200) {
@@ -492,8 +524,9 @@ bool qn_check_name(struct qn_binder *b, const struct qn_yaml_node *name, const c
         if (is_letter || (is_inner && (i > 0 || dashes)))
             continue;
         suggest_name(advice != NULL ? advice : "such as: %s", s, hint);
-        QN_REPORT(b, NAME, name, hint, "'%.*s' cannot name %s: letters, digits%s and _ only%s", QN_STR_ARG(cut(s, 80)), what,
-                  dashes ? ", -" : "", dashes ? "" : ", and no digit first");
+        QN_REPORT(b, NAME, name, hint, "'%.*s' cannot name %s: letters, digits%s and _ only%s",
+                  QN_STR_ARG(cut(s, 80)), what, dashes ? ", -" : "",
+                  dashes ? "" : ", and no digit first");
         return false;
     }
     return true;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * bind_feature.c - features of a spec: their names, their sentences handed to the feature room, their mistakes brought home.
+ * bind_feature.c - features of a spec: their names, their sentences handed to the feature room,
+ * their mistakes brought home.
  *
- * The feature room compiles sentences; here they are collected, checked for clashing names, and what it reports is moved
- * from the sentence to its place in the file. A sentence that needs something broken says nothing, nor does one that needs
- * such a sentence. Also keeps the list of names that models and `when` may use. Thread: one. Memory: boot arena. */
+ * The feature room compiles sentences; here they are collected, checked for clashing names, and
+ * what it reports is moved from the sentence to its place in the file. A sentence that needs
+ * something broken says nothing, nor does one that needs such a sentence. Also keeps the list of
+ * names that models and `when` may use. Thread: one. Memory: boot arena. */
 #include "feature/window.h"
 #include "spec/spec_int.h"
 
@@ -26,7 +28,8 @@ bool qn_mentions(struct qn_str text, struct qn_str name)
     return false;
 }
 
-void qn_move_diags(struct qn_binder *b, const struct qn_diags *from, const struct qn_spec_sentence *sentences, uint32_t count)
+void qn_move_diags(struct qn_binder *b, const struct qn_diags *from,
+                   const struct qn_spec_sentence *sentences, uint32_t count)
 {
     uint32_t hidden = UINT32_MAX;
 
@@ -41,10 +44,12 @@ void qn_move_diags(struct qn_binder *b, const struct qn_diags *from, const struc
         if (s != NULL && (s->is_silent || (is_hidden && index == hidden)))
             continue;
         if (s != NULL)
-            at = d->at.line % 2 == 1 ? s->name->at : qn_yaml_place(s->value, b->source, d->at.col - 1, d->at.len);
+            at = d->at.line % 2 == 1 ? s->name->at
+                                     : qn_yaml_place(s->value, b->source, d->at.col - 1, d->at.len);
         if (is_hidden) {
             hidden = index; /* once is enough */
-            text = "the sentence cannot be read; its words are not shown, because a secret was filled in";
+            text = "the sentence cannot be read; its words are not shown, because a secret was "
+                   "filled in";
             hint = NULL;
         }
         if (d->is_warning)
@@ -54,7 +59,7 @@ void qn_move_diags(struct qn_binder *b, const struct qn_diags *from, const struc
     }
 }
 
-/* ---- collecting ------------------------------------------------------------------------------------------- */
+/* ---- collecting ---- */
 
 struct features {
     struct qn_builder *b;
@@ -70,14 +75,16 @@ static void check_clash(struct features *fs, const struct qn_yaml_node *key)
     int field = s != NULL ? qn_schema_find(s, key->text) : -1;
 
     if (field >= 0)
-        QN_REPORT(&b->bind, DUPLICATE, key, "give the feature another name", "'%.*s' is already a field of %.*s", QN_STR_ARG(key->text),
-                  QN_STR_ARG(s->name));
+        QN_REPORT(&b->bind, DUPLICATE, key, "give the feature another name",
+                  "'%.*s' is already a field of %.*s", QN_STR_ARG(key->text), QN_STR_ARG(s->name));
     else if (qn_str_is(key->text, "score") && b->models_declared > 0)
-        QN_REPORT(&b->bind, DUPLICATE, key, "give the feature another name", "'score' is the model's answer and cannot name a feature");
+        QN_REPORT(&b->bind, DUPLICATE, key, "give the feature another name",
+                  "'score' is the model's answer and cannot name a feature");
 }
 
 /* True if there is a sentence to compile. */
-static bool read_sentence(struct features *fs, const struct qn_yaml_node *key, const struct qn_yaml_node *value)
+static bool read_sentence(struct features *fs, const struct qn_yaml_node *key,
+                          const struct qn_yaml_node *value)
 {
     struct qn_binder *b = &fs->b->bind;
     char found[QN_SHOW_BYTES];
@@ -85,11 +92,13 @@ static bool read_sentence(struct features *fs, const struct qn_yaml_node *key, c
     if (value->is_broken)
         return false;
     if (value->kind == QN_YAML_NULL) {
-        QN_REPORT(b, MISSING, key, "such as: mean(amount) by customer_id over 30d", "the feature '%.*s' says nothing", QN_STR_ARG(key->text));
+        QN_REPORT(b, MISSING, key, "such as: mean(amount) by customer_id over 30d",
+                  "the feature '%.*s' says nothing", QN_STR_ARG(key->text));
         return false;
     }
     if (!qn_yaml_is_scalar(value)) {
-        QN_REPORT(b, TYPE, value, "such as: mean(amount) by customer_id over 30d", "a feature is one sentence, found %s", qn_describe(value, found));
+        QN_REPORT(b, TYPE, value, "such as: mean(amount) by customer_id over 30d",
+                  "a feature is one sentence, found %s", qn_describe(value, found));
         return false;
     }
     return true;
@@ -103,7 +112,8 @@ static qn_status collect(struct features *fs)
     struct qn_str *shown;
 
     if (count > FEATURES_MAX) {
-        QN_REPORT(&b->bind, RANGE, slot->key, NULL, "a spec has at most %d features, found %u", FEATURES_MAX, count);
+        QN_REPORT(&b->bind, RANGE, slot->key, NULL, "a spec has at most %d features, found %u",
+                  FEATURES_MAX, count);
         count = FEATURES_MAX;
     }
     fs->texts = QN_NEW_N(b->bind.arena, struct qn_feature_text, count);
@@ -114,7 +124,8 @@ static qn_status collect(struct features *fs)
         return qn_no_memory(b->err);
     b->plan->feature_texts = shown;
     for (uint32_t i = 0; i < count; i++) {
-        const struct qn_yaml_node *key = slot->value->items[i].key, *value = slot->value->items[i].value;
+        const struct qn_yaml_node *key = slot->value->items[i].key,
+                                  *value = slot->value->items[i].value;
         unsigned errors = b->bind.diags->errors;
 
         fs->sentences[i] = (struct qn_spec_sentence){key, value, false};
@@ -151,16 +162,19 @@ static void spread_silence(struct features *fs)
         for (uint32_t i = 0; i < fs->count; i++) {
             struct qn_spec_sentence *one = &fs->sentences[i];
 
-            one->is_silent |= notes->is_broken && (s == b->plan->main_stream || qn_mentions(one->value->text, schema->name));
+            one->is_silent |= notes->is_broken && (s == b->plan->main_stream ||
+                                                   qn_mentions(one->value->text, schema->name));
             for (uint32_t f = 0; f < schema->field_count && !one->is_silent; f++)
-                one->is_silent = notes->field_broken[f] && qn_mentions(one->value->text, schema->fields[f].name);
+                one->is_silent =
+                    notes->field_broken[f] && qn_mentions(one->value->text, schema->fields[f].name);
         }
     }
     while (again) {
         again = false;
         for (uint32_t i = 0; i < fs->count; i++) {
             for (uint32_t k = 0; k < fs->count && !fs->sentences[i].is_silent; k++) {
-                if (fs->sentences[k].is_silent && k != i && qn_mentions(fs->sentences[i].value->text, fs->texts[k].name))
+                if (fs->sentences[k].is_silent && k != i &&
+                    qn_mentions(fs->sentences[i].value->text, fs->texts[k].name))
                     fs->sentences[i].is_silent = again = true;
             }
         }
@@ -180,7 +194,7 @@ static bool has_broken_stream(const struct qn_builder *b)
     return false;
 }
 
-/* ---- the names that models and `when` may use -------------------------------------------------------------- */
+/* ---- the names that models and `when` may use ---- */
 
 static qn_status list_names(struct features *fs)
 {
@@ -195,7 +209,8 @@ static qn_status list_names(struct features *fs)
         return qn_no_memory(b->err);
     for (uint32_t i = 0; i < fields; i++) {
         b->names[i] = (struct qn_name){s->fields[i].name, s->fields[i].kind, i};
-        b->names_broken[i] = b->streams[p->main_stream].field_broken[i] || b->streams[p->main_stream].is_broken;
+        b->names_broken[i] =
+            b->streams[p->main_stream].field_broken[i] || b->streams[p->main_stream].is_broken;
     }
     for (uint32_t i = 0; i < fs->count; i++) {
         struct qn_kind kind = {QN_DOUBLE, 0};
@@ -223,8 +238,11 @@ static void warn_unbounded(struct features *fs)
             continue;
         group = qn_features_group(fs->b->plan->features, (uint32_t)info->group);
         if (group.keeps_us == QN_OVER_ALL && qn_mentions(fs->texts[i].text, qn_str_of("all")))
-            qn_diag_warn(fs->b->bind.diags, QN_DIAG_WINDOW, fs->sentences[i].value->at, "bounded: over 30d, over 90d",
-                         "'over all' keeps state for every %s ever seen: memory grows with the number of keys", group.key);
+            qn_diag_warn(fs->b->bind.diags, QN_DIAG_WINDOW, fs->sentences[i].value->at,
+                         "bounded: over 30d, over 90d",
+                         "'over all' keeps state for every %s ever seen: memory grows with the "
+                         "number of keys",
+                         group.key);
     }
 }
 
@@ -247,7 +265,8 @@ qn_status qn_build_features(struct qn_builder *b)
         b->features_broken = true;
         return list_names(&fs);
     }
-    rc = qn_features_new(fs.texts, fs.count, p->schemas, p->schema_count, p->main_stream, b->bind.arena, &found, &p->features, b->err);
+    rc = qn_features_new(fs.texts, fs.count, p->schemas, p->schema_count, p->main_stream,
+                         b->bind.arena, &found, &p->features, b->err);
     qn_move_diags(&b->bind, &found, fs.sentences, fs.count);
     if (rc != QN_OK && rc != QN_INVALID)
         return rc;

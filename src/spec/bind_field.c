@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * bind_field.c - the fields of a stream: types, paths, defaults and limits, each of the field's own type.
+ * bind_field.c - the fields of a stream: types, paths, defaults and limits, each of the field's own
+ * type.
  *
- * Part of binding (bind.c), called per stream. A field with a mistake stays in the schema, marked broken, so that
- * sentences that use it are not called wrong. Where a field stands in the event must not overlap another field.
- * Thread: one. Memory: boot arena. */
+ * Part of binding (bind.c), called per stream. A field with a mistake stays in the schema, marked
+ * broken, so that sentences that use it are not called wrong. Where a field stands in the event
+ * must not overlap another field. Thread: one. Memory: boot arena. */
 #include "base/number.h"
 #include "spec/spec_int.h"
 
@@ -11,20 +12,49 @@
 
 /* Types as other tools call them. */
 static const struct qn_key_synonym foreign_types[] = {
-    {"int", "int64"},        {"integer", "int64"},     {"long", "int64"},        {"bigint", "int64"},
-    {"int32", "int64"},      {"int16", "int64"},       {"int8", "int64"},        {"uint32", "int64"},
-    {"uint64", "int64"},     {"smallint", "int64"},    {"short", "int64"},       {"float", "double"},
-    {"float32", "double"},   {"float64", "double"},    {"number", "double"},     {"real", "double"},
-    {"text", "string"},      {"varchar", "string"},    {"str", "string"},        {"char", "string"},
-    {"uuid", "string"},      {"category", "string"},   {"utf8", "string"},       {"boolean", "bool"},
-    {"bit", "bool"},         {"datetime", "timestamp"}, {"date", "timestamp"},   {"time", "timestamp"},
-    {"timestamptz", "timestamp"}, {"instant", "timestamp"}, {"array", "list(double)"}, {"vector", "list(double)"},
-    {"list", "list(double)"}, {"embedding", "list(double)"}, {"numeric", "decimal(2)"}, {"money", "decimal(2)"},
-    {"decimal", "decimal(2)"}, {NULL, NULL},
+    {"int", "int64"},
+    {"integer", "int64"},
+    {"long", "int64"},
+    {"bigint", "int64"},
+    {"int32", "int64"},
+    {"int16", "int64"},
+    {"int8", "int64"},
+    {"uint32", "int64"},
+    {"uint64", "int64"},
+    {"smallint", "int64"},
+    {"short", "int64"},
+    {"float", "double"},
+    {"float32", "double"},
+    {"float64", "double"},
+    {"number", "double"},
+    {"real", "double"},
+    {"text", "string"},
+    {"varchar", "string"},
+    {"str", "string"},
+    {"char", "string"},
+    {"uuid", "string"},
+    {"category", "string"},
+    {"utf8", "string"},
+    {"boolean", "bool"},
+    {"bit", "bool"},
+    {"datetime", "timestamp"},
+    {"date", "timestamp"},
+    {"time", "timestamp"},
+    {"timestamptz", "timestamp"},
+    {"instant", "timestamp"},
+    {"array", "list(double)"},
+    {"vector", "list(double)"},
+    {"list", "list(double)"},
+    {"embedding", "list(double)"},
+    {"numeric", "decimal(2)"},
+    {"money", "decimal(2)"},
+    {"decimal", "decimal(2)"},
+    {NULL, NULL},
 };
 
 /* Names shown for unknown types. */
-static const char *const type_names[] = {"bool", "int64", "double", "decimal(2)", "string", "timestamp", "list(double)"};
+static const char *const type_names[] = {"bool",   "int64",     "double",      "decimal(2)",
+                                         "string", "timestamp", "list(double)"};
 enum { TYPE_NAMES = sizeof(type_names) / sizeof(type_names[0]) };
 
 struct field {
@@ -46,7 +76,8 @@ static struct qn_str trim(struct qn_str s)
     return s;
 }
 
-/* Splits "decimal(2)" into its word and what the parentheses hold; false where they do not match. */
+/* Splits "decimal(2)" into its word and what the parentheses hold; false where they do not match.
+ */
 static bool split_type(struct qn_str s, struct qn_str *word, struct qn_str *inside)
 {
     const char *open = s.len > 0 ? memchr(s.p, '(', s.len) : NULL;
@@ -66,14 +97,16 @@ static bool split_type(struct qn_str s, struct qn_str *word, struct qn_str *insi
 static void unknown_type(struct field *fd, const struct qn_yaml_node *n, struct qn_str word)
 {
     struct qn_binder *b = &fd->b->bind;
-    static const char known_hint[] = "known: bool, int64, double, decimal(n), string, timestamp, list(double)";
+    static const char known_hint[] =
+        "known: bool, int64, double, decimal(n), string, timestamp, list(double)";
     struct qn_str names[TYPE_NAMES];
     char found[QN_SHOW_BYTES];
     int near;
 
     for (const struct qn_key_synonym *s = foreign_types; s->theirs != NULL && !n->is_secret; s++) {
         if (qn_edit_distance(word, qn_str_of(s->theirs), 1) == 0) {
-            QN_REPORT(b, UNKNOWN_NAME, n, known_hint, "unknown type %s (did you mean '%s'?)", qn_show(n, found), s->ours);
+            QN_REPORT(b, UNKNOWN_NAME, n, known_hint, "unknown type %s (did you mean '%s'?)",
+                      qn_show(n, found), s->ours);
             return;
         }
     }
@@ -81,12 +114,14 @@ static void unknown_type(struct field *fd, const struct qn_yaml_node *n, struct 
         names[i] = (struct qn_str){type_names[i], (uint32_t)strcspn(type_names[i], "(")};
     near = n->is_secret ? -1 : qn_nearest(word, names, TYPE_NAMES);
     if (near >= 0)
-        QN_REPORT(b, UNKNOWN_NAME, n, known_hint, "unknown type %s (did you mean '%s'?)", qn_show(n, found), type_names[near]);
+        QN_REPORT(b, UNKNOWN_NAME, n, known_hint, "unknown type %s (did you mean '%s'?)",
+                  qn_show(n, found), type_names[near]);
     else
         QN_REPORT(b, UNKNOWN_NAME, n, known_hint, "unknown type %s", qn_show(n, found));
 }
 
-static bool read_decimal(struct field *fd, const struct qn_yaml_node *n, struct qn_str inside, struct qn_kind *kind)
+static bool read_decimal(struct field *fd, const struct qn_yaml_node *n, struct qn_str inside,
+                         struct qn_kind *kind)
 {
     struct qn_binder *b = &fd->b->bind;
     const char *comma = inside.len > 0 ? memchr(inside.p, ',', inside.len) : NULL;
@@ -94,14 +129,18 @@ static bool read_decimal(struct field *fd, const struct qn_yaml_node *n, struct 
     int64_t scale;
 
     if (comma != NULL) {
-        struct qn_str last = trim((struct qn_str){comma + 1, (uint32_t)(inside.p + inside.len - comma - 1)});
+        struct qn_str last =
+            trim((struct qn_str){comma + 1, (uint32_t)(inside.p + inside.len - comma - 1)});
 
-        QN_REPORT(b, TYPE, n, "all decimals hold 18 digits", "decimal takes only the digits behind the point: decimal(%.*s)",
+        QN_REPORT(b, TYPE, n, "all decimals hold 18 digits",
+                  "decimal takes only the digits behind the point: decimal(%.*s)",
                   (int)(last.len < 3 ? last.len : 2), last.p);
         return false;
     }
     if (inside.p == NULL || !qn_text_int64(inside, &scale) || scale < 0 || scale > 18) {
-        QN_REPORT(b, TYPE, n, "decimal(2) holds 12.34", "decimal needs the digits behind the point, 0 to 18, found %s", qn_show(n, found));
+        QN_REPORT(b, TYPE, n, "decimal(2) holds 12.34",
+                  "decimal needs the digits behind the point, 0 to 18, found %s",
+                  qn_show(n, found));
         return false;
     }
     *kind = (struct qn_kind){QN_DECIMAL, (uint8_t)scale};
@@ -117,12 +156,15 @@ static bool read_kind(struct field *fd, const struct qn_yaml_node *n, struct qn_
     if (n->kind != QN_YAML_TEXT) {
         char found[QN_SHOW_BYTES];
 
-        QN_REPORT(b, TYPE, n->kind == QN_YAML_NULL ? fd->key : n, "such as: amount: double, or amount: {type: double, min: 0}",
-                  "the field '%.*s' needs a type, found %s", QN_STR_ARG(fd->key->text), qn_describe(n, found));
+        QN_REPORT(b, TYPE, n->kind == QN_YAML_NULL ? fd->key : n,
+                  "such as: amount: double, or amount: {type: double, min: 0}",
+                  "the field '%.*s' needs a type, found %s", QN_STR_ARG(fd->key->text),
+                  qn_describe(n, found));
         return false;
     }
     is_closed = split_type(n->text, &word, &inside);
-    if (!is_closed || (inside.p != NULL && !qn_str_is(word, "decimal") && !qn_str_is(word, "list"))) {
+    if (!is_closed ||
+        (inside.p != NULL && !qn_str_is(word, "decimal") && !qn_str_is(word, "list"))) {
         unknown_type(fd, n, word);
         return false;
     }
@@ -145,17 +187,20 @@ static bool read_kind(struct field *fd, const struct qn_yaml_node *n, struct qn_
     return false;
 }
 
-/* ---- values of the field's type --------------------------------------------------------------------------- */
+/* ---- values of the field's type ---- */
 
-static void wrong_value(struct field *fd, const char *key, const struct qn_yaml_node *n, const char *hint)
+static void wrong_value(struct field *fd, const char *key, const struct qn_yaml_node *n,
+                        const char *hint)
 {
     char found[QN_SHOW_BYTES], kind[24];
 
-    QN_REPORT(&fd->b->bind, TYPE, n, hint, "'%s' of '%.*s' must be of the field's type %s, found %s", key,
+    QN_REPORT(&fd->b->bind, TYPE, n, hint,
+              "'%s' of '%.*s' must be of the field's type %s, found %s", key,
               QN_STR_ARG(fd->key->text), qn_type_text(fd->f->kind, kind), qn_describe(n, found));
 }
 
-static bool read_list_value(struct field *fd, const char *key, const struct qn_yaml_node *n, struct qn_value *out)
+static bool read_list_value(struct field *fd, const char *key, const struct qn_yaml_node *n,
+                            struct qn_value *out)
 {
     double *v;
 
@@ -177,7 +222,8 @@ static bool read_list_value(struct field *fd, const char *key, const struct qn_y
     return v != NULL;
 }
 
-static bool read_number_value(struct field *fd, const char *key, const struct qn_yaml_node *n, struct qn_value *out)
+static bool read_number_value(struct field *fd, const char *key, const struct qn_yaml_node *n,
+                              struct qn_value *out)
 {
     const struct qn_field *f = fd->f;
     const char *hint = NULL;
@@ -189,26 +235,30 @@ static bool read_number_value(struct field *fd, const char *key, const struct qn
         return true;
     }
     if (n->kind == QN_YAML_NUMBER)
-        hint = f->kind.type == QN_INT64 ? "a whole number of 64 bits" : "too many digits for the type";
+        hint =
+            f->kind.type == QN_INT64 ? "a whole number of 64 bits" : "too many digits for the type";
     else if (n->kind == QN_YAML_TEXT && n->style != QN_YAML_PLAIN)
         hint = "numbers stand without quotes";
     wrong_value(fd, key, n, hint);
     return false;
 }
 
-static bool read_time_value(struct field *fd, const char *key, const struct qn_yaml_node *n, struct qn_value *out)
+static bool read_time_value(struct field *fd, const char *key, const struct qn_yaml_node *n,
+                            struct qn_value *out)
 {
     int64_t count;
 
     if (n->kind == QN_YAML_TEXT && qn_timestamp_parse(n->text, &out->i64))
         return true;
-    if (fd->f->unit != QN_TIME_TEXT && qn_yaml_scaled(n, 0, &count) && qn_timestamp_epoch(count, fd->f->unit, &out->i64))
+    if (fd->f->unit != QN_TIME_TEXT && qn_yaml_scaled(n, 0, &count) &&
+        qn_timestamp_epoch(count, fd->f->unit, &out->i64))
         return true;
     wrong_value(fd, key, n, "such as 2026-01-31T23:59:59Z");
     return false;
 }
 
-static bool read_value(struct field *fd, const char *key, const struct qn_yaml_node *n, struct qn_value *out)
+static bool read_value(struct field *fd, const char *key, const struct qn_yaml_node *n,
+                       struct qn_value *out)
 {
     switch (fd->f->kind.type) {
     case QN_BOOL:
@@ -224,7 +274,10 @@ static bool read_value(struct field *fd, const char *key, const struct qn_yaml_n
         return read_number_value(fd, key, n, out);
     case QN_STRING:
         if (n->kind != QN_YAML_TEXT) {
-            wrong_value(fd, key, n, n->kind == QN_YAML_BOOL || n->kind == QN_YAML_NUMBER ? "put it in quotes to make it a text" : NULL);
+            wrong_value(fd, key, n,
+                        n->kind == QN_YAML_BOOL || n->kind == QN_YAML_NUMBER
+                            ? "put it in quotes to make it a text"
+                            : NULL);
             return false;
         }
         out->str = n->text;
@@ -251,8 +304,8 @@ static void misfit(struct field *fd, int slot, const char *key, const char *fits
 {
     char kind[24];
 
-    QN_REPORT(&fd->b->bind, TYPE, fd->slots[slot].key, fits, "'%s' does not go with the type %s", key,
-              qn_type_text(fd->f->kind, kind));
+    QN_REPORT(&fd->b->bind, TYPE, fd->slots[slot].key, fits, "'%s' does not go with the type %s",
+              key, qn_type_text(fd->f->kind, kind));
     fd->slots[slot].is_set = false;
 }
 
@@ -261,7 +314,9 @@ static void read_limit(struct field *fd, int slot, const char *key, struct qn_va
     if (!fd->slots[slot].is_set)
         return;
     if (fd->f->kind.type == QN_BOOL || fd->f->kind.type == QN_STRING) {
-        misfit(fd, slot, key, fd->f->kind.type == QN_STRING ? "for texts: in, max_length" : "for numbers and timestamps");
+        misfit(fd, slot, key,
+               fd->f->kind.type == QN_STRING ? "for texts: in, max_length"
+                                             : "for numbers and timestamps");
         return;
     }
     if (fd->f->kind.type == QN_LIST)
@@ -277,12 +332,14 @@ static void read_allowed(struct field *fd)
 
     if (!fd->slots[FIELD_IN].is_set)
         return;
-    if (fd->f->kind.type != QN_STRING && fd->f->kind.type != QN_INT64 && fd->f->kind.type != QN_DECIMAL) {
+    if (fd->f->kind.type != QN_STRING && fd->f->kind.type != QN_INT64 &&
+        fd->f->kind.type != QN_DECIMAL) {
         misfit(fd, FIELD_IN, "in", "for string, int64 and decimal");
         return;
     }
     if (n->count == 0) {
-        QN_REPORT(&fd->b->bind, RANGE, n, "name the values, or leave 'in' out", "an empty 'in' allows nothing");
+        QN_REPORT(&fd->b->bind, RANGE, n, "name the values, or leave 'in' out",
+                  "an empty 'in' allows nothing");
         return;
     }
     values = QN_NEW_N(fd->b->bind.arena, struct qn_value, n->count);
@@ -306,7 +363,8 @@ static bool is_allowed(const struct qn_field *f, const struct qn_value *v)
 
 static bool is_within(const struct qn_field *f, const struct qn_value *v)
 {
-    return !(f->has_min && compare(f, v, &f->min) < 0) && !(f->has_max && compare(f, v, &f->max) > 0);
+    return !(f->has_min && compare(f, v, &f->min) < 0) &&
+           !(f->has_max && compare(f, v, &f->max) > 0);
 }
 
 /* A default must keep the field's own promises. */
@@ -329,7 +387,8 @@ static void check_default(struct field *fd)
             (f->length_exact != 0 && f->fallback.list.n != f->length_exact))
             broken = f->length_exact != 0 ? "length" : "max_length";
     } else if (f->kind.type == QN_STRING) {
-        if (f->length_max != 0 && qn_utf8_count(f->fallback.str.p, f->fallback.str.len) > f->length_max)
+        if (f->length_max != 0 &&
+            qn_utf8_count(f->fallback.str.p, f->fallback.str.len) > f->length_max)
             broken = "max_length";
     } else if (f->kind.type != QN_BOOL && !is_within(f, &f->fallback)) {
         broken = f->has_min && compare(f, &f->fallback, &f->min) < 0 ? "min" : "max";
@@ -337,7 +396,8 @@ static void check_default(struct field *fd)
     if (broken == NULL && !is_allowed(f, &f->fallback))
         broken = "in";
     if (broken != NULL)
-        QN_REPORT(&fd->b->bind, RANGE, n, NULL, "the default of '%.*s' breaks the field's own '%s'", QN_STR_ARG(fd->key->text), broken);
+        QN_REPORT(&fd->b->bind, RANGE, n, NULL, "the default of '%.*s' breaks the field's own '%s'",
+                  QN_STR_ARG(fd->key->text), broken);
 }
 
 static void read_lengths(struct field *fd)
@@ -347,13 +407,15 @@ static void read_lengths(struct field *fd)
     if (fd->slots[FIELD_MAX_LENGTH].is_set && t != QN_STRING && t != QN_LIST)
         misfit(fd, FIELD_MAX_LENGTH, "max_length", "for string and list(double)");
     if (fd->slots[FIELD_LENGTH].is_set && t != QN_LIST)
-        misfit(fd, FIELD_LENGTH, "length", t == QN_STRING ? "for texts: max_length" : "for list(double)");
+        misfit(fd, FIELD_LENGTH, "length",
+               t == QN_STRING ? "for texts: max_length" : "for list(double)");
     if (fd->slots[FIELD_MAX_LENGTH].is_set)
         fd->f->length_max = (uint32_t)fd->slots[FIELD_MAX_LENGTH].i64;
     if (fd->slots[FIELD_LENGTH].is_set)
         fd->f->length_exact = (uint32_t)fd->slots[FIELD_LENGTH].i64;
     if (fd->f->length_exact != 0 && fd->f->length_max != 0)
-        QN_REPORT(&fd->b->bind, RANGE, fd->slots[FIELD_MAX_LENGTH].key, "keep one of them", "'length' and 'max_length' together");
+        QN_REPORT(&fd->b->bind, RANGE, fd->slots[FIELD_MAX_LENGTH].key, "keep one of them",
+                  "'length' and 'max_length' together");
 }
 
 static void read_promises(struct field *fd)
@@ -370,16 +432,18 @@ static void read_promises(struct field *fd)
     read_limit(fd, FIELD_MIN, "min", &f->min, &f->has_min);
     read_limit(fd, FIELD_MAX, "max", &f->max, &f->has_max);
     if (f->has_min && f->has_max && compare(f, &f->min, &f->max) > 0)
-        QN_REPORT(&fd->b->bind, RANGE, s[FIELD_MIN].value, "no value can be in between", "'min' of '%.*s' is greater than its 'max'",
-                  QN_STR_ARG(fd->key->text));
+        QN_REPORT(&fd->b->bind, RANGE, s[FIELD_MIN].value, "no value can be in between",
+                  "'min' of '%.*s' is greater than its 'max'", QN_STR_ARG(fd->key->text));
     read_allowed(fd);
     for (uint32_t i = 0; i < f->in_count && (f->has_min || f->has_max); i++) {
         if (f->kind.type != QN_STRING && !is_within(f, &f->in[i]))
-            QN_REPORT(&fd->b->bind, RANGE, s[FIELD_IN].value->items[i].value, NULL, "a value of 'in' that 'min' or 'max' excludes");
+            QN_REPORT(&fd->b->bind, RANGE, s[FIELD_IN].value->items[i].value, NULL,
+                      "a value of 'in' that 'min' or 'max' excludes");
     }
     read_lengths(fd);
     if (s[FIELD_DEFAULT].is_set && s[FIELD_DEFAULT].value->kind == QN_YAML_NULL)
-        QN_REPORT(&fd->b->bind, TYPE, s[FIELD_DEFAULT].key, "write optional: true", "a default of null is what 'optional' says");
+        QN_REPORT(&fd->b->bind, TYPE, s[FIELD_DEFAULT].key, "write optional: true",
+                  "a default of null is what 'optional' says");
     else if (s[FIELD_DEFAULT].is_set)
         f->has_default = read_value(fd, "default", s[FIELD_DEFAULT].value, &f->fallback);
     if (f->has_default && f->is_optional)
@@ -403,7 +467,13 @@ static bool holds_secret(const struct qn_slot *slots)
     return found;
 }
 
-/* ---- where a field stands in the event -------------------------------------------------------------------- */
+/* ---- where a field stands in the event ---- */
+
+/* What says the path: `from`, or the name. */
+static const struct qn_yaml_node *path_node(const struct field *fd)
+{
+    return fd->slots[FIELD_FROM].is_set ? fd->slots[FIELD_FROM].value : fd->key;
+}
 
 static qn_status split_path(struct field *fd)
 {
@@ -414,7 +484,8 @@ static qn_status split_path(struct field *fd)
     for (uint32_t i = 0; i < f->from.len; i++)
         count += f->from.p[i] == '.';
     if (count > QN_JSON_EVENT_DEPTH_MAX) {
-        QN_REPORT(&fd->b->bind, RANGE, fd->slots[FIELD_FROM].value, NULL, "a path of more than 64 parts");
+        QN_REPORT(&fd->b->bind, RANGE, path_node(fd), NULL, "a path of more than %d parts",
+                  QN_JSON_EVENT_DEPTH_MAX);
         fd->is_broken = true;
         return QN_OK;
     }
@@ -432,8 +503,8 @@ static qn_status split_path(struct field *fd)
     for (uint32_t i = 0; i < count; i++) {
         if (segments[i].len > 0)
             continue;
-        QN_REPORT(&fd->b->bind, TYPE, fd->slots[FIELD_FROM].value != NULL ? fd->slots[FIELD_FROM].value : fd->key,
-                  "such as payload.card.id", "a path with an empty part");
+        QN_REPORT(&fd->b->bind, TYPE, path_node(fd), "such as payload.card.id",
+                  "a path with an empty part");
         f->path = NULL;
         fd->is_broken = true;
         return QN_OK;
@@ -455,7 +526,7 @@ static int overlap(const struct qn_field *a, const struct qn_field *b)
 
 static void check_overlap(struct field *fd, const struct qn_schema *s, uint32_t index)
 {
-    const struct qn_yaml_node *at = fd->slots[FIELD_FROM].value != NULL ? fd->slots[FIELD_FROM].value : fd->key;
+    const struct qn_yaml_node *at = path_node(fd);
 
     for (uint32_t i = 0; i < index && fd->f->path != NULL; i++) {
         int how = s->fields[i].path == NULL ? 0 : overlap(fd->f, &s->fields[i]);
@@ -463,10 +534,13 @@ static void check_overlap(struct field *fd, const struct qn_schema *s, uint32_t 
         if (how == 0)
             continue;
         if (how == 2)
-            QN_REPORT(&fd->b->bind, DUPLICATE, at, "one field per value; a feature can give it a second name",
-                      "'%.*s' reads the same value as '%.*s'", QN_STR_ARG(fd->f->name), QN_STR_ARG(s->fields[i].name));
+            QN_REPORT(&fd->b->bind, DUPLICATE, at,
+                      "one field per value; a feature can give it a second name",
+                      "'%.*s' reads the same value as '%.*s'", QN_STR_ARG(fd->f->name),
+                      QN_STR_ARG(s->fields[i].name));
         else
-            QN_REPORT(&fd->b->bind, TYPE, at, NULL, "'%.*s' and '%.*s' cannot both be values: one lies inside the other",
+            QN_REPORT(&fd->b->bind, TYPE, at, NULL,
+                      "'%.*s' and '%.*s' cannot both be values: one lies inside the other",
                       QN_STR_ARG(fd->f->name), QN_STR_ARG(s->fields[i].name));
         return;
     }
@@ -496,15 +570,16 @@ static qn_status build_field(struct field *fd, const struct qn_yaml_node *value)
     return QN_OK;
 }
 
-
-qn_status qn_build_fields(struct qn_builder *b, const struct qn_yaml_node *owner, const struct qn_yaml_node *map,
-                          struct qn_schema *s, struct qn_stream_notes *notes)
+qn_status qn_build_fields(struct qn_builder *b, const struct qn_yaml_node *owner,
+                          const struct qn_yaml_node *map, struct qn_schema *s,
+                          struct qn_stream_notes *notes)
 {
     uint32_t count = map->count;
     struct qn_field *fields;
 
     if (count > QN_FIELDS_MAX) {
-        QN_REPORT(&b->bind, RANGE, owner, NULL, "a stream has at most %d fields, found %u", QN_FIELDS_MAX, count);
+        QN_REPORT(&b->bind, RANGE, owner, NULL, "a stream has at most %d fields, found %u",
+                  QN_FIELDS_MAX, count);
         notes->is_broken = true;
         count = QN_FIELDS_MAX;
     }
@@ -512,7 +587,8 @@ qn_status qn_build_fields(struct qn_builder *b, const struct qn_yaml_node *owner
     notes->field_keys = QN_NEW_N(b->bind.arena, const struct qn_yaml_node *, count);
     notes->field_broken = QN_NEW_N(b->bind.arena, bool, count);
     notes->field_hidden = QN_NEW_N(b->bind.arena, bool, count);
-    if (fields == NULL || notes->field_keys == NULL || notes->field_broken == NULL || notes->field_hidden == NULL)
+    if (fields == NULL || notes->field_keys == NULL || notes->field_broken == NULL ||
+        notes->field_hidden == NULL)
         return qn_no_memory(b->err);
     s->fields = fields;
     s->field_count = count;

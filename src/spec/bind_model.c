@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * bind_model.c - models of a spec: the file is loaded, and every input of it finds the field or feature that feeds it.
+ * bind_model.c - models of a spec: the file is loaded, and every input of it finds the field or
+ * feature that feeds it.
  *
- * Part of binding (bind.c). Where a model knows names, names decide, whatever the order in the spec; a model without
- * names, or with the ones that libraries make up (f0, Column_0), takes inputs in the order of the spec. Invariant: an
- * accepted model has exactly one column per input, none of them text. Thread: one. Memory: models own themselves and
- * are freed with the plan; the rest is boot arena. */
+ * Part of binding (bind.c). Where a model knows names, names decide, whatever the order in the
+ * spec; a model without names, or with the ones that libraries make up (f0, Column_0), takes inputs
+ * in the order of the spec. Invariant: an accepted model has exactly one column per input, none of
+ * them text. Thread: one. Memory: models own themselves and are freed with the plan; the rest is
+ * boot arena. */
 #include "spec/spec_int.h"
 
 #include <stdio.h>
@@ -17,7 +19,7 @@ struct model {
     const struct qn_yaml_node *key;
     struct qn_slot slots[MODEL_LAST + 1];
     const struct qn_model_info *info;
-    struct qn_model_input *inputs;   /* [info->inputs] */
+    struct qn_model_input *inputs; /* [info->inputs] */
 };
 
 /* Column of a name as qn_builder.names has them, or -1. */
@@ -45,7 +47,7 @@ static const struct qn_str *known_names(struct qn_builder *b)
     return known;
 }
 
-/* ---- loading ---------------------------------------------------------------------------------------------- */
+/* ---- loading ---- */
 
 static const char *path_of(struct qn_builder *b, struct qn_str file)
 {
@@ -67,7 +69,9 @@ static qn_status load(struct model *md)
     const struct qn_slot *missing = &md->slots[MODEL_MISSING];
     struct qn_builder *b = md->b;
     const struct qn_yaml_node *file = md->slots[MODEL_FILE].value;
-    struct qn_model_options opt = {.trees = md->slots[MODEL_TREES].is_set && md->slots[MODEL_TREES].i64 == 1 ? QN_TREES_BEST : QN_TREES_ALL};
+    struct qn_model_options opt = {
+        .trees = md->slots[MODEL_TREES].is_set && md->slots[MODEL_TREES].i64 == 1 ? QN_TREES_BEST
+                                                                                  : QN_TREES_ALL};
     struct qn_err err = {0};
     qn_status rc;
 
@@ -85,15 +89,18 @@ static qn_status load(struct model *md)
         return QN_OK;
     }
     if (file->is_secret)
-        QN_REPORT(&b->bind, MODEL, file, NULL, "the model file that stands here cannot be used: %s", qn_status_text(rc));
+        QN_REPORT(&b->bind, MODEL, file, NULL, "the model file that stands here cannot be used: %s",
+                  qn_status_text(rc));
     else if (rc == QN_NOT_FOUND)
-        QN_REPORT(&b->bind, MODEL, file, "relative to the spec's folder", "there is no model file '%s'", md->m->path);
+        QN_REPORT(&b->bind, MODEL, file, "relative to the spec's folder",
+                  "there is no model file '%s'", md->m->path);
     else
-        QN_REPORT(&b->bind, MODEL, file, NULL, "the model '%s' cannot be used: %s", md->m->path, err.text[0] != '\0' ? err.text : qn_status_text(rc));
+        QN_REPORT(&b->bind, MODEL, file, NULL, "the model '%s' cannot be used: %s", md->m->path,
+                  err.text[0] != '\0' ? err.text : qn_status_text(rc));
     return QN_OK;
 }
 
-/* ---- which column feeds which input ------------------------------------------------------------------------ */
+/* ---- which column feeds which input ---- */
 
 /* Names that a library gives to columns without names: f0, f1; Column_0; feature_0; x0. */
 static bool is_made_up(struct qn_str name, uint32_t index)
@@ -121,7 +128,8 @@ static bool has_names(const struct qn_model_info *info)
 }
 
 /* Column `column` feeds input `input`; said at `at` where its type is none of a number. */
-static void feed(struct model *md, uint32_t input, int32_t column, struct qn_str name, const struct qn_yaml_node *at)
+static void feed(struct model *md, uint32_t input, int32_t column, struct qn_str name,
+                 const struct qn_yaml_node *at)
 {
     const struct qn_builder *b = md->b;
     const struct qn_name *n = &b->names[column];
@@ -130,11 +138,13 @@ static void feed(struct model *md, uint32_t input, int32_t column, struct qn_str
     md->inputs[input] = (struct qn_model_input){name, n->column, n->kind};
     if (b->names_broken[column] || is_number_kind(n->kind))
         return;
-    QN_REPORT(&md->b->bind, MODEL, at,
-              n->kind.type == QN_STRING      ? "a feature can turn it into a number: is_de: country == 'DE'"
-              : n->kind.type == QN_TIMESTAMP ? "a feature can: hour(t), weekday(t), seconds_between(a, b)"
-                                             : NULL,
-              "the model input '%.*s' is a %s: models take bool, int64, double and decimal", QN_STR_ARG(n->name), qn_type_text(n->kind, kind));
+    QN_REPORT(
+        &md->b->bind, MODEL, at,
+        n->kind.type == QN_STRING ? "a feature can turn it into a number: is_de: country == 'DE'"
+        : n->kind.type == QN_TIMESTAMP ? "a feature can: hour(t), weekday(t), seconds_between(a, b)"
+                                       : NULL,
+        "the model input '%.*s' is a %s: models take bool, int64, double and decimal",
+        QN_STR_ARG(n->name), qn_type_text(n->kind, kind));
 }
 
 /* Every listed name must be a field or feature; false when one is not (reported). */
@@ -154,7 +164,8 @@ static bool check_listed(struct model *md, const struct qn_yaml_node *list)
             continue;
         if (known == NULL && (known = known_names(b)) == NULL)
             return false;
-        qn_diag_unknown(b->bind.diags, n->at, "field or feature", qn_shown(n), known, b->name_count);
+        qn_diag_unknown(b->bind.diags, n->at, "field or feature", qn_shown(n), known,
+                        b->name_count);
     }
     return is_good;
 }
@@ -164,10 +175,12 @@ static void match_by_order(struct model *md, const struct qn_yaml_node *list)
     for (uint32_t i = 0; i < list->count; i++) {
         const struct qn_yaml_node *n = list->items[i].value;
 
-        feed(md, i, find_name(md->b, n->text), md->info->input_names != NULL ? md->info->input_names[i] : n->text, n);
+        feed(md, i, find_name(md->b, n->text),
+             md->info->input_names != NULL ? md->info->input_names[i] : n->text, n);
         for (uint32_t k = 0; k < i; k++) {
             if (qn_str_eq(list->items[k].value->text, n->text)) {
-                QN_REPORT(&md->b->bind, DUPLICATE, n, NULL, "the input '%.*s' stands here twice", QN_STR_ARG(qn_shown(n)));
+                QN_REPORT(&md->b->bind, DUPLICATE, n, NULL, "the input '%.*s' stands here twice",
+                          QN_STR_ARG(qn_shown(n)));
                 break;
             }
         }
@@ -186,7 +199,8 @@ static const char *list_inputs(const struct qn_model_info *info, char hint[INPUT
             snprintf(hint + n, INPUTS_HINT_BYTES - n, ", ...");
             break;
         }
-        n += (size_t)snprintf(hint + n, INPUTS_HINT_BYTES - n, "%s %.*s", i == 0 ? "" : ",", QN_STR_ARG(info->input_names[i]));
+        n += (size_t)snprintf(hint + n, INPUTS_HINT_BYTES - n, "%s %.*s", i == 0 ? "" : ",",
+                              QN_STR_ARG(info->input_names[i]));
     }
     return hint;
 }
@@ -205,7 +219,8 @@ static void match_by_name(struct model *md, const struct qn_yaml_node *list)
 {
     struct qn_builder *b = md->b;
     const struct qn_model_info *info = md->info;
-    const struct qn_yaml_node **fed = QN_NEW_N(b->bind.arena, const struct qn_yaml_node *, info->inputs);
+    const struct qn_yaml_node **fed =
+        QN_NEW_N(b->bind.arena, const struct qn_yaml_node *, info->inputs);
     const struct qn_yaml_node *moved = NULL;
     unsigned errors = b->bind.diags->errors;
 
@@ -222,12 +237,15 @@ static void match_by_name(struct model *md, const struct qn_yaml_node *list)
             char found[QN_SHOW_BYTES], hint[INPUTS_HINT_BYTES];
 
             if (near >= 0)
-                QN_REPORT(&b->bind, MODEL, n, list_inputs(info, hint), "the model has no input %s (did you mean '%.*s'?)", qn_show(n, found),
+                QN_REPORT(&b->bind, MODEL, n, list_inputs(info, hint),
+                          "the model has no input %s (did you mean '%.*s'?)", qn_show(n, found),
                           QN_STR_ARG(info->input_names[near]));
             else
-                QN_REPORT(&b->bind, MODEL, n, list_inputs(info, hint), "the model has no input %s", qn_show(n, found));
+                QN_REPORT(&b->bind, MODEL, n, list_inputs(info, hint), "the model has no input %s",
+                          qn_show(n, found));
         } else if (fed[at] != NULL) {
-            QN_REPORT(&b->bind, DUPLICATE, n, NULL, "the input '%.*s' stands here twice", QN_STR_ARG(qn_shown(n)));
+            QN_REPORT(&b->bind, DUPLICATE, n, NULL, "the input '%.*s' stands here twice",
+                      QN_STR_ARG(qn_shown(n)));
         } else {
             fed[at] = n;
             feed(md, (uint32_t)at, find_name(b, n->text), info->input_names[at], n);
@@ -237,11 +255,12 @@ static void match_by_name(struct model *md, const struct qn_yaml_node *list)
     }
     for (uint32_t i = 0; i < info->inputs && b->bind.diags->errors == errors; i++) {
         if (fed[i] == NULL)
-            QN_REPORT(&b->bind, MODEL, md->slots[MODEL_INPUTS].key, "add it to the list", "nothing feeds the model's input '%.*s'",
-                      QN_STR_ARG(info->input_names[i]));
+            QN_REPORT(&b->bind, MODEL, md->slots[MODEL_INPUTS].key, "add it to the list",
+                      "nothing feeds the model's input '%.*s'", QN_STR_ARG(info->input_names[i]));
     }
     if (moved != NULL && b->bind.diags->errors == errors)
-        qn_diag_warn(b->bind.diags, QN_DIAG_MODEL, moved->at, "matched by name, so the answers are right; 'inputs' can be left out",
+        qn_diag_warn(b->bind.diags, QN_DIAG_MODEL, moved->at,
+                     "matched by name, so the answers are right; 'inputs' can be left out",
                      "the inputs stand in another order than in the model");
 }
 
@@ -269,10 +288,11 @@ static void match_unlisted(struct model *md)
         near = qn_nearest(name, known, b->name_count);
         if (near >= 0)
             QN_REPORT(&b->bind, MODEL, file, "a field or feature must have the input's name",
-                      "nothing feeds the model's input '%.*s' (did you mean '%.*s'?)", QN_STR_ARG(name), QN_STR_ARG(known[near]));
+                      "nothing feeds the model's input '%.*s' (did you mean '%.*s'?)",
+                      QN_STR_ARG(name), QN_STR_ARG(known[near]));
         else
-            QN_REPORT(&b->bind, MODEL, file, "a field or feature must have the input's name", "nothing feeds the model's input '%.*s'",
-                      QN_STR_ARG(name));
+            QN_REPORT(&b->bind, MODEL, file, "a field or feature must have the input's name",
+                      "nothing feeds the model's input '%.*s'", QN_STR_ARG(name));
         return;
     }
 }
@@ -287,11 +307,13 @@ static qn_status match(struct model *md)
     if (list->is_broken || (list->is_set && !check_listed(md, list->value)))
         return QN_OK;
     if (info == NULL) {
-        for (uint32_t i = 0; list->is_set && i < list->value->count; i++) { /* types can be checked all the same */
+        for (uint32_t i = 0; list->is_set && i < list->value->count;
+             i++) { /* types can be checked all the same */
             struct qn_model_input one = {0};
 
             md->inputs = &one;
-            feed(md, 0, find_name(b, list->value->items[i].value->text), one.name, list->value->items[i].value);
+            feed(md, 0, find_name(b, list->value->items[i].value->text), one.name,
+                 list->value->items[i].value);
         }
         return QN_OK;
     }
@@ -301,12 +323,15 @@ static qn_status match(struct model *md)
     md->m->inputs = md->inputs;
     md->m->input_count = info->inputs;
     if (!list->is_set && info->input_names == NULL)
-        QN_REPORT(&b->bind, MODEL, md->key, "inputs: [field, feature, ...] in the order of training",
-                  "the model file knows no names: list the %u inputs of '%.*s'", info->inputs, QN_STR_ARG(md->key->text));
+        QN_REPORT(&b->bind, MODEL, md->key,
+                  "inputs: [field, feature, ...] in the order of training",
+                  "the model file knows no names: list the %u inputs of '%.*s'", info->inputs,
+                  QN_STR_ARG(md->key->text));
     else if (!list->is_set)
         match_unlisted(md);
     else if (list->value->count != info->inputs)
-        QN_REPORT(&b->bind, MODEL, list->key, list_inputs(info, hint), "the model takes %u inputs, found %u", info->inputs, list->value->count);
+        QN_REPORT(&b->bind, MODEL, list->key, list_inputs(info, hint),
+                  "the model takes %u inputs, found %u", info->inputs, list->value->count);
     else if (has_names(info))
         match_by_name(md, list->value);
     else
@@ -314,17 +339,22 @@ static qn_status match(struct model *md)
     return QN_OK;
 }
 
-static qn_status build_model(struct qn_builder *b, const struct qn_yaml_item *item, struct qn_plan_model *m)
+static qn_status build_model(struct qn_builder *b, const struct qn_yaml_item *item,
+                             struct qn_plan_model *m)
 {
     struct model md = {.b = b, .m = m, .key = item->key};
 
     m->name = item->key->text;
     qn_check_name(&b->bind, item->key, "a model", true, NULL);
-    if (item->value->is_broken || !qn_bind(&b->bind, item->key, item->value, &qn_keys_model, md.slots))
+    if (item->value->is_broken ||
+        !qn_bind(&b->bind, item->key, item->value, &qn_keys_model, md.slots))
         return QN_OK;
-    if (md.slots[MODEL_INPUTS].is_set && (md.slots[MODEL_INPUTS].value->count == 0 || md.slots[MODEL_INPUTS].value->count > INPUTS_MAX)) {
-        QN_REPORT(&b->bind, RANGE, md.slots[MODEL_INPUTS].value, "leave 'inputs' out where the model knows their names",
-                  "a model takes 1 to %d inputs, found %u", INPUTS_MAX, md.slots[MODEL_INPUTS].value->count);
+    if (md.slots[MODEL_INPUTS].is_set && (md.slots[MODEL_INPUTS].value->count == 0 ||
+                                          md.slots[MODEL_INPUTS].value->count > INPUTS_MAX)) {
+        QN_REPORT(&b->bind, RANGE, md.slots[MODEL_INPUTS].value,
+                  "leave 'inputs' out where the model knows their names",
+                  "a model takes 1 to %d inputs, found %u", INPUTS_MAX,
+                  md.slots[MODEL_INPUTS].value->count);
         md.slots[MODEL_INPUTS].is_broken = true;
     }
     if (md.slots[MODEL_FILE].is_set)
@@ -343,7 +373,8 @@ static void choose_score(struct qn_builder *b)
     b->score_broken = slot->is_broken || b->top[KEY_MODELS].is_broken;
     if (!slot->is_set || slot->value->kind == QN_YAML_NULL)
         return;
-    if (!qn_bind(&b->bind, slot->key, slot->value, &qn_keys_score, slots) || !slots[SCORE_MODEL].is_set) {
+    if (!qn_bind(&b->bind, slot->key, slot->value, &qn_keys_score, slots) ||
+        !slots[SCORE_MODEL].is_set) {
         b->score_broken = true;
         return;
     }
@@ -356,9 +387,11 @@ static void choose_score(struct qn_builder *b)
         return;
     b->score_broken = true;
     if (p->model_count > 0)
-        qn_diag_unknown(b->bind.diags, slots[SCORE_MODEL].value->at, "model", qn_shown(slots[SCORE_MODEL].value), known, p->model_count);
+        qn_diag_unknown(b->bind.diags, slots[SCORE_MODEL].value->at, "model",
+                        qn_shown(slots[SCORE_MODEL].value), known, p->model_count);
     else
-        QN_REPORT(&b->bind, UNKNOWN_NAME, slots[SCORE_MODEL].value, "models: NAME: {file: ...}", "the spec has no models");
+        QN_REPORT(&b->bind, UNKNOWN_NAME, slots[SCORE_MODEL].value, "models: NAME: {file: ...}",
+                  "the spec has no models");
 }
 
 /* A model that nothing uses is loaded for nothing, and most likely forgotten. */
@@ -366,8 +399,10 @@ static void warn_unused(struct qn_builder *b, const struct qn_yaml_node *models)
 {
     for (uint32_t i = 0; i < b->plan->model_count && !b->score_broken; i++) {
         if ((int32_t)i != b->plan->score_model)
-            qn_diag_warn(b->bind.diags, QN_DIAG_MODEL, models->items[i].key->at, b->plan->score_model < 0 ? "add 'score: {model: ...}'" : NULL,
-                         "nothing scores with the model '%.*s'", QN_STR_ARG(b->plan->models[i].name));
+            qn_diag_warn(b->bind.diags, QN_DIAG_MODEL, models->items[i].key->at,
+                         b->plan->score_model < 0 ? "add 'score: {model: ...}'" : NULL,
+                         "nothing scores with the model '%.*s'",
+                         QN_STR_ARG(b->plan->models[i].name));
     }
 }
 
@@ -381,7 +416,8 @@ static void refuse_score_name(struct qn_builder *b)
     s = &b->plan->schemas[b->plan->main_stream];
     field = qn_schema_find(s, qn_str_of("score"));
     if (field >= 0)
-        QN_REPORT(&b->bind, DUPLICATE, b->streams[b->plan->main_stream].field_keys[field], "such as: old_score: {type: ..., from: score}",
+        QN_REPORT(&b->bind, DUPLICATE, b->streams[b->plan->main_stream].field_keys[field],
+                  "such as: old_score: {type: ..., from: score}",
                   "'score' is the model's answer and cannot name a field");
 }
 
@@ -391,7 +427,8 @@ qn_status qn_build_models(struct qn_builder *b)
     uint32_t count = slot->is_set && slot->value->kind == QN_YAML_MAP ? slot->value->count : 0;
 
     if (count > MODELS_MAX) {
-        QN_REPORT(&b->bind, RANGE, slot->key, NULL, "a spec has at most %d models, found %u", MODELS_MAX, count);
+        QN_REPORT(&b->bind, RANGE, slot->key, NULL, "a spec has at most %d models, found %u",
+                  MODELS_MAX, count);
         count = MODELS_MAX;
     }
     b->plan->models = QN_NEW_N(b->bind.arena, struct qn_plan_model, count);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * bind_output.c - outputs of a spec: which predictions leave, when, and with what on board.
  *
- * Part of binding (bind.c). `predictions` always exists and stands first, whatever the spec says. `when` is compiled over
- * fields, features and score. Thread: one. Memory: boot arena. */
+ * Part of binding (bind.c). `predictions` always exists and stands first, whatever the spec says.
+ * `when` is compiled over fields, features and score. Thread: one. Memory: boot arena. */
 #include "spec/spec_int.h"
 
 enum { OUTPUTS_MAX = 64, COLUMNS_MAX = 4096 };
@@ -23,8 +23,10 @@ static qn_status make_scope(struct qn_builder *b, struct scope *sc)
         names[i] = b->names[i];
         sc->has_score &= !qn_str_is(names[i].name, "score");
     }
-    names[b->name_count] = (struct qn_name){qn_str_of("score"), {QN_DOUBLE, 0}, b->plan->score_column};
-    sc->scope = (struct qn_scope){names, b->name_count + (sc->has_score ? 1 : 0), "field or feature"};
+    names[b->name_count] =
+        (struct qn_name){qn_str_of("score"), {QN_DOUBLE, 0}, b->plan->score_column};
+    sc->scope =
+        (struct qn_scope){names, b->name_count + (sc->has_score ? 1 : 0), "field or feature"};
     return QN_OK;
 }
 
@@ -39,12 +41,12 @@ static bool needs_broken(const struct qn_builder *b, struct qn_str text)
     return b->score_broken && qn_mentions(text, qn_str_of("score"));
 }
 
-/* A condition that asks for an answer nobody gives. */
-static bool reads_no_score(const struct qn_builder *b, const struct scope *sc, const struct qn_expr *e)
+/* True if the condition asks for the model's answer. */
+static bool reads_score(const struct qn_builder *b, const struct scope *sc, const struct qn_expr *e)
 {
     uint32_t columns[COLUMNS_MAX], n;
 
-    if (!sc->has_score || b->plan->score_model >= 0)
+    if (!sc->has_score)
         return false;
     n = qn_expr_columns(e, columns, COLUMNS_MAX);
     for (uint32_t i = 0; i < n && i < COLUMNS_MAX; i++) {
@@ -54,7 +56,25 @@ static bool reads_no_score(const struct qn_builder *b, const struct scope *sc, c
     return false;
 }
 
-static void read_when(struct qn_builder *b, const struct qn_slot *slot, const struct scope *sc, struct qn_plan_output *o)
+/* An answer nobody gives, or one of several. */
+static void check_score(struct qn_builder *b, const struct qn_yaml_node *n)
+{
+    const struct qn_model *model;
+
+    if (b->plan->score_model < 0) {
+        QN_REPORT(&b->bind, UNKNOWN_NAME, n, "add a model and 'score: {model: ...}'",
+                  "'when' needs a score, and this spec scores nothing");
+        return;
+    }
+    model = b->plan->models[b->plan->score_model].model;
+    if (model != NULL && qn_model_info(model)->outputs > 1)
+        qn_diag_warn(b->bind.diags, QN_DIAG_MODEL, n->at, "the record holds all of them",
+                     "the model gives %u values for an event, and 'score' is the first of them",
+                     qn_model_info(model)->outputs);
+}
+
+static void read_when(struct qn_builder *b, const struct qn_slot *slot, const struct scope *sc,
+                      struct qn_plan_output *o)
 {
     struct qn_diags found = {.arena = b->bind.arena};
     struct qn_spec_sentence sentence = {slot->key, slot->value, false};
@@ -63,25 +83,30 @@ static void read_when(struct qn_builder *b, const struct qn_slot *slot, const st
     char kind[24];
 
     sentence.is_silent = needs_broken(b, n->text);
-    e = qn_expr_parse(n->text, (struct qn_pos){2, 1, n->text.len}, &sc->scope, b->bind.arena, &found);
+    e = qn_expr_parse(n->text, (struct qn_pos){2, 1, n->text.len}, &sc->scope, b->bind.arena,
+                      &found);
     qn_move_diags(&b->bind, &found, &sentence, 1);
     if (e == NULL || sentence.is_silent)
         return;
     if (qn_expr_kind(e).type != QN_BOOL)
-        QN_REPORT(&b->bind, TYPE, n, "such as: score > 0.9", "'when' must be a condition, and this is a %s", qn_type_text(qn_expr_kind(e), kind));
-    else if (reads_no_score(b, sc, e))
-        QN_REPORT(&b->bind, UNKNOWN_NAME, n, "add a model and 'score: {model: ...}'", "'when' needs a score, and this spec scores nothing");
+        QN_REPORT(&b->bind, TYPE, n, "such as: score > 0.9",
+                  "'when' must be a condition, and this is a %s",
+                  qn_type_text(qn_expr_kind(e), kind));
+    else if (reads_score(b, sc, e))
+        check_score(b, n);
     o->when = e;
     o->when_text = qn_shown(n);
 }
 
-static qn_status build_output(struct qn_builder *b, const struct qn_yaml_item *item, const struct scope *sc, struct qn_plan_output *o)
+static qn_status build_output(struct qn_builder *b, const struct qn_yaml_item *item,
+                              const struct scope *sc, struct qn_plan_output *o)
 {
     struct qn_slot slots[OUTPUT_LAST + 1];
 
     o->name = item->key->text;
     qn_check_name(&b->bind, item->key, "an output", true, NULL);
-    if (item->value->kind == QN_YAML_NULL || item->value->is_broken) /* NAME: and nothing else: all defaults */
+    if (item->value->kind == QN_YAML_NULL ||
+        item->value->is_broken) /* NAME: and nothing else: all defaults */
         return QN_OK;
     if (!qn_bind(&b->bind, item->key, item->value, &qn_keys_output, slots))
         return QN_OK;
@@ -92,17 +117,20 @@ static qn_status build_output(struct qn_builder *b, const struct qn_yaml_item *i
     return QN_OK;
 }
 
-_Static_assert(QN_INCLUDE_FEATURES == 1 && QN_INCLUDE_EVENT == 2 && QN_INCLUDE_MARGIN == 4, "choices of 'include' are the bits of enum qn_include");
+_Static_assert(QN_INCLUDE_FEATURES == 1 && QN_INCLUDE_EVENT == 2 && QN_INCLUDE_MARGIN == 4,
+               "choices of 'include' are the bits of enum qn_include");
 
 qn_status qn_build_outputs(struct qn_builder *b)
 {
     const struct qn_slot *slot = &b->top[KEY_OUTPUTS];
-    uint32_t count = slot->is_set && slot->value->kind == QN_YAML_MAP ? slot->value->count : 0, used = 1;
+    uint32_t count = slot->is_set && slot->value->kind == QN_YAML_MAP ? slot->value->count : 0,
+             used = 1;
     struct qn_plan_output *outputs;
     struct scope sc;
 
     if (count > OUTPUTS_MAX) {
-        QN_REPORT(&b->bind, RANGE, slot->key, NULL, "a spec has at most %d outputs, found %u", OUTPUTS_MAX, count);
+        QN_REPORT(&b->bind, RANGE, slot->key, NULL, "a spec has at most %d outputs, found %u",
+                  OUTPUTS_MAX, count);
         count = OUTPUTS_MAX;
     }
     outputs = QN_NEW_N(b->bind.arena, struct qn_plan_output, count + 1);

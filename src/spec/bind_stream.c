@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * bind_stream.c - the streams of a spec as schemas: id, time, key, lateness, and which stream is the main one.
+ * bind_stream.c - the streams of a spec as schemas: id, time, key, lateness, and which stream is
+ * the main one.
  *
- * Part of binding (bind.c); fields are read by bind_field.c. A stream whose fields cannot be relied on is marked, so that
- * nothing is said about sentences that use it. Thread: one. Memory: boot arena. */
+ * Part of binding (bind.c); fields are read by bind_field.c. A stream whose fields cannot be relied
+ * on is marked, so that nothing is said about sentences that use it. Thread: one. Memory: boot
+ * arena. */
 #include "base/hash.h"
 #include "spec/spec_int.h"
 
@@ -46,11 +48,16 @@ static void read_time(struct stream *st)
         return;
     f = &st->s->fields[st->s->time];
     if (f->kind.type != QN_TIMESTAMP)
-        QN_REPORT(b, TYPE, n, f->kind.type == QN_STRING ? "RFC 3339 text is read by the type timestamp" : "epoch numbers: {type: timestamp, unit: ms}",
-                  "'time' needs a field of type timestamp, and %s is %s", qn_show(n, shown), qn_type_text(f->kind, kind));
+        QN_REPORT(b, TYPE, n,
+                  f->kind.type == QN_STRING ? "RFC 3339 text is read by the type timestamp"
+                                            : "epoch numbers: {type: timestamp, unit: ms}",
+                  "'time' needs a field of type timestamp, and %s is %s", qn_show(n, shown),
+                  qn_type_text(f->kind, kind));
     else if (f->is_optional || f->has_default)
         QN_REPORT(b, TYPE, n, "every event happens at some time",
-                  f->is_optional ? "the time field %s must not be optional" : "the time field %s must not have a default", qn_show(n, shown));
+                  f->is_optional ? "the time field %s must not be optional"
+                                 : "the time field %s must not have a default",
+                  qn_show(n, shown));
 }
 
 static void read_id_and_key(struct stream *st)
@@ -63,7 +70,8 @@ static void read_id_and_key(struct stream *st)
         const struct qn_field *f = &st->s->fields[st->s->id];
 
         if (f->kind.type != QN_STRING && f->kind.type != QN_INT64)
-            QN_REPORT(b, TYPE, st->slots[STREAM_ID].value, NULL, "'id' needs a field of type string or int64, and %s is %s",
+            QN_REPORT(b, TYPE, st->slots[STREAM_ID].value, NULL,
+                      "'id' needs a field of type string or int64, and %s is %s",
                       qn_show(st->slots[STREAM_ID].value, shown), qn_type_text(f->kind, kind));
     }
     st->s->key = field_of(st, STREAM_KEY);
@@ -71,8 +79,10 @@ static void read_id_and_key(struct stream *st)
         const struct qn_field *f = &st->s->fields[st->s->key];
 
         if (f->kind.type == QN_DOUBLE || f->kind.type == QN_LIST)
-            QN_REPORT(b, TYPE, st->slots[STREAM_KEY].value, "keys are compared exactly: string, int64, decimal, bool, timestamp",
-                      "a %s cannot be a key, and %s is one", qn_type_text(f->kind, kind), qn_show(st->slots[STREAM_KEY].value, shown));
+            QN_REPORT(b, TYPE, st->slots[STREAM_KEY].value,
+                      "keys are compared exactly: string, int64, decimal, bool, timestamp",
+                      "a %s cannot be a key, and %s is one", qn_type_text(f->kind, kind),
+                      qn_show(st->slots[STREAM_KEY].value, shown));
     }
 }
 
@@ -93,8 +103,15 @@ static struct qn_str next_word(struct qn_str s, uint32_t *at)
 static void read_late(struct stream *st)
 {
     static const struct qn_key_synonym others[] = {
-        {"ignore", "drop"}, {"discard", "drop"}, {"dlq", "dead-letter"}, {"dead_letter", "dead-letter"},
-        {"deadletter", "dead-letter"}, {"update", "fold"}, {"accept", "score"}, {"allow", "score"}, {NULL, NULL},
+        {"ignore", "drop"},
+        {"discard", "drop"},
+        {"dlq", "dead-letter"},
+        {"dead_letter", "dead-letter"},
+        {"deadletter", "dead-letter"},
+        {"update", "fold"},
+        {"accept", "score"},
+        {"allow", "score"},
+        {NULL, NULL},
     };
     static const char *const policies[] = {"score", "fold", "drop", "dead-letter"};
     const struct qn_yaml_node *n = st->slots[STREAM_LATE].value;
@@ -119,11 +136,12 @@ static void read_late(struct stream *st)
         for (const struct qn_key_synonym *o = others; o->theirs != NULL && !n->is_secret; o++) {
             if (!qn_str_is(policy, o->theirs))
                 continue;
-            QN_REPORT(b, UNKNOWN_NAME, n, "known: score, fold, drop, dead-letter", "unknown late policy '%s' (did you mean '%s'?)",
-                      o->theirs, o->ours);
+            QN_REPORT(b, UNKNOWN_NAME, n, "known: score, fold, drop, dead-letter",
+                      "unknown late policy '%s' (did you mean '%s'?)", o->theirs, o->ours);
             return;
         }
-        qn_diag_unknown(b->diags, n->at, "late policy", n->is_secret ? n->written : policy, known, 4);
+        qn_diag_unknown(b->diags, n->at, "late policy", n->is_secret ? n->written : policy, known,
+                        4);
         return;
     }
     within = next_word(n->text, &at);
@@ -131,35 +149,46 @@ static void read_late(struct stream *st)
     if (within.len == 0)
         return;
     duration = next_word(n->text, &at);
-    if (!qn_str_is(within, "within") || next_word(n->text, &at).len > 0 || !qn_duration_parse(duration, &st->s->within_us)) {
-        QN_REPORT(b, SYNTAX, n, "such as: late: score within 1h", "expected 'within' and a duration after '%s'", policies[st->s->late]);
+    if (!qn_str_is(within, "within") || next_word(n->text, &at).len > 0 ||
+        !qn_duration_parse(duration, &st->s->within_us)) {
+        QN_REPORT(b, SYNTAX, n, "such as: late: score within 1h",
+                  "expected 'within' and a duration after '%s'", policies[st->s->late]);
     } else if (st->s->late != QN_LATE_SCORE && st->s->late != QN_LATE_FOLD) {
-        QN_REPORT(b, RANGE, n, "only score and fold reach back", "'%s' takes no 'within'", policies[st->s->late]);
-    } else if (st->s->within_us > qn_keys_stream.keys[STREAM_LATENESS].max || st->s->within_us == 0) {
-        qn_diag_error(b->diags, QN_DIAG_RANGE, qn_yaml_place(n, b->source, within_at + 1, duration.len), NULL,
-                      "'within' lies between 1us and 30d, found %.*s", QN_STR_ARG(n->is_secret ? n->written : duration));
+        QN_REPORT(b, RANGE, n, "only score and fold reach back", "'%s' takes no 'within'",
+                  policies[st->s->late]);
+    } else if (st->s->within_us > qn_keys_stream.keys[STREAM_LATENESS].max ||
+               st->s->within_us == 0) {
+        qn_diag_error(b->diags, QN_DIAG_RANGE,
+                      qn_yaml_place(n, b->source, within_at + 1, duration.len), NULL,
+                      "'within' lies between 1us and 30d, found %.*s",
+                      QN_STR_ARG(n->is_secret ? n->written : duration));
     }
 }
 
-static qn_status build_stream(struct qn_builder *b, const struct qn_yaml_item *item, struct qn_schema *s, struct qn_stream_notes *notes)
+static qn_status build_stream(struct qn_builder *b, const struct qn_yaml_item *item,
+                              struct qn_schema *s, struct qn_stream_notes *notes)
 {
     struct stream st = {.b = b, .s = s, .notes = notes};
 
     s->name = item->key->text;
     s->id = s->time = s->key = -1;
     notes->key = item->key;
-    qn_check_name(&b->bind, item->key, "a stream", false, "such as: %s (it stands behind 'of' in features)");
-    if (item->value->is_broken || !qn_bind(&b->bind, item->key, item->value, &qn_keys_stream, st.slots)) {
+    qn_check_name(&b->bind, item->key, "a stream", false,
+                  "such as: %s (it stands behind 'of' in features)");
+    if (item->value->is_broken ||
+        !qn_bind(&b->bind, item->key, item->value, &qn_keys_stream, st.slots)) {
         notes->is_broken = true;
         return QN_OK;
     }
-    s->lateness_us = st.slots[STREAM_LATENESS].is_set ? st.slots[STREAM_LATENESS].i64 : LATENESS_DEFAULT_US;
+    s->lateness_us =
+        st.slots[STREAM_LATENESS].is_set ? st.slots[STREAM_LATENESS].i64 : LATENESS_DEFAULT_US;
     read_late(&st);
     if (!st.slots[STREAM_FIELDS].is_set) {
         notes->is_broken = true;
         return QN_OK;
     }
-    QN_TRY(qn_build_fields(b, st.slots[STREAM_FIELDS].key, st.slots[STREAM_FIELDS].value, s, notes));
+    QN_TRY(
+        qn_build_fields(b, st.slots[STREAM_FIELDS].key, st.slots[STREAM_FIELDS].value, s, notes));
     read_time(&st);
     read_id_and_key(&st);
     return QN_OK;
@@ -182,7 +211,8 @@ static void choose_main(struct qn_builder *b)
     }
     b->main_broken = true;
     if (b->plan->schema_count > 0)
-        qn_diag_unknown(b->bind.diags, slot->value->at, "stream", qn_shown(slot->value), known, b->plan->schema_count);
+        qn_diag_unknown(b->bind.diags, slot->value->at, "stream", qn_shown(slot->value), known,
+                        b->plan->schema_count);
 }
 
 qn_status qn_build_streams(struct qn_builder *b)
@@ -192,7 +222,8 @@ qn_status qn_build_streams(struct qn_builder *b)
     const bool **hidden;
 
     if (count > QN_STREAMS_MAX) {
-        QN_REPORT(&b->bind, RANGE, slot->key, NULL, "a spec has at most %d streams, found %u", QN_STREAMS_MAX, count);
+        QN_REPORT(&b->bind, RANGE, slot->key, NULL, "a spec has at most %d streams, found %u",
+                  QN_STREAMS_MAX, count);
         count = QN_STREAMS_MAX;
     }
     b->plan->schemas = QN_NEW_N(b->bind.arena, struct qn_schema, count);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * plan.c - loads a spec: the way of a YAML file to a plan, step by step. Read this file first.
  *
- * text -> nodes (yaml_node.c) -> filled in (variables.c) -> bound by tables (bind.c) -> streams, features, models, outputs
- * (bind_<part>.c) -> versions. A step goes on after mistakes wherever later ones can still say something of their own;
- * only an unreadable file or a spec of another version stops at once. Invariant: a plan exists only if there was no error.
- * Thread: one. Memory: boot arena; models and feature state own themselves until qn_plan_free. */
+ * text -> nodes (yaml_node.c) -> filled in (variables.c) -> bound by tables (bind.c) -> streams,
+ * features, models, outputs (bind_<part>.c) -> versions. A step goes on after mistakes wherever
+ * later ones can still say something of their own; only an unreadable file or a spec of another
+ * version stops at once. Invariant: a plan exists only if there was no error. Thread: one. Memory:
+ * boot arena; models and feature state own themselves until qn_plan_free. */
 #include "spec/plan.h"
 
 #include "base/check.h"
@@ -12,7 +13,7 @@
 #include "spec/spec_int.h"
 #include "spec/variables.h"
 
-/* ---- versions --------------------------------------------------------------------------------------------- */
+/* ---- versions ---- */
 
 static void add_str(struct qn_buf *out, struct qn_str s)
 {
@@ -25,7 +26,8 @@ static void add_int(struct qn_buf *out, int64_t v)
     qn_buf_add(out, &v, sizeof(v));
 }
 
-static void add_value(struct qn_buf *out, const struct qn_field *f, const struct qn_value *v, bool is_limit)
+static void add_value(struct qn_buf *out, const struct qn_field *f, const struct qn_value *v,
+                      bool is_limit)
 {
     if (f->kind.type == QN_STRING) {
         add_str(out, v->str);
@@ -37,7 +39,8 @@ static void add_value(struct qn_buf *out, const struct qn_field *f, const struct
     }
 }
 
-/* Names, types and limits in the order of the fields: two streams with the same bytes here promise the same. */
+/* Names, types and limits in the order of the fields: two streams with the same bytes here promise
+ * the same. */
 static void add_contract(struct qn_buf *out, const struct qn_schema *s)
 {
     add_int(out, s->field_count);
@@ -87,8 +90,8 @@ static void add_streams(struct qn_buf *out, struct qn_plan *p)
     qn_buf_fini(&contract);
 }
 
-/* What the spec says, with defaults, variables and order of columns resolved; not how it is written down. The content of
- * model files is not part of it: predictions carry the model's own version. */
+/* What the spec says, with defaults, variables and order of columns resolved; not how it is written
+ * down. The content of model files is not part of it: predictions carry the model's own version. */
 static qn_status set_versions(struct qn_builder *b)
 {
     struct qn_plan *p = b->plan;
@@ -105,7 +108,8 @@ static qn_status set_versions(struct qn_builder *b)
     }
     for (uint32_t i = 0; i < p->model_count; i++) {
         const struct qn_yaml_item *m = &b->top[KEY_MODELS].value->items[i];
-        const struct qn_yaml_item *trees = qn_yaml_get(m->value, "trees"), *missing = qn_yaml_get(m->value, "missing");
+        const struct qn_yaml_item *trees = qn_yaml_get(m->value, "trees"),
+                                  *missing = qn_yaml_get(m->value, "missing");
 
         add_str(&all, p->models[i].name);
         add_str(&all, p->models[i].file);
@@ -135,7 +139,7 @@ static qn_status set_versions(struct qn_builder *b)
     return rc;
 }
 
-/* ---- loading ---------------------------------------------------------------------------------------------- */
+/* ---- loading ---- */
 
 /* False when the spec is of another version: then nothing else in it can be judged. */
 static bool check_version(struct qn_builder *b, const struct qn_yaml_node *root)
@@ -149,13 +153,14 @@ static bool check_version(struct qn_builder *b, const struct qn_yaml_node *root)
     if (item->value->is_broken)
         return false;
     if (!qn_yaml_scaled(item->value, 0, &version) || version < 1) {
-        QN_REPORT(&b->bind, VERSION, item->value->kind == QN_YAML_NULL ? item->key : item->value, "write 'quern: 1'",
-                  "the format version must be 1, found %s", qn_describe(item->value, found));
+        QN_REPORT(&b->bind, VERSION, item->value->kind == QN_YAML_NULL ? item->key : item->value,
+                  "write 'quern: 1'", "the format version must be 1, found %s",
+                  qn_describe(item->value, found));
         return false;
     }
     if (version > 1) {
-        QN_REPORT(&b->bind, VERSION, item->value, "this one reads 'quern: 1'", "the spec is written for a newer Quern (format %lld)",
-                  (long long)version);
+        QN_REPORT(&b->bind, VERSION, item->value, "this one reads 'quern: 1'",
+                  "the spec is written for a newer Quern (format %lld)", (long long)version);
         return false;
     }
     return true;
@@ -174,12 +179,14 @@ static void read_name(struct qn_builder *b)
 
         if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')
             continue;
-        QN_REPORT(&b->bind, NAME, n, "such as card-fraud", "the pipeline's name has small letters, digits and '-' only, found %s",
+        QN_REPORT(&b->bind, NAME, n, "such as card-fraud",
+                  "the pipeline's name has small letters, digits and '-' only, found %s",
                   qn_show(n, found));
         return;
     }
     if (n->text.len == 0 || n->text.len > 100)
-        QN_REPORT(&b->bind, NAME, n, "such as card-fraud", "the pipeline's name has 1 to 100 letters");
+        QN_REPORT(&b->bind, NAME, n, "such as card-fraud",
+                  "the pipeline's name has 1 to 100 letters");
 }
 
 static qn_status build(struct qn_builder *b, const struct qn_yaml_node *root)
@@ -202,13 +209,17 @@ static qn_status build(struct qn_builder *b, const struct qn_yaml_node *root)
 
 static qn_status load(struct qn_builder *b)
 {
-    struct qn_variables v = {.files = b->opt->files, .environment = b->opt->environment, .folder = b->folder, .source = b->bind.source};
+    struct qn_variables v = {.files = b->opt->files,
+                             .environment = b->opt->environment,
+                             .folder = b->folder,
+                             .source = b->bind.source};
     struct qn_diags *diags = b->bind.diags;
     struct qn_yaml_node *root;
 
     QN_TRY(qn_yaml_parse(b->bind.source, b->bind.arena, diags, &root, b->err));
     if (root == NULL && diags->errors == 0)
-        qn_diag_error(diags, QN_DIAG_MISSING, (struct qn_pos){0}, NULL, "the spec is empty: it begins with 'quern: 1'");
+        qn_diag_error(diags, QN_DIAG_MISSING, (struct qn_pos){0}, NULL,
+                      "the spec is empty: it begins with 'quern: 1'");
     if (root != NULL) {
         QN_TRY(qn_variables_fill(&v, root, b->bind.arena, diags, b->err));
         QN_TRY(build(b, root));
@@ -216,13 +227,15 @@ static qn_status load(struct qn_builder *b)
     if (b->bind.no_memory)
         return qn_no_memory(b->err);
     if (diags->errors > 0)
-        return qn_err_set(b->err, QN_INVALID, "%u error%s in the spec", diags->errors, diags->errors == 1 ? "" : "s");
+        return qn_err_set(b->err, QN_INVALID, "%u error%s in the spec", diags->errors,
+                          diags->errors == 1 ? "" : "s");
     QN_ASSERT(b->plan->features != NULL);
     return set_versions(b);
 }
 
-qn_status qn_plan_load_text(struct qn_str text, const char *path, const struct qn_plan_options *opt, struct qn_arena *boot,
-                            struct qn_diags *diags, struct qn_plan **out, struct qn_err *err)
+qn_status qn_plan_load_text(struct qn_str text, const char *path, const struct qn_plan_options *opt,
+                            struct qn_arena *boot, struct qn_diags *diags, struct qn_plan **out,
+                            struct qn_err *err)
 {
     struct qn_builder *b = QN_NEW(boot, struct qn_builder);
     const char *slash = strrchr(path, '/');
@@ -236,7 +249,8 @@ qn_status qn_plan_load_text(struct qn_str text, const char *path, const struct q
         text.len -= 3;
     }
     source = qn_arena_strdup(boot, text.p != NULL ? text.p : "", text.len);
-    if (b == NULL || name == NULL || source == NULL || (b->plan = QN_NEW(boot, struct qn_plan)) == NULL)
+    if (b == NULL || name == NULL || source == NULL ||
+        (b->plan = QN_NEW(boot, struct qn_plan)) == NULL)
         return qn_no_memory(err);
     b->opt = opt;
     b->err = err;
@@ -258,15 +272,16 @@ qn_status qn_plan_load_text(struct qn_str text, const char *path, const struct q
     return QN_OK;
 }
 
-qn_status qn_plan_load(const char *path, const struct qn_plan_options *opt, struct qn_arena *boot, struct qn_diags *diags,
-                       struct qn_plan **out, struct qn_err *err)
+qn_status qn_plan_load(const char *path, const struct qn_plan_options *opt, struct qn_arena *boot,
+                       struct qn_diags *diags, struct qn_plan **out, struct qn_err *err)
 {
     struct qn_buf text = {0};
     qn_status rc = qn_file_read_all(opt->files, path, QN_YAML_BYTES_MAX, &text, err);
 
     *out = NULL;
     if (rc == QN_OK)
-        rc = qn_plan_load_text((struct qn_str){text.data, (uint32_t)text.len}, path, opt, boot, diags, out, err);
+        rc = qn_plan_load_text((struct qn_str){text.data, (uint32_t)text.len}, path, opt, boot,
+                               diags, out, err);
     qn_buf_fini(&text);
     return rc;
 }

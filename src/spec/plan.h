@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * plan.h - the face of the spec room: a YAML file in, a resolved plan out, or every mistake in it with its place.
+ * plan.h - the face of the spec room: a YAML file in, a resolved plan out, or every mistake in it
+ * with its place.
  *
- * Reading: YAML (libyaml, events with positions) -> nodes (yaml_node.h) -> ${...} filled in -> bound by key tables
- * (bind_*.c) -> compiled: schemas, features, models, outputs. What the design has and this version has not is refused by
- * name, never ignored. The plan is read-only after load but for the state inside `features`; it owns all it points to.
- * Thread: loading, one; reading, any. */
+ * Reading: YAML (libyaml, events with positions) -> nodes (yaml_node.h) -> ${...} filled in ->
+ * bound by key tables (bind_*.c) -> compiled: schemas, features, models, outputs. What the design
+ * has and this version has not is refused by name, never ignored. The plan is read-only after load
+ * but for the state inside `features`; it owns all it points to. Thread: loading, one; reading,
+ * any. */
 #ifndef QN_SPEC_PLAN_H
 #define QN_SPEC_PLAN_H
 
@@ -16,15 +18,16 @@
 
 /* Where one input of a model comes from. */
 struct qn_model_input {
-    struct qn_str name;      /* as in the model, or the column's name where the model has none */
-    uint32_t column;         /* see qn_plan: fields, then features                             */
-    struct qn_kind kind;     /* bool, int64, double, decimal: goes to the model as double; null -> NaN */
+    struct qn_str name; /* as in the model, or the column's name where the model has none */
+    uint32_t column;    /* see qn_plan: fields, then features                             */
+    struct qn_kind
+        kind; /* bool, int64, double, decimal: goes to the model as double; null -> NaN */
 };
 
 struct qn_plan_model {
     struct qn_str name;
-    struct qn_str file;      /* as written; a path that holds a secret: with its ${...} */
-    const char *path;        /* relative to the spec's folder, ready to open */
+    struct qn_str file; /* as written; a path that holds a secret: with its ${...} */
+    const char *path;   /* relative to the spec's folder, ready to open */
     struct qn_model *model;
     const struct qn_model_input *inputs;
     uint32_t input_count;
@@ -34,49 +37,56 @@ struct qn_plan_model {
 enum qn_include { QN_INCLUDE_FEATURES = 1, QN_INCLUDE_EVENT = 2, QN_INCLUDE_MARGIN = 4 };
 
 struct qn_plan_output {
-    struct qn_str name;              /* "predictions" is the one that pipe writes to stdout */
-    const struct qn_expr *when;      /* NULL = every scored event of the main stream */
-    struct qn_str when_text;         /* as it may be shown: secrets not filled in; "" without `when` */
-    uint32_t include;                /* enum qn_include bits */
+    struct qn_str name;         /* "predictions" is the one that pipe writes to stdout */
+    const struct qn_expr *when; /* NULL = every scored event of the main stream */
+    struct qn_str when_text;    /* as it may be shown: secrets not filled in; "" without `when` */
+    uint32_t include;           /* enum qn_include bits */
     bool is_predictions;
 };
 
 struct qn_plan {
-    struct qn_str name;              /* of the pipeline */
-    const char *file;                /* the spec, as the user named it */
-    uint64_t version;                /* hash of the resolved spec: what predictions call "spec" */
-    struct qn_schema *schemas;       /* in the order of the spec */
+    struct qn_str name;        /* of the pipeline */
+    const char *file;          /* the spec, as the user named it */
+    uint64_t version;          /* hash of the resolved spec: what predictions call "spec" */
+    struct qn_schema *schemas; /* in the order of the spec */
     uint32_t schema_count;
-    uint32_t main_stream;            /* index: the stream that gets features and scores */
-    struct qn_features *features;    /* never NULL; may have none */
+    uint32_t main_stream;         /* index: the stream that gets features and scores */
+    struct qn_features *features; /* never NULL; may have none */
     struct qn_plan_model *models;
     uint32_t model_count;
-    int32_t score_model;             /* index, -1 = nothing is scored */
-    struct qn_plan_output *outputs;  /* "predictions" always exists and stands first */
+    int32_t score_model;            /* index, -1 = nothing is scored */
+    struct qn_plan_output *outputs; /* "predictions" always exists and stands first */
     uint32_t output_count;
-    /* Columns as `inputs` and `when` number them: fields of the main stream in schema order at [0, field_count), features
-     * at [field_count, field_count + features), then "score" (a double, null where there is none). */
+    /* Columns as `inputs` and `when` number them: fields of the main stream in schema order at [0,
+     * field_count), features at [field_count, field_count + features), then "score" (a double, null
+     * where there is none). */
     uint32_t field_count, feature_count;
     uint32_t score_column;
-    const struct qn_str *feature_texts;  /* [feature_count] sentences as they may be shown: secrets not filled in */
-    const bool *const *field_hidden;     /* [schema_count][field_count] default and limits hold a secret: not shown */
+    const struct qn_str
+        *feature_texts; /* [feature_count] sentences as they may be shown: secrets not filled in */
+    const bool *const
+        *field_hidden; /* [schema_count][field_count] default and limits hold a secret: not shown */
     struct qn_arena *boot;
 };
 
 struct qn_plan_options {
     const struct qn_files *files;
-    const char *const *environment;  /* "NAME=value", NULL-ended; for ${NAME} */
+    const char *const *environment; /* "NAME=value", NULL-ended; for ${NAME} */
 };
 
-/* Loads a spec. QN_INVALID when diags has errors (then *out is NULL); other codes when the file cannot be read. */
+/* Loads a spec. QN_INVALID when diags has errors (then *out is NULL); other codes when the file
+ * cannot be read. */
 qn_status qn_plan_load(const char *path, const struct qn_plan_options *opt, struct qn_arena *boot,
                        struct qn_diags *diags, struct qn_plan **out, struct qn_err *err);
 /* The same from text; `path` names it and its folder. */
-qn_status qn_plan_load_text(struct qn_str text, const char *path, const struct qn_plan_options *opt, struct qn_arena *boot,
-                            struct qn_diags *diags, struct qn_plan **out, struct qn_err *err);
-void qn_plan_free(struct qn_plan *p); /* models and feature state; the rest lies in boot. NULL is fine */
+qn_status qn_plan_load_text(struct qn_str text, const char *path, const struct qn_plan_options *opt,
+                            struct qn_arena *boot, struct qn_diags *diags, struct qn_plan **out,
+                            struct qn_err *err);
+void qn_plan_free(
+    struct qn_plan *p); /* models and feature state; the rest lies in boot. NULL is fine */
 
-/* What `quern check` shows: streams, features with types, groups with memory per key, models with inputs. */
+/* What `quern check` shows: streams, features with types, groups with memory per key, models with
+ * inputs. */
 void qn_plan_print(const struct qn_plan *p, struct qn_buf *out);
 void qn_plan_json(const struct qn_plan *p, struct qn_buf *out);
 /* docs/spec.md and the JSON schema of the spec, from the key tables. */

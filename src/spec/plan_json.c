@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * plan_json.c - a plan for programs: one JSON object with everything `quern check` shows, under stable names.
+ * plan_json.c - a plan for programs: one JSON object with everything `quern check` shows, under
+ * stable names.
  *
- * Durations are microseconds (null = unbounded), hashes 16 hexadecimal digits. Secrets are not shown: sentences and paths
- * appear as written, limits that hold one as null. Thread: any, read-only. Memory: the caller's buffer. */
+ * Durations are microseconds (null = unbounded), hashes 16 hexadecimal digits. Secrets are not
+ * shown: sentences and paths appear as written, limits that hold one as null. Thread: any,
+ * read-only. Memory: the caller's buffer. */
 #include "base/number.h"
 #include "feature/window.h"
 #include "spec/spec_int.h"
@@ -66,7 +68,8 @@ static void put_double(struct qn_buf *out, double v)
     qn_buf_add(out, digits, qn_print_double(digits, v));
 }
 
-static void put_value(struct qn_buf *out, const struct qn_field *f, const struct qn_value *v, bool is_limit)
+static void put_value(struct qn_buf *out, const struct qn_field *f, const struct qn_value *v,
+                      bool is_limit)
 {
     char digits[QN_NUMBER_MAX], time[QN_TIMESTAMP_LEN];
 
@@ -100,7 +103,8 @@ static void put_value(struct qn_buf *out, const struct qn_field *f, const struct
     }
 }
 
-static void limit(struct qn_buf *out, const char *name, const struct qn_field *f, const struct qn_value *v, bool is_limit, bool is_hidden)
+static void limit(struct qn_buf *out, const char *name, const struct qn_field *f,
+                  const struct qn_value *v, bool is_limit, bool is_hidden)
 {
     member(out, false, name);
     if (is_hidden)
@@ -229,8 +233,9 @@ static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct 
         qn_buf_text(out, i > 0 ? ",{" : "{");
         text(out, true, "name", in->name);
         text(out, false, "from",
-             in->column < p->field_count ? p->schemas[p->main_stream].fields[in->column].name
-                                         : qn_features_info(p->features, in->column - p->field_count)->name);
+             in->column < p->field_count
+                 ? p->schemas[p->main_stream].fields[in->column].name
+                 : qn_features_info(p->features, in->column - p->field_count)->name);
         text(out, false, "type", qn_str_of(qn_type_text(in->kind, kind)));
         qn_buf_byte(out, '}');
     }

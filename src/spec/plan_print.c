@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * plan_print.c - a plan for people: what `quern check` shows. (For programs: plan_json.c.)
  *
- * Laid out for 100 columns; what is longer goes on in the next line, at the same column. Sentences and paths are shown as
- * the spec has them, so no secret appears here. Thread: any, read-only. Memory: the caller's buffer. */
+ * Laid out for 100 columns; what is longer goes on in the next line, at the same column. Sentences
+ * and paths are shown as the spec has them, so no secret appears here. Thread: any, read-only.
+ * Memory: the caller's buffer. */
 #include "base/number.h"
 #include "feature/window.h"
 #include "spec/spec_int.h"
@@ -89,7 +90,7 @@ static void put_bytes(struct qn_buf *out, double bytes)
         qn_buf_printf(out, "%.1f MB", bytes / 1e6);
 }
 
-/* ---- streams ---------------------------------------------------------------------------------------------- */
+/* ---- streams ---- */
 
 static void put_number(struct qn_buf *out, const struct qn_field *f, const struct qn_value *v)
 {
@@ -107,7 +108,8 @@ static void put_number(struct qn_buf *out, const struct qn_field *f, const struc
     qn_buf_add(out, text, n);
 }
 
-static void put_value(struct qn_buf *out, const struct qn_field *f, const struct qn_value *v, bool is_limit)
+static void put_value(struct qn_buf *out, const struct qn_field *f, const struct qn_value *v,
+                      bool is_limit)
 {
     char time[QN_TIMESTAMP_LEN];
 
@@ -142,7 +144,8 @@ static void put_value(struct qn_buf *out, const struct qn_field *f, const struct
 
 static void put_promises(struct qn_buf *out, const struct qn_field *f, bool is_hidden)
 {
-    static const char *const units[] = {"", "seconds", "milliseconds", "microseconds", "nanoseconds"};
+    static const char *const units[] = {"", "seconds", "milliseconds", "microseconds",
+                                        "nanoseconds"};
 
     qn_buf_text(out, f->has_default ? "default " : f->is_optional ? "optional" : "required");
     if (f->has_default && is_hidden)
@@ -166,7 +169,8 @@ static void put_promises(struct qn_buf *out, const struct qn_field *f, bool is_h
         }
     }
     if (f->length_max != 0)
-        qn_buf_printf(out, ", at most %u %s", f->length_max, f->kind.type == QN_LIST ? "values" : "characters");
+        qn_buf_printf(out, ", at most %u %s", f->length_max,
+                      f->kind.type == QN_LIST ? "values" : "characters");
     if (f->length_exact != 0)
         qn_buf_printf(out, ", exactly %u values", f->length_exact);
     if (f->unit != QN_TIME_TEXT)
@@ -190,7 +194,8 @@ static void print_stream(const struct qn_plan *p, uint32_t index, struct qn_buf 
     uint32_t width = 8;
     char kind[24];
 
-    qn_buf_printf(out, "    %.*s%s\n      ", QN_STR_ARG(s->name), index == p->main_stream ? "   main" : "");
+    qn_buf_printf(out, "    %.*s%s\n      ", QN_STR_ARG(s->name),
+                  index == p->main_stream ? "   main" : "");
     qn_buf_printf(&line, "time %.*s", QN_STR_ARG(s->fields[s->time].name));
     if (s->id >= 0)
         qn_buf_printf(&line, " · id %.*s", QN_STR_ARG(s->fields[s->id].name));
@@ -220,7 +225,7 @@ static void print_stream(const struct qn_plan *p, uint32_t index, struct qn_buf 
     qn_buf_fini(&line);
 }
 
-/* ---- features and their windows ---------------------------------------------------------------------------- */
+/* ---- features and their windows ---- */
 
 static void print_features(const struct qn_plan *p, struct qn_buf *out)
 {
@@ -282,7 +287,7 @@ static void print_windows(const struct qn_plan *p, struct qn_buf *out)
     }
 }
 
-/* ---- models and outputs ------------------------------------------------------------------------------------ */
+/* ---- models and outputs ---- */
 
 static struct qn_str column_name(const struct qn_plan *p, uint32_t column)
 {
@@ -298,8 +303,8 @@ static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *
     uint32_t width = 8;
     char kind[24];
 
-    qn_buf_printf(out, "    %.*s   %.*s · %s%s%s · %s", QN_STR_ARG(m->name), QN_STR_ARG(m->file), info->format, info->version[0] ? " " : "",
-                  info->version, info->objective);
+    qn_buf_printf(out, "    %.*s   %.*s · %s%s%s · %s", QN_STR_ARG(m->name), QN_STR_ARG(m->file),
+                  info->format, info->version[0] ? " " : "", info->version, info->objective);
     if (info->trees > 0) {
         qn_buf_printf(out, " · %u tree%s", info->trees, info->trees == 1 ? "" : "s");
         if (info->trees != info->trees_in_file)
@@ -311,7 +316,8 @@ static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *
     qn_buf_printf(out, "%s\n", (int32_t)index == p->score_model ? " · scores" : "");
     qn_buf_printf(out, "      kernel %s (%s) · ", info->kernel, info->kernel_reason);
     put_bytes(out, (double)info->bytes);
-    qn_buf_printf(out, " · version %016llx · %u input%s\n", (unsigned long long)info->hash, m->input_count, m->input_count == 1 ? "" : "s");
+    qn_buf_printf(out, " · version %016llx · %u input%s\n", (unsigned long long)info->hash,
+                  m->input_count, m->input_count == 1 ? "" : "s");
     for (uint32_t i = 0; i < m->input_count; i++)
         width = wider(width, m->inputs[i].name);
     for (uint32_t i = 0; i < m->input_count; i++) {
@@ -322,7 +328,8 @@ static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *
         put_cell(out, in->name, width);
         if (!qn_str_eq(in->name, column))
             qn_buf_printf(out, "<- %.*s   ", QN_STR_ARG(column));
-        qn_buf_printf(out, "%s%s\n", in->column < p->field_count ? "field, " : "", qn_type_text(in->kind, kind));
+        qn_buf_printf(out, "%s%s\n", in->column < p->field_count ? "field, " : "",
+                      qn_type_text(in->kind, kind));
     }
 }
 
@@ -367,7 +374,8 @@ static void print_outputs(const struct qn_plan *p, struct qn_buf *out)
 
 void qn_plan_print(const struct qn_plan *p, struct qn_buf *out)
 {
-    qn_buf_printf(out, "%.*s  (%s, spec %016llx)\n  streams\n", QN_STR_ARG(p->name), p->file, (unsigned long long)p->version);
+    qn_buf_printf(out, "%.*s  (%s, spec %016llx)\n  streams\n", QN_STR_ARG(p->name), p->file,
+                  (unsigned long long)p->version);
     for (uint32_t i = 0; i < p->schema_count; i++)
         print_stream(p, i, out);
     print_features(p, out);

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  * reference.c - docs/spec.md and the JSON schema of the spec, written from the key tables (keys.c).
  *
- * What a key is called, means and takes by default is said once, in its row; prose that belongs to no key (types, late
- * events, variables) stands here. Editors that know YAML read the schema; it accepts a ${...} wherever a value may stand,
- * and refuses unknown keys as the binder does. Thread: any. Memory: the caller's buffer. */
+ * What a key is called, means and takes by default is said once, in its row; prose that belongs to
+ * no key (types, late events, variables) stands here. Editors that know YAML read the schema; it
+ * accepts a ${...} wherever a value may stand, and refuses unknown keys as the binder does. Thread:
+ * any. Memory: the caller's buffer. */
 #include "spec/spec_int.h"
 
-/* ---- the page --------------------------------------------------------------------------------------------- */
+/* ---- the page ---- */
 
 static const char intro[] =
     "# The spec\n"
     "\n"
     "Generated from the key tables by `quern reference spec`.\n"
     "\n"
-    "One YAML file describes one pipeline: what events hold, which features are computed, which model scores, what leaves.\n"
+    "One YAML file describes one pipeline: what events hold, which features are computed, which "
+    "model scores, what leaves.\n"
     "`quern check SPEC` reads it, shows every mistake at its place, and prints the resolved plan.\n"
     "\n"
     "```yaml\n"
@@ -48,17 +50,22 @@ static const char types[] =
     "| type | holds | in the event | other names that are understood as a hint |\n"
     "|---|---|---|---|\n"
     "| `bool` | true or false | `true`, `false` | boolean |\n"
-    "| `int64` | whole numbers of 64 bits | `5`, also `5.0` and `5e3` | int, integer, long, bigint |\n"
+    "| `int64` | whole numbers of 64 bits | `5`, also `5.0` and `5e3` | int, integer, long, bigint "
+    "|\n"
     "| `double` | floating-point numbers | `0.1` | float, number, real |\n"
-    "| `decimal(n)` | exact numbers with n digits behind the point, 0 to 18 | `12.34` for n = 2 | numeric, money |\n"
+    "| `decimal(n)` | exact numbers with n digits behind the point, 0 to 18 | `12.34` for n = 2 | "
+    "numeric, money |\n"
     "| `string` | UTF-8 text | `\"abc\"` | text, varchar, str |\n"
-    "| `timestamp` | microseconds, UTC | `\"2026-01-31T23:59:59Z\"`; with `unit` a number | datetime, date |\n"
+    "| `timestamp` | microseconds, UTC | `\"2026-01-31T23:59:59Z\"`; with `unit` a number | "
+    "datetime, date |\n"
     "| `list(double)` | numbers of a list | `[0.5, 1, 2]` | array, vector, embedding |\n"
     "\n"
-    "No text is taken for a number and no number for a text. A number that does not fit its type exactly makes the event\n"
+    "No text is taken for a number and no number for a text. A number that does not fit its type "
+    "exactly makes the event\n"
     "dead: nothing is rounded on the way in.\n"
     "\n"
-    "`default`, `min`, `max` and `in` are values of the field's own type; texts that YAML would read as something else\n"
+    "`default`, `min`, `max` and `in` are values of the field's own type; texts that YAML would "
+    "read as something else\n"
     "(`1`, `true`) need quotes.\n"
     "\n"
     "## Late events\n"
@@ -68,19 +75,22 @@ static const char types[] =
     "| `late:` | what happens |\n"
     "|---|---|\n"
     "| `score` | it is scored from the events at or before its own time, and enters the windows |\n"
-    "| `score within 1h` | the same, up to so far behind the watermark; older ones are dead, `too_late` |\n"
+    "| `score within 1h` | the same, up to so far behind the watermark; older ones are dead, "
+    "`too_late` |\n"
     "| `fold`, `fold within 1h` | it enters the windows and is not scored |\n"
     "| `drop` | it is counted and left out |\n"
     "| `dead-letter` | it is counted and written to the dead letters |\n"
     "\n"
-    "Without `within`, `score` and `fold` reach one more `lateness` behind the watermark. Windows hold their events so much\n"
+    "Without `within`, `score` and `fold` reach one more `lateness` behind the watermark. Windows "
+    "hold their events so much\n"
     "longer: `quern check` shows the bytes.\n"
     "\n";
 
 static const char sentences[] =
     "## Features\n"
     "\n"
-    "`NAME: SENTENCE` under `features:`. A sentence is an expression over fields and other features, or a window:\n"
+    "`NAME: SENTENCE` under `features:`. A sentence is an expression over fields and other "
+    "features, or a window:\n"
     "\n"
     "```\n"
     "AGG(expression) [where CONDITION] [of STREAM] by FIELD[, FIELD...] over DURATION\n"
@@ -93,16 +103,19 @@ static const char sentences[] =
     "| `where amount > 200` | only events for which this is true |\n"
     "| `of chargebacks` | events of another stream; without it, of the main one |\n"
     "| `by customer_id` | the events of the same key |\n"
-    "| `over 30d` | those with a time in (t - 30d, t], at or before this event in the log, this one included |\n"
+    "| `over 30d` | those with a time in (t - 30d, t], at or before this event in the log, this "
+    "one included |\n"
     "| `over all` | all of them: state that grows with the number of keys |\n"
     "| `delayed 7d` | the window ends 7 days before this event: for labels that arrive late |\n"
     "| `excluding current` | without this event itself |\n"
     "| `or 0` | the value instead of null |\n"
     "\n"
-    "Durations: `50ms 10s 5m 1h 7d 2w 1h30m`. Sums are exact, whatever the order of events. The functions and operators are\n"
+    "Durations: `50ms 10s 5m 1h 7d 2w 1h30m`. Sums are exact, whatever the order of events. The "
+    "functions and operators are\n"
     "in [expressions](expressions.md).\n"
     "\n"
-    "In YAML a sentence needs quotes where it begins with a quote, `!`, `*`, `&`, `[`, `{`, `>` or `|`, or holds `: ` or ` #`.\n"
+    "In YAML a sentence needs quotes where it begins with a quote, `!`, `*`, `&`, `[`, `{`, `>` or "
+    "`|`, or holds `: ` or ` #`.\n"
     "\n";
 
 static const char variables[] =
@@ -112,17 +125,23 @@ static const char variables[] =
     "|---|---|\n"
     "| `${NAME}` | the environment variable; an error where it is not set |\n"
     "| `${NAME:default}` | the same, or the default where it is not set |\n"
-    "| `${file:PATH}` | the content of a file of at most 64 KiB, without its last line end; relative to the spec |\n"
+    "| `${file:PATH}` | the content of a file of at most 64 KiB, without its last line end; "
+    "relative to the spec |\n"
     "| `${{NAME}}` | `${NAME}`, literally |\n"
     "\n"
-    "They are filled into values after the YAML was read: a value can never add a key or a list entry. Keys are not filled.\n"
-    "Inside `{...}` and `[...]` put quotes around them: `{file: \"${MODEL}\"}`. Values of files, and of variables whose name\n"
-    "has TOKEN, SECRET, PASSWORD, KEY, URL or CREDENTIAL in it, are never shown in messages or plans.\n"
+    "They are filled into values after the YAML was read: a value can never add a key or a list "
+    "entry. Keys are not filled.\n"
+    "Inside `{...}` and `[...]` put quotes around them: `{file: \"${MODEL}\"}`. Values of files, "
+    "and of variables whose name\n"
+    "has TOKEN, SECRET, PASSWORD, KEY, URL or CREDENTIAL in it, are never shown in messages or "
+    "plans.\n"
     "\n"
     "## YAML\n"
     "\n"
-    "YAML 1.2: `true` and `false`, `null` and `~`, and numbers are special; `no`, `on`, `012` and `1:30` are text. Refused,\n"
-    "with their place: duplicate keys, tabs outside quotes, tags, merge keys, unknown and unused anchors, more than one\n"
+    "YAML 1.2: `true` and `false`, `null` and `~`, and numbers are special; `no`, `on`, `012` and "
+    "`1:30` are text. Refused,\n"
+    "with their place: duplicate keys, tabs outside quotes, tags, merge keys, unknown and unused "
+    "anchors, more than one\n"
     "document, more than 4 MiB, 100,000 values or 64 levels.\n";
 
 /* Text of a table cell: a '|' would end the cell. */
@@ -139,10 +158,18 @@ static void put_cell(struct qn_buf *out, const char *text)
 static void put_value(struct qn_buf *out, const struct qn_key *k)
 {
     static const char *const words[] = {
-        [QN_KEY_TEXT] = "text",          [QN_KEY_BOOL] = "`true`, `false`", [QN_KEY_INT] = "a whole number",
-        [QN_KEY_NUMBER] = "a number",    [QN_KEY_DURATION] = "a duration",  [QN_KEY_CHOICE] = "",
-        [QN_KEY_CHOICES] = "a list of ", [QN_KEY_VALUE] = "a value",        [QN_KEY_VALUES] = "a list of values",
-        [QN_KEY_NAMES] = "a list of names", [QN_KEY_TABLE] = "keys",        [QN_KEY_MAP] = "`NAME:` keys",
+        [QN_KEY_TEXT] = "text",
+        [QN_KEY_BOOL] = "`true`, `false`",
+        [QN_KEY_INT] = "a whole number",
+        [QN_KEY_NUMBER] = "a number",
+        [QN_KEY_DURATION] = "a duration",
+        [QN_KEY_CHOICE] = "",
+        [QN_KEY_CHOICES] = "a list of ",
+        [QN_KEY_VALUE] = "a value",
+        [QN_KEY_VALUES] = "a list of values",
+        [QN_KEY_NAMES] = "a list of names",
+        [QN_KEY_TABLE] = "keys",
+        [QN_KEY_MAP] = "`NAME:` keys",
         [QN_KEY_TEXTS] = "`NAME:` a sentence",
     };
     char most[41] = {0};
@@ -172,7 +199,8 @@ static void put_table(struct qn_buf *out, const struct qn_key_table *t)
 {
     bool any = false;
 
-    qn_buf_printf(out, "## `%s`\n\n%s\n\n| key | value | default | means |\n|---|---|---|---|\n", t->path[0] ? t->path : "quern: 1", t->help);
+    qn_buf_printf(out, "## `%s`\n\n%s\n\n| key | value | default | means |\n|---|---|---|---|\n",
+                  t->path[0] ? t->path : "quern: 1", t->help);
     for (uint32_t i = 0; i < t->count; i++) {
         const struct qn_key *k = &t->keys[i];
 
@@ -182,14 +210,20 @@ static void put_table(struct qn_buf *out, const struct qn_key_table *t)
         }
         qn_buf_printf(out, "| `%s` | ", k->name);
         put_value(out, k);
-        qn_buf_printf(out, " | %s | ", k->is_required ? "**required**" : k->fallback != NULL ? k->fallback : "");
+        qn_buf_printf(out, " | %s | ",
+                      k->is_required        ? "**required**"
+                      : k->fallback != NULL ? k->fallback
+                                            : "");
         put_cell(out, k->help);
         qn_buf_text(out, " |\n");
     }
-    qn_buf_text(out, any ? "\nDesigned and not available yet, refused by name:\n\n| key | will say | until then |\n|---|---|---|\n" : "");
+    qn_buf_text(out, any ? "\nDesigned and not available yet, refused by name:\n\n| key | will say "
+                           "| until then |\n|---|---|---|\n"
+                         : "");
     for (uint32_t i = 0; i < t->count; i++) {
         if (t->keys[i].not_yet != NULL)
-            qn_buf_printf(out, "| `%s` | %s | %s |\n", t->keys[i].name, t->keys[i].help, t->keys[i].not_yet);
+            qn_buf_printf(out, "| `%s` | %s | %s |\n", t->keys[i].name, t->keys[i].help,
+                          t->keys[i].not_yet);
     }
     qn_buf_byte(out, '\n');
 }
@@ -207,7 +241,7 @@ void qn_plan_reference(struct qn_buf *out)
     qn_buf_text(out, variables);
 }
 
-/* ---- the JSON schema ---------------------------------------------------------------------------------------- */
+/* ---- the JSON schema ---- */
 
 static const char variable_schema[] = "{\"type\":\"string\",\"pattern\":\"\\\\$\\\\{\"}";
 
@@ -245,8 +279,9 @@ static void put_key_schema(struct qn_buf *out, const struct qn_key *k)
         put_or_variable(out, "{\"type\":\"boolean\"}");
         break;
     case QN_KEY_INT:
-        qn_buf_printf(out, "\"anyOf\":[{\"type\":\"integer\",\"minimum\":%lld,\"maximum\":%lld},%s]", (long long)k->min, (long long)k->max,
-                      variable_schema);
+        qn_buf_printf(out,
+                      "\"anyOf\":[{\"type\":\"integer\",\"minimum\":%lld,\"maximum\":%lld},%s]",
+                      (long long)k->min, (long long)k->max, variable_schema);
         break;
     case QN_KEY_NUMBER:
         put_or_variable(out, "{\"type\":\"number\"}");
@@ -276,8 +311,11 @@ static void put_key_schema(struct qn_buf *out, const struct qn_key *k)
         qn_buf_printf(out, "\"$ref\":\"#/$defs/%s\"", k->sub->id);
         break;
     case QN_KEY_MAP:
-        qn_buf_printf(out, "\"type\":[\"object\"%s],\"additionalProperties\":{\"anyOf\":[{\"$ref\":\"#/$defs/%s\"}%s%s]}",
-                      k->is_required ? "" : ",\"null\"", k->sub->id, k->has_short ? ",{\"type\":\"string\"}" : "",
+        qn_buf_printf(out,
+                      "\"type\":[\"object\"%s],\"additionalProperties\":{\"anyOf\":[{\"$ref\":\"#/"
+                      "$defs/%s\"}%s%s]}",
+                      k->is_required ? "" : ",\"null\"", k->sub->id,
+                      k->has_short ? ",{\"type\":\"string\"}" : "",
                       k->sub == &qn_keys_output ? ",{\"type\":\"null\"}" : "");
         break;
     case QN_KEY_TEXTS:
@@ -318,7 +356,8 @@ static void put_table_schema(struct qn_buf *out, const struct qn_key_table *t)
 
 void qn_plan_json_schema(struct qn_buf *out)
 {
-    qn_buf_text(out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"Quern spec, format 1\",");
+    qn_buf_text(out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/"
+                     "schema\",\"title\":\"Quern spec, format 1\",");
     put_table_schema(out, &qn_keys_top);
     qn_buf_text(out, ",\n\"$defs\":{");
     for (uint32_t i = 1; qn_key_tables[i] != NULL; i++) {

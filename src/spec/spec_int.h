@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
- * spec_int.h - the inside of the spec room: key tables, the binder that they drive, and what is known while a plan grows.
+ * spec_int.h - the inside of the spec room: key tables, the binder that they drive, and what is
+ * known while a plan grows.
  *
- * A mapping of the spec is described by one const table (keys.c). From the table come: reading and checking
- * (qn_bind), errors about unknown keys with the nearest name or the word of another tool, refusals of what is designed but
- * not there yet, the reference page and the JSON schema. Nothing else knows the names of keys.
- * Rule of silence: whatever is reported once is marked broken, and what depends on it says nothing.
- * Thread: one. Memory: the boot arena. */
+ * A mapping of the spec is described by one const table (keys.c). From the table come: reading and
+ * checking (qn_bind), errors about unknown keys with the nearest name or the word of another tool,
+ * refusals of what is designed but not there yet, the reference page and the JSON schema. Nothing
+ * else knows the names of keys. Rule of silence: whatever is reported once is marked broken, and
+ * what depends on it says nothing. Thread: one. Memory: the boot arena. */
 #ifndef QN_SPEC_SPEC_INT_H
 #define QN_SPEC_SPEC_INT_H
 
 #include "spec/plan.h"
 #include "spec/yaml_node.h"
 
-/* ---- key tables (keys.c) ---------------------------------------------------------------------------------- */
+/* ---- key tables (keys.c) ---- */
 
 enum qn_key_type {
     QN_KEY_TEXT,     /* a scalar; what it may say is checked by the reader                       */
@@ -37,51 +38,84 @@ struct qn_key {
     const char *name;
     enum qn_key_type type;
     bool is_required;
-    bool has_short;               /* MAP: the value may be a text (the type of a field)       */
-    const char *not_yet;          /* designed, not in this version: what to do instead        */
-    const char *fallback;         /* as text, for the reference; NULL = none                  */
-    int64_t min, max;             /* INT, DURATION                                            */
-    const char *choices;          /* CHOICE, CHOICES: "all|best"; "!x" is designed, not there yet */
-    const char *choice_advice;    /* what to do instead of a choice that is not there yet     */
-    const char *value;            /* what stands there, for messages: "a field"               */
+    bool has_short;            /* MAP: the value may be a text (the type of a field)       */
+    const char *not_yet;       /* designed, not in this version: what to do instead        */
+    const char *fallback;      /* as text, for the reference; NULL = none                  */
+    int64_t min, max;          /* INT, DURATION                                            */
+    const char *choices;       /* CHOICE, CHOICES: "all|best"; "!x" is designed, not there yet */
+    const char *choice_advice; /* what to do instead of a choice that is not there yet     */
+    const char *value;         /* what stands there, for messages: "a field"               */
     const struct qn_key_table *sub;
-    const char *since;            /* version                                                  */
-    const char *help;             /* one line, lower case, no full stop                       */
+    const char *since; /* version                                                  */
+    const char *help;  /* one line, lower case, no full stop                       */
 };
 
-/* The word another tool uses, and ours: a key of the same table, or a sentence of advice (it has a space in it). */
+/* The word another tool uses, and ours: a key of the same table, or a sentence of advice (it has a
+ * space in it). */
 struct qn_key_synonym {
     const char *theirs, *ours;
 };
 
 struct qn_key_table {
-    const char *id;               /* for the JSON schema: "stream"                            */
-    const char *path;             /* where it stands: "streams: NAME:"                        */
-    const char *what;             /* for messages: "a stream"                                 */
-    const char *help;             /* for the reference, whole sentences                       */
+    const char *id;   /* for the JSON schema: "stream"                            */
+    const char *path; /* where it stands: "streams: NAME:"                        */
+    const char *what; /* for messages: "a stream"                                 */
+    const char *help; /* for the reference, whole sentences                       */
     const struct qn_key *keys;
     uint32_t count;
     const struct qn_key_synonym *synonyms; /* ended by theirs = NULL */
 };
 
-enum { KEY_QUERN, KEY_NAME, KEY_STREAMS, KEY_MAIN, KEY_FEATURES, KEY_MODELS, KEY_SCORE, KEY_OUTPUTS, KEY_TOP_LAST = KEY_OUTPUTS + 8 };
-enum { STREAM_ID, STREAM_TIME, STREAM_KEY, STREAM_LATENESS, STREAM_LATE, STREAM_FIELDS, STREAM_LAST = STREAM_FIELDS + 2 };
-enum { FIELD_TYPE, FIELD_FROM, FIELD_OPTIONAL, FIELD_DEFAULT, FIELD_MIN, FIELD_MAX, FIELD_IN, FIELD_MAX_LENGTH, FIELD_LENGTH, FIELD_UNIT, FIELD_LAST = FIELD_UNIT };
+enum {
+    KEY_QUERN,
+    KEY_NAME,
+    KEY_STREAMS,
+    KEY_MAIN,
+    KEY_FEATURES,
+    KEY_MODELS,
+    KEY_SCORE,
+    KEY_OUTPUTS,
+    KEY_TOP_LAST = KEY_OUTPUTS + 8
+};
+enum {
+    STREAM_ID,
+    STREAM_TIME,
+    STREAM_KEY,
+    STREAM_LATENESS,
+    STREAM_LATE,
+    STREAM_FIELDS,
+    STREAM_LAST = STREAM_FIELDS + 2
+};
+enum {
+    FIELD_TYPE,
+    FIELD_FROM,
+    FIELD_OPTIONAL,
+    FIELD_DEFAULT,
+    FIELD_MIN,
+    FIELD_MAX,
+    FIELD_IN,
+    FIELD_MAX_LENGTH,
+    FIELD_LENGTH,
+    FIELD_UNIT,
+    FIELD_LAST = FIELD_UNIT
+};
 enum { MODEL_FILE, MODEL_INPUTS, MODEL_TREES, MODEL_MISSING, MODEL_LAST = MODEL_MISSING };
 enum { SCORE_MODEL, SCORE_LAST = SCORE_MODEL + 5 };
 enum { OUTPUT_WHEN, OUTPUT_INCLUDE, OUTPUT_TO, OUTPUT_LAST = OUTPUT_TO + 1 };
 enum { KEYS_MAX = 24 };
 
-extern const struct qn_key_table qn_keys_top, qn_keys_stream, qn_keys_field, qn_keys_model, qn_keys_score, qn_keys_output;
-extern const struct qn_key_table *const qn_key_tables[]; /* all of them in the order of the spec, NULL-ended */
+extern const struct qn_key_table qn_keys_top, qn_keys_stream, qn_keys_field, qn_keys_model,
+    qn_keys_score, qn_keys_output;
+extern const struct qn_key_table
+    *const qn_key_tables[]; /* all of them in the order of the spec, NULL-ended */
 
-/* ---- binding (bind.c) ------------------------------------------------------------------------------------- */
+/* ---- binding (bind.c) ---- */
 
 /* What the spec says for one key. */
 struct qn_slot {
     const struct qn_yaml_node *key, *value; /* NULL = not there                               */
-    bool is_set;     /* there, and of the right kind                                          */
-    bool is_broken;  /* there and reported                                                    */
+    bool is_set;    /* there, and of the right kind                                          */
+    bool is_broken; /* there and reported                                                    */
     union {
         int64_t i64; /* INT, DURATION in microseconds, CHOICE index, CHOICES bits, BOOL 0 or 1 */
         double f64;  /* NUMBER                                                                */
@@ -95,12 +129,14 @@ struct qn_binder {
     bool no_memory; /* looked at by qn_plan_load at the end */
 };
 
-/* Reads a mapping by its table into slots[table->count]. owner: the key it stands under, for messages; NULL at the top.
- * False when it is no mapping at all (reported). Required keys that are missing are reported at the owner. */
+/* Reads a mapping by its table into slots[table->count]. owner: the key it stands under, for
+ * messages; NULL at the top. False when it is no mapping at all (reported). Required keys that are
+ * missing are reported at the owner. */
 bool qn_bind(struct qn_binder *b, const struct qn_yaml_node *owner, const struct qn_yaml_node *map,
              const struct qn_key_table *table, struct qn_slot *slots);
 
-/* A scalar as messages may show it: 'text', cut at 80 bytes; for secrets, as written in the file. Borrowed from `out`. */
+/* A scalar as messages may show it: 'text', cut at 80 bytes; for secrets, as written in the file.
+ * Borrowed from `out`. */
 enum { QN_SHOW_BYTES = 128 };
 const char *qn_show(const struct qn_yaml_node *n, char out[QN_SHOW_BYTES]);
 /* What a node is, in words: "a list", "the number 5", "the text 'x'". */
@@ -111,52 +147,56 @@ const char *qn_type_text(struct qn_kind k, char out[24]);
 struct qn_str qn_shown(const struct qn_yaml_node *n);
 
 /* Reports at n, quoting nothing. */
-#define QN_REPORT(b, code, n, hint, ...) qn_diag_error((b)->diags, QN_DIAG_##code, (n)->at, hint, __VA_ARGS__)
+#define QN_REPORT(b, code, n, hint, ...)                                                           \
+    qn_diag_error((b)->diags, QN_DIAG_##code, (n)->at, hint, __VA_ARGS__)
 
-/* True if the name has letters, digits and _ only and begins with no digit (`dashes`: '-' too, and digits first); else
- * reported. `advice` becomes the hint: its first %s is a name that would do, its second the one that stands there; NULL
- * = none. Words of the expression language are refused where dashes are. */
-bool qn_check_name(struct qn_binder *b, const struct qn_yaml_node *name, const char *what, bool dashes, const char *advice);
+/* True if the name has letters, digits and _ only and begins with no digit (`dashes`: '-' too, and
+ * digits first); else reported. `advice` becomes the hint: its first %s is a name that would do,
+ * its second the one that stands there; NULL = none. Words of the expression language are refused
+ * where dashes are. */
+bool qn_check_name(struct qn_binder *b, const struct qn_yaml_node *name, const char *what,
+                   bool dashes, const char *advice);
 
-/* ---- the growing plan (plan.c) ---------------------------------------------------------------------------- */
+/* ---- the growing plan (plan.c) ---- */
 
 /* What the plan does not keep about a stream: places, and what was broken. */
 struct qn_stream_notes {
-    const struct qn_yaml_node *key;  /* its name in the spec                                     */
+    const struct qn_yaml_node *key; /* its name in the spec                                     */
     const struct qn_yaml_node **field_keys; /* [field_count]                                     */
-    bool *field_broken;              /* [field_count]: known, but its type is not                */
-    bool *field_hidden;              /* [field_count]: its limits hold a secret                  */
-    bool is_broken;                  /* its fields cannot be relied on at all                    */
+    bool *field_broken; /* [field_count]: known, but its type is not                */
+    bool *field_hidden; /* [field_count]: its limits hold a secret                  */
+    bool is_broken;     /* its fields cannot be relied on at all                    */
 };
-
 
 struct qn_builder {
     struct qn_binder bind;
     const struct qn_plan_options *opt;
-    struct qn_str folder;             /* of the spec, with '/'; "" = current                      */
+    struct qn_str folder; /* of the spec, with '/'; "" = current                      */
     struct qn_plan *plan;
     struct qn_slot top[KEYS_MAX];
     struct qn_stream_notes *streams;
-    bool main_broken;                 /* which stream is the main one is unknown                  */
-    bool features_broken;             /* plan->features is not there                              */
+    bool main_broken;     /* which stream is the main one is unknown                  */
+    bool features_broken; /* plan->features is not there                              */
     const struct qn_yaml_node **feature_values; /* [feature_count]                                */
-    struct qn_name *names;            /* fields of the main stream, then features                 */
-    bool *names_broken;               /* [name_count] declared, but reported: the kind is a guess  */
+    struct qn_name *names; /* fields of the main stream, then features                 */
+    bool *names_broken;    /* [name_count] declared, but reported: the kind is a guess  */
     uint32_t name_count;
-    uint32_t models_declared;         /* good or not                                              */
-    bool score_broken;                /* something is to score, but what is wrong                 */
+    uint32_t models_declared; /* good or not                                              */
+    bool score_broken;        /* something is to score, but what is wrong                 */
     struct qn_err *err;
 };
 
-/* Each reads its part of the spec into the plan. QN_OK also when mistakes were reported; else out of memory. */
-qn_status qn_build_streams(struct qn_builder *b);   /* bind_stream.c  */
-qn_status qn_build_features(struct qn_builder *b);  /* bind_feature.c */
-qn_status qn_build_models(struct qn_builder *b);    /* bind_model.c   */
-qn_status qn_build_outputs(struct qn_builder *b);   /* bind_output.c  */
+/* Each reads its part of the spec into the plan. QN_OK also when mistakes were reported; else out
+ * of memory. */
+qn_status qn_build_streams(struct qn_builder *b);  /* bind_stream.c  */
+qn_status qn_build_features(struct qn_builder *b); /* bind_feature.c */
+qn_status qn_build_models(struct qn_builder *b);   /* bind_model.c   */
+qn_status qn_build_outputs(struct qn_builder *b);  /* bind_output.c  */
 
 /* Fields of one stream; bind_field.c. */
-qn_status qn_build_fields(struct qn_builder *b, const struct qn_yaml_node *owner, const struct qn_yaml_node *map,
-                          struct qn_schema *s, struct qn_stream_notes *notes);
+qn_status qn_build_fields(struct qn_builder *b, const struct qn_yaml_node *owner,
+                          const struct qn_yaml_node *map, struct qn_schema *s,
+                          struct qn_stream_notes *notes);
 
 /* True if `text` has that name in it as a whole word. */
 bool qn_mentions(struct qn_str text, struct qn_str name);
@@ -164,12 +204,13 @@ bool qn_mentions(struct qn_str text, struct qn_str name);
 /* A sentence and its name, and whether it may complain. */
 struct qn_spec_sentence {
     const struct qn_yaml_node *name, *value;
-    bool is_silent;  /* it depends on something that was reported */
+    bool is_silent; /* it depends on something that was reported */
 };
-/* Other rooms read sentences as if each stood on a line of its own: sentence i in line 2i+2, its name in line 2i+1, both
- * from column 1. This moves what they found to where the sentences really stand. Silent ones say nothing; of secret ones
- * no words are quoted. */
-void qn_move_diags(struct qn_binder *b, const struct qn_diags *from, const struct qn_spec_sentence *sentences, uint32_t count);
+/* Other rooms read sentences as if each stood on a line of its own: sentence i in line 2i+2, its
+ * name in line 2i+1, both from column 1. This moves what they found to where the sentences really
+ * stand. Silent ones say nothing; of secret ones no words are quoted. */
+void qn_move_diags(struct qn_binder *b, const struct qn_diags *from,
+                   const struct qn_spec_sentence *sentences, uint32_t count);
 
 qn_status qn_no_memory(struct qn_err *err);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * variables.c - fills in ${...}. The second stop of a spec, between the tree and the binder.
  *
- * Every node is visited once, though aliases share nodes, on a stack of fixed depth. What is filled in is not looked
- * through again. All that is filled in together is limited, so that a small spec cannot ask for endless memory.
- * Thread: one. Memory: texts and parts in the arena; the buffers here are freed before returning. */
+ * Every node is visited once, though aliases share nodes, on a stack of fixed depth. What is filled
+ * in is not looked through again. All that is filled in together is limited, so that a small spec
+ * cannot ask for endless memory. Thread: one. Memory: texts and parts in the arena; the buffers
+ * here are freed before returning. */
 #include "spec/variables.h"
 
 #include <stdio.h>
@@ -126,7 +127,8 @@ static void fill_file(struct fill *f, struct qn_str path, uint32_t begin, uint32
     struct qn_str folder = is_absolute ? (struct qn_str){"", 0} : f->v->folder;
 
     if (path.len == 0 || (size_t)folder.len + path.len >= sizeof(full)) {
-        qn_diag_error(f->diags, QN_DIAG_VARIABLE, at, "write ${file:PATH}", "a file with %s name", path.len == 0 ? "no" : "too long a");
+        qn_diag_error(f->diags, QN_DIAG_VARIABLE, at, "write ${file:PATH}", "a file with %s name",
+                      path.len == 0 ? "no" : "too long a");
         return;
     }
     snprintf(full, sizeof(full), "%.*s%.*s", QN_STR_ARG(folder), QN_STR_ARG(path));
@@ -134,13 +136,16 @@ static void fill_file(struct fill *f, struct qn_str path, uint32_t begin, uint32
     if (rc == QN_NOMEM) {
         f->no_memory = true;
     } else if (rc == QN_LIMIT) {
-        qn_diag_error(f->diags, QN_DIAG_VARIABLE, at, NULL, "the file '%s' is larger than 64 KiB: not a value", full);
+        qn_diag_error(f->diags, QN_DIAG_VARIABLE, at, NULL,
+                      "the file '%s' is larger than 64 KiB: not a value", full);
     } else if (rc != QN_OK) {
-        qn_diag_error(f->diags, QN_DIAG_VARIABLE, at, is_absolute ? NULL : "paths are relative to the spec's folder",
+        qn_diag_error(f->diags, QN_DIAG_VARIABLE, at,
+                      is_absolute ? NULL : "paths are relative to the spec's folder",
                       "the file '%s' cannot be read: %s", full, qn_status_text(rc));
     } else if (!qn_utf8_valid(f->content.data, f->content.len) ||
                (f->content.len > 0 && memchr(f->content.data, 0, f->content.len) != NULL)) {
-        qn_diag_error(f->diags, QN_DIAG_VARIABLE, at, NULL, "the file '%s' is not UTF-8 text", full);
+        qn_diag_error(f->diags, QN_DIAG_VARIABLE, at, NULL, "the file '%s' is not UTF-8 text",
+                      full);
     } else {
         uint32_t n = (uint32_t)f->content.len;
 
@@ -165,20 +170,24 @@ static void fill_one(struct fill *f, struct qn_str inside, uint32_t begin, uint3
         return;
     }
     if (!is_name(name)) {
-        qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end), "literally: ${{...}}",
-                      "expected ${NAME}, ${NAME:default} or ${file:PATH}; a name has letters, digits and _");
+        qn_diag_error(
+            f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end), "literally: ${{...}}",
+            "expected ${NAME}, ${NAME:default} or ${file:PATH}; a name has letters, digits and _");
         return;
     }
     if (colon != NULL && name.len + 1 < inside.len && colon[1] == '-') {
-        qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end), "the default follows the ':' at once",
-                      "write ${%.*s:%.*s}: ':-' is the shell's way, here the '-' would belong to the value", QN_STR_ARG(name),
-                      (int)(inside.len - name.len - 2 < 40 ? inside.len - name.len - 2 : 40), colon + 2);
+        qn_diag_error(
+            f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end),
+            "the default follows the ':' at once",
+            "write ${%.*s:%.*s}: ':-' is the shell's way, here the '-' would belong to the value",
+            QN_STR_ARG(name),
+            (int)(inside.len - name.len - 2 < 40 ? inside.len - name.len - 2 : 40), colon + 2);
         return;
     }
     if (lookup(f->v, name, &value)) {
         if (!qn_utf8_valid(value.p, value.len)) {
-            qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end), NULL, "the variable %.*s is not UTF-8 text",
-                          QN_STR_ARG(name));
+            qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end), NULL,
+                          "the variable %.*s is not UTF-8 text", QN_STR_ARG(name));
             return;
         }
         f->node->is_secret |= qn_variable_is_secret(name);
@@ -186,11 +195,14 @@ static void fill_one(struct fill *f, struct qn_str inside, uint32_t begin, uint3
     } else if (colon != NULL) {
         add_value(f, (struct qn_str){colon + 1, inside.len - name.len - 1}, begin, end);
     } else if (nearest(f->v, name, &near)) {
-        qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end), "set it, or give a default: ${NAME:default}",
-                      "the variable %.*s is not set (did you mean %.*s?)", QN_STR_ARG(name), QN_STR_ARG(near));
+        qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end),
+                      "set it, or give a default: ${NAME:default}",
+                      "the variable %.*s is not set (did you mean %.*s?)", QN_STR_ARG(name),
+                      QN_STR_ARG(near));
     } else {
-        qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end), "set it, or give a default: ${NAME:default}",
-                      "the variable %.*s is not set", QN_STR_ARG(name));
+        qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end),
+                      "set it, or give a default: ${NAME:default}", "the variable %.*s is not set",
+                      QN_STR_ARG(name));
     }
 }
 
@@ -211,8 +223,9 @@ static uint32_t fill_next(struct fill *f, uint32_t i)
     while (end < s.len && !starts(s, end, is_literal ? "}}" : "}"))
         end++;
     if (end >= s.len) {
-        qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, i, s.len), NULL, "'%s' is never closed by '%s'",
-                      is_literal ? "${{" : "${", is_literal ? "}}" : "}");
+        qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, i, s.len), NULL,
+                      "'%s' is never closed by '%s'", is_literal ? "${{" : "${",
+                      is_literal ? "}}" : "}");
         return s.len;
     }
     if (is_literal) {
@@ -253,14 +266,17 @@ static void fill_scalar(struct fill *f, struct qn_yaml_node *n)
         else
             qn_buf_byte(&f->text, s.p[i++]);
         if (f->total_bytes + f->text.len > QN_VARIABLE_TOTAL_BYTES_MAX) {
-            qn_diag_error(f->diags, QN_DIAG_VARIABLE, n->at, NULL, "more than 4 MiB of values filled in");
+            qn_diag_error(f->diags, QN_DIAG_VARIABLE, n->at, NULL,
+                          "more than 4 MiB of values filled in");
             qn_buf_clear(&f->text);
             f->part_count = 0;
             break;
         }
     }
     f->total_bytes += f->text.len;
-    copy = f->no_memory ? NULL : qn_arena_strdup(f->arena, f->text.data != NULL ? f->text.data : "", f->text.len);
+    copy = f->no_memory
+               ? NULL
+               : qn_arena_strdup(f->arena, f->text.data != NULL ? f->text.data : "", f->text.len);
     if (copy == NULL || f->text.failed) {
         f->no_memory = true;
         return;
@@ -277,7 +293,8 @@ static void refuse_in_key(struct fill *f, struct qn_yaml_node *key)
 {
     for (uint32_t i = 0; i < key->text.len; i++) {
         if (starts(key->text, i, "${")) {
-            qn_diag_error(f->diags, QN_DIAG_VARIABLE, key->at, "write the key out", "a ${...} is filled into values, not into keys");
+            qn_diag_error(f->diags, QN_DIAG_VARIABLE, key->at, "write the key out",
+                          "a ${...} is filled into values, not into keys");
             key->is_broken = true;
             return;
         }
@@ -321,8 +338,8 @@ static void fill_all(struct fill *f, struct qn_yaml_node *root)
     }
 }
 
-qn_status qn_variables_fill(const struct qn_variables *v, struct qn_yaml_node *root, struct qn_arena *arena,
-                            struct qn_diags *diags, struct qn_err *err)
+qn_status qn_variables_fill(const struct qn_variables *v, struct qn_yaml_node *root,
+                            struct qn_arena *arena, struct qn_diags *diags, struct qn_err *err)
 {
     struct fill f = {.v = v, .arena = arena, .diags = diags};
 
@@ -330,6 +347,7 @@ qn_status qn_variables_fill(const struct qn_variables *v, struct qn_yaml_node *r
     qn_buf_fini(&f.text);
     qn_buf_fini(&f.content);
     if (f.no_memory)
-        return qn_err_set(err, QN_NOMEM, "out of memory while filling in the variables of the spec");
+        return qn_err_set(err, QN_NOMEM,
+                          "out of memory while filling in the variables of the spec");
     return QN_OK;
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * variables.h - ${NAME}, ${NAME:default} and ${file:PATH} in the scalars of a spec, filled in after parsing.
+ * variables.h - ${NAME}, ${NAME:default} and ${file:PATH} in the scalars of a spec, filled in after
+ * parsing.
  *
- * Because the tree stands before anything is filled in, a value can never add a key or a list entry; a plain scalar is
- * resolved again afterwards, so `port: ${PORT}` is a number where PORT is one. ${{NAME}} is the literal ${NAME}. Keys are
- * never filled. Values of files and of variables whose name looks like a secret (TOKEN, SECRET, PASSWORD, KEY, URL,
- * CREDENTIAL) mark their node: whoever prints shows `written` instead. Thread: one. Memory: the given arena. */
+ * Because the tree stands before anything is filled in, a value can never add a key or a list
+ * entry; a plain scalar is resolved again afterwards, so `port: ${PORT}` is a number where PORT is
+ * one. ${{NAME}} is the literal ${NAME}. Keys are never filled. Values of files and of variables
+ * whose name looks like a secret (TOKEN, SECRET, PASSWORD, KEY, URL, CREDENTIAL) mark their node:
+ * whoever prints shows `written` instead. Thread: one. Memory: the given arena. */
 #ifndef QN_SPEC_VARIABLES_H
 #define QN_SPEC_VARIABLES_H
 
@@ -20,10 +22,10 @@ struct qn_variables {
     struct qn_str source;           /* for places                                      */
 };
 
-/* Fills every scalar value below root. A ${...} without a value is a diagnostic at its place and leaves the text empty
- * there. QN_NOMEM when out of memory. */
-qn_status qn_variables_fill(const struct qn_variables *v, struct qn_yaml_node *root, struct qn_arena *arena,
-                            struct qn_diags *diags, struct qn_err *err);
+/* Fills every scalar value below root. A ${...} without a value is a diagnostic at its place and
+ * leaves the text empty there. QN_NOMEM when out of memory. */
+qn_status qn_variables_fill(const struct qn_variables *v, struct qn_yaml_node *root,
+                            struct qn_arena *arena, struct qn_diags *diags, struct qn_err *err);
 
 /* True if a variable of that name must not be shown. */
 bool qn_variable_is_secret(struct qn_str name);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * yaml_node.c - libyaml's events into nodes, with everything refused that a spec must not contain.
  *
- * libyaml counts characters and follows YAML 1.1; diagnostics count bytes and the spec follows 1.2, so marks are mapped to
- * byte offsets through a table of every 256th character, and scalars are resolved by qn_yaml_resolve. The open
- * collections stand on a stack of fixed depth. A syntax error ends the reading (libyaml cannot go on); everything else
- * is collected. Thread: one. Memory: the caller's arena, but for libyaml's own buffers, which are freed here. */
+ * libyaml counts characters and follows YAML 1.1; diagnostics count bytes and the spec follows 1.2,
+ * so marks are mapped to byte offsets through a table of every 256th character, and scalars are
+ * resolved by qn_yaml_resolve. The open collections stand on a stack of fixed depth. A syntax error
+ * ends the reading (libyaml cannot go on); everything else is collected. Thread: one. Memory: the
+ * caller's arena, but for libyaml's own buffers, which are freed here. */
 #include "spec/yaml_node.h"
 
 #include "base/hash.h"
-#include "base/number.h"
 
 #include <yaml.h>
 
@@ -47,11 +47,11 @@ struct reader {
     uint32_t depth;
     struct anchor anchors[QN_YAML_ANCHORS_MAX];
     uint32_t anchor_count;
-    uint32_t nodes;     /* so far, aliases unfolded */
-    uint32_t seen;      /* bytes looked through for tabs */
+    uint32_t nodes; /* so far, aliases unfolded */
+    uint32_t seen;  /* bytes looked through for tabs */
     uint32_t documents;
     struct qn_yaml_node *root;
-    bool is_over;       /* nothing more can be read */
+    bool is_over; /* nothing more can be read */
     bool no_memory;
 };
 
@@ -136,150 +136,7 @@ struct qn_pos qn_yaml_pos(struct qn_str source, uint32_t begin, uint32_t end)
     return at;
 }
 
-/* ---- scalars ---------------------------------------------------------------------------------------------- */
-
-static bool is_one_of(struct qn_str s, const char *a, const char *b, const char *c)
-{
-    return qn_str_is(s, a) || qn_str_is(s, b) || qn_str_is(s, c);
-}
-
-static uint32_t digits(struct qn_str s, uint32_t at)
-{
-    uint32_t n = 0;
-
-    while (at + n < s.len && s.p[at + n] >= '0' && s.p[at + n] <= '9')
-        n++;
-    return n;
-}
-
-static bool is_based(struct qn_str s)
-{
-    if (s.len < 3 || s.p[0] != '0' || (s.p[1] != 'x' && s.p[1] != 'o'))
-        return false;
-    for (uint32_t i = 2; i < s.len; i++) {
-        char c = s.p[i];
-        bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-
-        if (s.p[1] == 'x' ? !hex : c < '0' || c > '7')
-            return false;
-    }
-    return true;
-}
-
-static bool is_number(struct qn_str s)
-{
-    uint32_t i = 0, whole, part = 0;
-
-    if (is_based(s))
-        return true;
-    if (i < s.len && (s.p[i] == '-' || s.p[i] == '+'))
-        i++;
-    if (is_one_of((struct qn_str){s.p + i, s.len - i}, ".inf", ".Inf", ".INF"))
-        return true;
-    if (is_one_of(s, ".nan", ".NaN", ".NAN"))
-        return true;
-    whole = digits(s, i);
-    if (whole > 1 && s.p[i] == '0')
-        return false; /* 012 is a text: octal to some, decimal to others */
-    i += whole;
-    if (i < s.len && s.p[i] == '.') {
-        part = digits(s, ++i);
-        i += part;
-    }
-    if (whole + part == 0)
-        return false;
-    if (i < s.len && (s.p[i] == 'e' || s.p[i] == 'E')) {
-        uint32_t power;
-
-        i++;
-        if (i < s.len && (s.p[i] == '-' || s.p[i] == '+'))
-            i++;
-        power = digits(s, i);
-        if (power == 0)
-            return false;
-        i += power;
-    }
-    return i == s.len;
-}
-
-enum qn_yaml_kind qn_yaml_resolve(struct qn_str plain)
-{
-    if (plain.len == 0 || qn_str_is(plain, "~") || is_one_of(plain, "null", "Null", "NULL"))
-        return QN_YAML_NULL;
-    if (is_one_of(plain, "true", "True", "TRUE") || is_one_of(plain, "false", "False", "FALSE"))
-        return QN_YAML_BOOL;
-    return is_number(plain) ? QN_YAML_NUMBER : QN_YAML_TEXT;
-}
-
-static bool read_based(struct qn_str s, int64_t *out)
-{
-    uint64_t v = 0;
-    unsigned shift = s.p[1] == 'x' ? 4 : 3;
-
-    for (uint32_t i = 2; i < s.len; i++) {
-        char c = s.p[i];
-        unsigned digit = c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 32) - 'a' + 10);
-
-        if (v >> (63 - shift) != 0)
-            return false;
-        v = v << shift | digit;
-    }
-    *out = (int64_t)v;
-    return true;
-}
-
-bool qn_yaml_double(const struct qn_yaml_node *n, double *out)
-{
-    struct qn_str s = n->text;
-    int64_t based;
-
-    if (n->kind != QN_YAML_NUMBER)
-        return false;
-    if (is_based(s)) {
-        if (!read_based(s, &based))
-            return false;
-        *out = (double)based;
-        return true;
-    }
-    if (s.p[s.len - 1] == 'f' || s.p[s.len - 1] == 'F') {
-        *out = s.p[0] == '-' ? -__builtin_inf() : __builtin_inf();
-        return true;
-    }
-    if (s.p[s.len - 1] == 'n' || s.p[s.len - 1] == 'N') {
-        *out = __builtin_nan("");
-        return true;
-    }
-    return qn_text_double(s, out) && __builtin_isfinite(*out);
-}
-
-bool qn_yaml_scaled(const struct qn_yaml_node *n, unsigned scale, int64_t *out)
-{
-    if (n->kind != QN_YAML_NUMBER)
-        return false;
-    if (is_based(n->text)) {
-        if (!read_based(n->text, out))
-            return false;
-        for (unsigned i = 0; i < scale; i++) {
-            if (__builtin_mul_overflow(*out, 10, out))
-                return false;
-        }
-        return true;
-    }
-    return qn_text_scaled(n->text, scale, out);
-}
-
-const struct qn_yaml_item *qn_yaml_get(const struct qn_yaml_node *map, const char *key)
-{
-    if (map->kind != QN_YAML_MAP)
-        return NULL;
-    for (uint32_t i = 0; i < map->count; i++) {
-        if (qn_str_is(map->items[i].key->text, key))
-            return &map->items[i];
-    }
-    return NULL;
-}
-
-/* ---- syntax errors ---------------------------------------------------------------------------------------- */
+/* ---- syntax errors ---- */
 
 struct advice {
     const char *problem; /* libyaml's words */
@@ -289,11 +146,13 @@ struct advice {
 static const struct advice advices[] = {
     {"mapping values are not allowed in this context", "a ': ' inside a value that has no quotes",
      "put quotes around the whole value; or is the line indented too far?"},
-    {"block sequence entries are not allowed in this context", "a list entry '- ' that stands where none can",
+    {"block sequence entries are not allowed in this context",
+     "a list entry '- ' that stands where none can",
      "put the list on lines of its own, below its key"},
     {"mapping keys are not allowed in this context", "a key that stands where none can",
      "is the line indented like its neighbours?"},
-    {"could not find expected ':'", "a line without a ': '", "a key is followed by ': ' and its value"},
+    {"could not find expected ':'", "a line without a ': '",
+     "a key is followed by ': ' and its value"},
     {"did not find expected key", "a line that does not fit in with the keys above it",
      "keys that belong together are indented equally"},
     {"did not find expected '-' indicator", "a line that does not fit in with the list above it",
@@ -302,19 +161,23 @@ static const struct advice advices[] = {
      "inside it, keys are separated by ', ' and texts with , [ ] { } need quotes"},
     {"did not find expected ',' or ']'", "'[' is not closed properly",
      "inside it, values are separated by ', ' and texts with , [ ] { } need quotes"},
-    {"found unexpected end of stream", "a quoted text that never ends", "the closing quote is missing"},
-    {"found unexpected document indicator", "a quoted text that never ends", "the closing quote is missing"},
+    {"found unexpected end of stream", "a quoted text that never ends",
+     "the closing quote is missing"},
+    {"found unexpected document indicator", "a quoted text that never ends",
+     "the closing quote is missing"},
     {"found unknown escape character", "an escape that YAML does not know",
      "within \"...\" write \\\\ for a backslash, or use '...'"},
     {"did not find expected hexdecimal number", "an escape with too few hexadecimal digits", NULL},
-    {"did not find expected comment or line break", "a value that begins with '>' or '|' begins a text of many lines",
-     "put the value in quotes"},
-    {"did not find expected alphabetic or numeric character", "a value that begins with '&' or '*' is an anchor or alias",
-     "put the value in quotes"},
+    {"did not find expected comment or line break",
+     "a value that begins with '>' or '|' begins a text of many lines", "put the value in quotes"},
+    {"did not find expected alphabetic or numeric character",
+     "a value that begins with '&' or '*' is an anchor or alias", "put the value in quotes"},
     {"did not find expected node content", "a value was expected here", NULL},
-    {"did not find expected <document start>", "text after the end of the spec", "one file holds one spec"},
+    {"did not find expected <document start>", "text after the end of the spec",
+     "one file holds one spec"},
     {"control characters are not allowed", "a control character", "a spec is plain UTF-8 text"},
-    {"found character that cannot start any token", "a value cannot begin with this character", "put the value in quotes"},
+    {"found character that cannot start any token", "a value cannot begin with this character",
+     "put the value in quotes"},
 };
 
 /* The last character before `at` on the same line that is no space, or 0. */
@@ -331,7 +194,8 @@ static bool report_known(struct reader *r, const char *problem, uint32_t begin)
     char before = char_before(r, begin);
 
     if (begin < r->source.len && r->source.p[begin] == '\t') {
-        qn_diag_error(r->diags, QN_DIAG_YAML, place(r, begin, begin + 1), "use spaces", "a tab, where YAML takes only spaces");
+        qn_diag_error(r->diags, QN_DIAG_YAML, place(r, begin, begin + 1), "use spaces",
+                      "a tab, where YAML takes only spaces");
         return true;
     }
     if (begin < r->source.len && r->source.p[begin] == '{' && before == '$') {
@@ -340,8 +204,11 @@ static bool report_known(struct reader *r, const char *problem, uint32_t begin)
         return true;
     }
     if (strcmp(problem, "did not find expected key") == 0 && (before == '\'' || before == '"')) {
-        qn_diag_error(r->diags, QN_DIAG_YAML, place(r, begin, begin + 1), before == '"' ? "put '...' around the whole value" : "put \"...\" around the whole value",
-                      "text behind the closing quote: a value that begins with a quote ends with it");
+        qn_diag_error(
+            r->diags, QN_DIAG_YAML, place(r, begin, begin + 1),
+            before == '"' ? "put '...' around the whole value"
+                          : "put \"...\" around the whole value",
+            "text behind the closing quote: a value that begins with a quote ends with it");
         return true;
     }
     return false;
@@ -358,7 +225,8 @@ static void report_syntax(struct reader *r)
         r->no_memory = true;
         return;
     }
-    begin = p->error == YAML_READER_ERROR ? (uint32_t)p->problem_offset : byte_at(r, p->problem_mark.index);
+    begin = p->error == YAML_READER_ERROR ? (uint32_t)p->problem_offset
+                                          : byte_at(r, p->problem_mark.index);
     if (begin > r->source.len)
         begin = r->source.len;
     if (report_known(r, problem, begin))
@@ -367,14 +235,18 @@ static void report_syntax(struct reader *r)
         if (strcmp(problem, advices[i].problem) == 0)
             found = &advices[i];
     }
-    /* For a bracket or quote that is never closed, the place where it opens says more than the end of the file. */
+    /* For a bracket or quote that is never closed, the place where it opens says more than the end
+     * of the file. */
     if (found != NULL && p->context != NULL && p->context_mark.index < p->problem_mark.index &&
-        (strstr(problem, "unexpected") != NULL || (strstr(problem, "' or '") != NULL && p->context_mark.line < p->problem_mark.line)))
+        (strstr(problem, "unexpected") != NULL ||
+         (strstr(problem, "' or '") != NULL && p->context_mark.line < p->problem_mark.line)))
         begin = byte_at(r, p->context_mark.index);
     if (found != NULL)
-        qn_diag_error(r->diags, QN_DIAG_YAML, place(r, begin, begin + 1), found->hint, "%s", found->text);
+        qn_diag_error(r->diags, QN_DIAG_YAML, place(r, begin, begin + 1), found->hint, "%s",
+                      found->text);
     else
-        qn_diag_error(r->diags, QN_DIAG_YAML, place(r, begin, begin + 1), NULL, "not valid YAML: %s", problem);
+        qn_diag_error(r->diags, QN_DIAG_YAML, place(r, begin, begin + 1), NULL,
+                      "not valid YAML: %s", problem);
 }
 
 /* Tabs between values, and in plain ones, may look like any number of spaces. */
@@ -391,14 +263,15 @@ static void refuse_tabs(struct reader *r, uint32_t begin, uint32_t end, bool is_
             while (r->seen < end && s[r->seen] != '\n')
                 r->seen++;
         } else if (s[i] == '\t') {
-            qn_diag_error(r->diags, QN_DIAG_YAML, place(r, i, i + 1), "use spaces", "a tab, where YAML takes only spaces");
+            qn_diag_error(r->diags, QN_DIAG_YAML, place(r, i, i + 1), "use spaces",
+                          "a tab, where YAML takes only spaces");
             while (r->seen < end && s[r->seen] != '\n')
                 r->seen++;
         }
     }
 }
 
-/* ---- building the tree ------------------------------------------------------------------------------------ */
+/* ---- building the tree ---- */
 
 static void fatal(struct reader *r, struct qn_pos at, const char *hint, const char *text)
 {
@@ -414,7 +287,8 @@ static uint32_t skip_properties(const struct reader *r, uint32_t begin, uint32_t
 
     while (begin < end) {
         if (s[begin] == '&' || s[begin] == '!') {
-            while (begin < end && s[begin] != ' ' && s[begin] != '\t' && s[begin] != '\n' && s[begin] != '\r')
+            while (begin < end && s[begin] != ' ' && s[begin] != '\t' && s[begin] != '\n' &&
+                   s[begin] != '\r')
                 begin++;
         } else if (s[begin] == '#') {
             while (begin < end && s[begin] != '\n')
@@ -428,7 +302,8 @@ static uint32_t skip_properties(const struct reader *r, uint32_t begin, uint32_t
     return begin;
 }
 
-static struct qn_yaml_node *new_node(struct reader *r, const yaml_event_t *e, enum qn_yaml_kind kind, bool has_properties)
+static struct qn_yaml_node *new_node(struct reader *r, const yaml_event_t *e,
+                                     enum qn_yaml_kind kind, bool has_properties)
 {
     struct qn_yaml_node *n = QN_NEW(r->arena, struct qn_yaml_node);
     uint32_t begin = byte_at(r, e->start_mark.index), end = byte_at(r, e->end_mark.index);
@@ -487,10 +362,12 @@ static void count_nodes(struct reader *r, uint32_t more, struct qn_pos at)
 
 static bool wants_key(const struct reader *r)
 {
-    return r->depth > 0 && r->frames[r->depth - 1].node->kind == QN_YAML_MAP && r->frames[r->depth - 1].key == NULL;
+    return r->depth > 0 && r->frames[r->depth - 1].node->kind == QN_YAML_MAP &&
+           r->frames[r->depth - 1].key == NULL;
 }
 
-static void add_anchor(struct reader *r, const yaml_char_t *name, struct qn_yaml_node *n, uint32_t begin, bool is_open)
+static void add_anchor(struct reader *r, const yaml_char_t *name, struct qn_yaml_node *n,
+                       uint32_t begin, bool is_open)
 {
     struct qn_str s = qn_str_of((const char *)name);
     struct qn_pos at = place(r, begin, begin + 1 + s.len);
@@ -504,7 +381,8 @@ static void add_anchor(struct reader *r, const yaml_char_t *name, struct qn_yaml
     s.p = copy;
     for (uint32_t i = 0; i < r->anchor_count; i++) {
         if (qn_str_eq(r->anchors[i].name, s)) {
-            qn_diag_error(r->diags, QN_DIAG_DUPLICATE, at, "give it another name", "the anchor '&%s' stands here twice", copy);
+            qn_diag_error(r->diags, QN_DIAG_DUPLICATE, at, "give it another name",
+                          "the anchor '&%s' stands here twice", copy);
             return;
         }
     }
@@ -516,7 +394,8 @@ static void add_anchor(struct reader *r, const yaml_char_t *name, struct qn_yaml
     r->anchor_count++;
 }
 
-static void refuse_tag(struct reader *r, const yaml_char_t *tag, struct qn_yaml_node *n, uint32_t begin)
+static void refuse_tag(struct reader *r, const yaml_char_t *tag, struct qn_yaml_node *n,
+                       uint32_t begin)
 {
     struct qn_pos at = place(r, begin, n->end > begin ? n->end : begin + 1);
 
@@ -524,8 +403,8 @@ static void refuse_tag(struct reader *r, const yaml_char_t *tag, struct qn_yaml_
         return;
     n->is_broken = true;
     if (strncmp((const char *)tag, "tag:yaml.org,2002:", 18) == 0)
-        qn_diag_error(r->diags, QN_DIAG_YAML, at, "leave it out; quotes make a text", "the tag '!!%.60s' is not used in a spec",
-                      (const char *)tag + 18);
+        qn_diag_error(r->diags, QN_DIAG_YAML, at, "leave it out; quotes make a text",
+                      "the tag '!!%.60s' is not used in a spec", (const char *)tag + 18);
     else
         qn_diag_error(r->diags, QN_DIAG_YAML, at, "write 'not', or put the value in quotes",
                       "a value that begins with '!' is a YAML tag");
@@ -546,11 +425,13 @@ static void on_alias(struct reader *r, const yaml_event_t *e)
         int near = qn_nearest(name, known, r->anchor_count);
 
         if (near >= 0)
-            qn_diag_error(r->diags, QN_DIAG_UNKNOWN_NAME, at, NULL, "unknown anchor '*%.60s' (did you mean '*%.*s'?)", name.p,
+            qn_diag_error(r->diags, QN_DIAG_UNKNOWN_NAME, at, NULL,
+                          "unknown anchor '*%.60s' (did you mean '*%.*s'?)", name.p,
                           QN_STR_ARG(known[near]));
         else
-            qn_diag_error(r->diags, QN_DIAG_UNKNOWN_NAME, at, "a text that begins with '*' needs quotes",
-                          "unknown anchor '*%.60s': nothing above is marked '&%.60s'", name.p, name.p);
+            qn_diag_error(
+                r->diags, QN_DIAG_UNKNOWN_NAME, at, "a text that begins with '*' needs quotes",
+                "unknown anchor '*%.60s': nothing above is marked '&%.60s'", name.p, name.p);
         r->is_over = true;
         r->root = NULL;
         return;
@@ -590,7 +471,8 @@ static void on_scalar(struct reader *r, const yaml_event_t *e)
     if (n == NULL)
         return;
     n->style = styles[e->data.scalar.style];
-    n->text.p = qn_arena_strdup(r->arena, (const char *)e->data.scalar.value, e->data.scalar.length);
+    n->text.p =
+        qn_arena_strdup(r->arena, (const char *)e->data.scalar.value, e->data.scalar.length);
     n->text.len = (uint32_t)e->data.scalar.length;
     n->written = n->text;
     if (n->text.p == NULL) {
@@ -602,7 +484,8 @@ static void on_scalar(struct reader *r, const yaml_event_t *e)
     refuse_tag(r, e->data.scalar.tag, n, byte_at(r, e->start_mark.index));
     refuse_tabs(r, byte_at(r, e->start_mark.index), n->end, n->style == QN_YAML_PLAIN);
     if (is_key && qn_str_is(n->text, "<<") && n->style == QN_YAML_PLAIN) {
-        qn_diag_error(r->diags, QN_DIAG_YAML, n->at, "write the keys out", "merge keys ('<<') are not part of YAML 1.2");
+        qn_diag_error(r->diags, QN_DIAG_YAML, n->at, "write the keys out",
+                      "merge keys ('<<') are not part of YAML 1.2");
         r->frames[r->depth - 1].node->is_broken = true;
     } else if (is_key && n->text.len == 0) {
         qn_diag_error(r->diags, QN_DIAG_YAML, n->at, NULL, "a key is empty");
@@ -616,8 +499,10 @@ static void on_scalar(struct reader *r, const yaml_event_t *e)
 
 static void on_open(struct reader *r, const yaml_event_t *e, enum qn_yaml_kind kind)
 {
-    const yaml_char_t *anchor = kind == QN_YAML_MAP ? e->data.mapping_start.anchor : e->data.sequence_start.anchor;
-    const yaml_char_t *tag = kind == QN_YAML_MAP ? e->data.mapping_start.tag : e->data.sequence_start.tag;
+    const yaml_char_t *anchor =
+        kind == QN_YAML_MAP ? e->data.mapping_start.anchor : e->data.sequence_start.anchor;
+    const yaml_char_t *tag =
+        kind == QN_YAML_MAP ? e->data.mapping_start.tag : e->data.sequence_start.tag;
     struct qn_yaml_node *n = new_node(r, e, kind, anchor != NULL || tag != NULL);
 
     if (n == NULL)
@@ -625,7 +510,8 @@ static void on_open(struct reader *r, const yaml_event_t *e, enum qn_yaml_kind k
     refuse_tabs(r, n->begin, n->begin, false);
     refuse_tag(r, tag, n, n->begin);
     if (wants_key(r)) {
-        fatal(r, n->at, "put quotes around a key that begins with '[' or '{'", "a key must be a plain text");
+        fatal(r, n->at, "put quotes around a key that begins with '[' or '{'",
+              "a key must be a plain text");
         return;
     }
     if (r->depth == QN_YAML_DEPTH_MAX) {
@@ -658,8 +544,10 @@ static bool drop_duplicates(struct reader *r, struct qn_yaml_node *n)
         while (table[at] != 0 && !qn_str_eq(n->items[table[at] - 1].key->text, k->text))
             at = (at + 1) & (slots - 1);
         if (table[at] != 0) {
-            qn_diag_error(r->diags, QN_DIAG_DUPLICATE, k->at, "leave one of them out", "the key '%.*s' stands here twice, first in line %u",
-                          (int)(k->text.len < 80 ? k->text.len : 80), k->text.p, n->items[table[at] - 1].key->at.line);
+            qn_diag_error(r->diags, QN_DIAG_DUPLICATE, k->at, "leave one of them out",
+                          "the key '%.*s' stands here twice, first in line %u",
+                          (int)(k->text.len < 80 ? k->text.len : 80), k->text.p,
+                          n->items[table[at] - 1].key->at.line);
             continue;
         }
         n->items[kept] = n->items[i];
@@ -699,9 +587,11 @@ static void on_document(struct reader *r, const yaml_event_t *e)
     uint32_t begin = byte_at(r, e->start_mark.index);
 
     if (e->data.document_start.tag_directives.start != e->data.document_start.tag_directives.end)
-        qn_diag_error(r->diags, QN_DIAG_YAML, place(r, begin, begin + 1), "leave it out", "tag directives are not used in a spec");
+        qn_diag_error(r->diags, QN_DIAG_YAML, place(r, begin, begin + 1), "leave it out",
+                      "tag directives are not used in a spec");
     if (++r->documents > 1)
-        fatal(r, place(r, begin, begin + 3), "one file holds one spec", "a second document begins here");
+        fatal(r, place(r, begin, begin + 3), "one file holds one spec",
+              "a second document begins here");
 }
 
 static void on_event(struct reader *r, const yaml_event_t *e)
@@ -758,7 +648,8 @@ static bool check_bytes(struct reader *r)
     uint32_t good = 0;
 
     if (r->source.len > QN_YAML_BYTES_MAX) {
-        qn_diag_error(r->diags, QN_DIAG_YAML, (struct qn_pos){0}, NULL, "larger than 4 MiB: not a spec");
+        qn_diag_error(r->diags, QN_DIAG_YAML, (struct qn_pos){0}, NULL,
+                      "larger than 4 MiB: not a spec");
         return false;
     }
     if (qn_utf8_valid(r->source.p, r->source.len))
@@ -766,19 +657,20 @@ static bool check_bytes(struct reader *r)
     while (good < r->source.len) { /* the first character that is none */
         uint32_t n = 1;
 
-        while (n < 4 && good + n < r->source.len && ((unsigned char)r->source.p[good + n] & 0xC0) == 0x80)
+        while (n < 4 && good + n < r->source.len &&
+               ((unsigned char)r->source.p[good + n] & 0xC0) == 0x80)
             n++;
         if (!qn_utf8_valid(r->source.p + good, n))
             break;
         good += n;
     }
-    qn_diag_error(r->diags, QN_DIAG_YAML, qn_yaml_pos(r->source, good, good + 1), "save the file as UTF-8",
-                  "bytes that are not UTF-8");
+    qn_diag_error(r->diags, QN_DIAG_YAML, qn_yaml_pos(r->source, good, good + 1),
+                  "save the file as UTF-8", "bytes that are not UTF-8");
     return false;
 }
 
-qn_status qn_yaml_parse(struct qn_str source, struct qn_arena *arena, struct qn_diags *diags, struct qn_yaml_node **root,
-                        struct qn_err *err)
+qn_status qn_yaml_parse(struct qn_str source, struct qn_arena *arena, struct qn_diags *diags,
+                        struct qn_yaml_node **root, struct qn_err *err)
 {
     struct reader *r = QN_NEW(arena, struct reader);
 
@@ -799,7 +691,8 @@ qn_status qn_yaml_parse(struct qn_str source, struct qn_arena *arena, struct qn_
     if (r->root != NULL) {
         for (uint32_t i = 0; i < r->anchor_count; i++) {
             if (!r->anchors[i].is_used)
-                qn_diag_error(diags, QN_DIAG_YAML, r->anchors[i].at, "a text that begins with '&' needs quotes",
+                qn_diag_error(diags, QN_DIAG_YAML, r->anchors[i].at,
+                              "a text that begins with '&' needs quotes",
                               "the anchor '&%.*s' is never used", QN_STR_ARG(r->anchors[i].name));
         }
     }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * yaml_place.c - from a byte of a scalar's value back to the byte of the file that it came from.
  *
- * Sentences (features, `when`) are compiled as texts of their own; their mistakes must be shown where the user wrote
- * them. The scalar is walked again as YAML 1.2 reads it: quotes, escapes, folded lines, block indentation, after the
- * filled-in parts were undone. Only runs when there is a mistake to show, so it is plain, not fast. Thread: any. */
+ * Sentences (features, `when`) are compiled as texts of their own; their mistakes must be shown
+ * where the user wrote them. The scalar is walked again as YAML 1.2 reads it: quotes, escapes,
+ * folded lines, block indentation, after the filled-in parts were undone. Only runs when there is a
+ * mistake to show, so it is plain, not fast. Thread: any. */
 #include "spec/yaml_node.h"
 
 struct walk {
@@ -17,7 +18,8 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\r';
 }
 
-/* At white space: if it reaches a line end, goes behind the fold and counts what the value holds for it. */
+/* At white space: if it reaches a line end, goes behind the fold and counts what the value holds
+ * for it. */
 static bool walk_fold(struct walk *w)
 {
     uint32_t j = w->i, breaks = 0;
@@ -74,7 +76,8 @@ static uint32_t walk_flow(struct walk *w, enum qn_yaml_style style, uint32_t off
         char c = w->s[w->i];
 
         last = w->i;
-        if (style == QN_YAML_DOUBLE && c == '\\' && w->i + 1 < w->end && (w->s[w->i + 1] == '\n' || w->s[w->i + 1] == '\r')) {
+        if (style == QN_YAML_DOUBLE && c == '\\' && w->i + 1 < w->end &&
+            (w->s[w->i + 1] == '\n' || w->s[w->i + 1] == '\r')) {
             walk_escape(w); /* stands for nothing */
             continue;
         }
@@ -94,7 +97,8 @@ static uint32_t walk_flow(struct walk *w, enum qn_yaml_style style, uint32_t off
     return w->v == offset ? w->i : last;
 }
 
-/* Exact for literal texts; in folded ones a line that is indented further than the others may be off by its breaks. */
+/* Exact for literal texts; in folded ones a line that is indented further than the others may be
+ * off by its breaks. */
 static uint32_t walk_block(struct walk *w, enum qn_yaml_style style, uint32_t offset)
 {
     uint32_t indent = UINT32_MAX, at = 0;
@@ -140,14 +144,16 @@ static uint32_t walk_block(struct walk *w, enum qn_yaml_style style, uint32_t of
 
 static uint32_t source_of(const struct qn_yaml_node *n, struct qn_str source, uint32_t offset)
 {
-    struct walk w = {.s = source.p, .i = n->begin, .end = n->end < source.len ? n->end : source.len};
+    struct walk w = {
+        .s = source.p, .i = n->begin, .end = n->end < source.len ? n->end : source.len};
 
     if (n->style == QN_YAML_LITERAL || n->style == QN_YAML_FOLDED)
         return walk_block(&w, n->style, offset);
     return walk_flow(&w, n->style, offset);
 }
 
-/* Offset in `written` of a byte of `text`; inside a filled-in part, the start or the end of its ${...}. */
+/* Offset in `written` of a byte of `text`; inside a filled-in part, the start or the end of its
+ * ${...}. */
 static uint32_t written_of(const struct qn_yaml_node *n, uint32_t offset, bool is_end)
 {
     uint32_t shift_text = 0, shift_written = 0;
@@ -165,7 +171,8 @@ static uint32_t written_of(const struct qn_yaml_node *n, uint32_t offset, bool i
     return offset - shift_text + shift_written;
 }
 
-struct qn_pos qn_yaml_place(const struct qn_yaml_node *n, struct qn_str source, uint32_t offset, uint32_t len)
+struct qn_pos qn_yaml_place(const struct qn_yaml_node *n, struct qn_str source, uint32_t offset,
+                            uint32_t len)
 {
     uint32_t begin = written_of(n, offset, false), end;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * slab.c - pieces of one lane's state: size classes, free lists, blocks. See slab.h.
  *
- * Classes: 16, 32, ... 128, then 160, 192, 224, 256, 320, ... 16384. A freed piece holds the link to the next one of its
- * class in its first word. Invariant: what lies in a free list is of exactly that class's size. */
+ * Classes: 16, 32, ... 128, then 160, 192, 224, 256, 320, ... 16384. A freed piece holds the link
+ * to the next one of its class in its first word. Invariant: what lies in a free list is of exactly
+ * that class's size. Thread: the lane's worker. */
 #include "state/slab.h"
 
 #include "base/check.h"
@@ -41,7 +42,8 @@ static unsigned class_of(size_t bytes, size_t *size)
         *size = 16 * ((size_t)k + 1);
         return k;
     }
-    unsigned top = 63 - (unsigned)__builtin_clzll((unsigned long long)bytes - 1); /* 2^top < bytes */
+    unsigned top =
+        63 - (unsigned)__builtin_clzll((unsigned long long)bytes - 1); /* 2^top < bytes */
     size_t step = (size_t)1 << (top - 2);
     unsigned quarter = (unsigned)((bytes - ((size_t)1 << top) + step - 1) / step); /* 1 to 4 */
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * slab.h - the memory of one lane's state: pieces of many sizes, given back one by one, reused at once.
+ * slab.h - the memory of one lane's state: pieces of many sizes, given back one by one, reused at
+ * once.
  *
- * Pieces come from blocks that grow from 4 KiB to 256 KiB and go back to free lists by size class (four classes per
- * doubling), so that a state that has reached its size asks the heap for nothing any more. Pieces over 16 KiB come from
- * the heap directly. Freed pieces are poisoned under AddressSanitizer. Lifetime: state. Thread: one owner at a time. */
+ * Pieces come from blocks that grow from 4 KiB to 256 KiB and go back to free lists by size class
+ * (four classes per doubling), so that a state that has reached its size asks the heap for nothing
+ * any more. Pieces over 16 KiB come from the heap directly. Freed pieces are poisoned under
+ * AddressSanitizer. Lifetime: state. Thread: one owner at a time. */
 #ifndef QN_STATE_SLAB_H
 #define QN_STATE_SLAB_H
 
@@ -23,7 +25,8 @@ struct qn_slab {
     size_t used_bytes;            /* bytes ever handed out and not yet back with the heap     */
 };
 
-void qn_slab_fini(struct qn_slab *s); /* frees all blocks; pieces over 16 KiB must have been freed before */
+void qn_slab_fini(
+    struct qn_slab *s); /* frees all blocks; pieces over 16 KiB must have been freed before */
 
 /* What a piece of that size really takes; <= 25 % more. bytes > 0. */
 size_t qn_slab_round(size_t bytes);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * table.c - one lane's keyed table: index of (tag, record number), records in slabs, key bytes. See table.h.
+ * table.c - one lane's keyed table: index of (tag, record number), records in slabs, key bytes. See
+ * table.h.
  *
- * Index: linear probing over pairs {u32 tag, u32 record}, eight pairs per cache line; a tag is 32 bits of the mixed hash
- * and its low bits are the home, so growing and removing never touch a record. Removing shifts back: no tombstones.
- * Record: 40 bytes of header, then the caller's bytes. Record slabs double in size (16, 16, 32, 64, ... records), so a
- * record's place follows from its number and never moves. Freed numbers are reused; a doubly linked list keeps order of
- * creation. Key bytes up to 16 lie in the header, longer ones in the lane's slab. */
+ * Index: linear probing over pairs {u32 tag, u32 record}, eight pairs per cache line; a tag is 32
+ * bits of the mixed hash and its low bits are the home, so growing and removing never touch a
+ * record. Removing shifts back: no tombstones. Record: 40 bytes of header, then the caller's bytes.
+ * Record slabs double in size (16, 16, 32, 64, ... records), so a record's place follows from its
+ * number and never moves. Freed numbers are reused; a doubly linked list keeps order of creation.
+ * Key bytes up to 16 lie in the header, longer ones in the lane's slab. Thread: the lane's
+ * worker. */
 #include "state/table.h"
 
 #include "base/check.h"
@@ -14,10 +17,10 @@
 #include <string.h>
 
 enum {
-    FIRST_RECORDS = 16,   /* records of the first slab          */
-    SLABS_MAX = 29,       /* 16 * 2^28 = 2^32 records           */
-    INDEX_MIN = 32,       /* pairs of the smallest index        */
-    GROUP = 32,           /* lookups in flight at a time        */
+    FIRST_RECORDS = 16, /* records of the first slab          */
+    SLABS_MAX = 29,     /* 16 * 2^28 = 2^32 records           */
+    INDEX_MIN = 32,     /* pairs of the smallest index        */
+    GROUP = 32,         /* lookups in flight at a time        */
     KEY_INLINE = 16
 };
 #define NONE UINT32_MAX
@@ -42,12 +45,12 @@ _Static_assert(sizeof(struct record) == 40, "the header is part of the memory es
 struct qn_table {
     uint64_t seed;
     struct pair *index;
-    uint32_t mask;         /* pairs - 1 */
-    uint32_t count;        /* live records */
-    uint32_t made;         /* numbers ever given out */
-    uint32_t free;         /* first free number, or NONE */
-    uint32_t first, last;  /* order of creation */
-    size_t stride;         /* bytes per record, header included */
+    uint32_t mask;        /* pairs - 1 */
+    uint32_t count;       /* live records */
+    uint32_t made;        /* numbers ever given out */
+    uint32_t free;        /* first free number, or NONE */
+    uint32_t first, last; /* order of creation */
+    size_t stride;        /* bytes per record, header included */
     char *slabs[SLABS_MAX];
     struct qn_slab keys;
 };
@@ -58,7 +61,8 @@ static struct record *record_at(const struct qn_table *t, uint32_t number)
         return (struct record *)(t->slabs[0] + number * t->stride);
     unsigned s = 28 - (unsigned)__builtin_clz(number);
 
-    return (struct record *)(t->slabs[s] + (number - ((uint32_t)FIRST_RECORDS << (s - 1))) * t->stride);
+    return (struct record *)(t->slabs[s] +
+                             (number - ((uint32_t)FIRST_RECORDS << (s - 1))) * t->stride);
 }
 
 static struct qn_str key_of(const struct record *r)
@@ -85,7 +89,8 @@ static bool is_key(const struct record *r, struct qn_str key, uint64_t hash)
            memcmp(key.len <= KEY_INLINE ? r->key.bytes : r->key.p, key.p, key.len) == 0;
 }
 
-qn_status qn_table_new(size_t record_bytes, uint64_t seed, struct qn_table **out, struct qn_err *err)
+qn_status qn_table_new(size_t record_bytes, uint64_t seed, struct qn_table **out,
+                       struct qn_err *err)
 {
     struct qn_table *t = qn_mem_zalloc(1, sizeof *t);
 
@@ -158,7 +163,8 @@ static bool index_grow(struct qn_table *t)
     return true;
 }
 
-/* A record number that nobody uses, its memory present; NONE when out of memory. Gives nothing out yet. */
+/* A record number that nobody uses, its memory present; NONE when out of memory. Gives nothing out
+ * yet. */
 static uint32_t number_ready(struct qn_table *t)
 {
     if (t->free != NONE)
@@ -177,7 +183,8 @@ static uint32_t number_ready(struct qn_table *t)
     return t->made;
 }
 
-/* Makes the record of a key that is not there. NULL when out of memory: then nothing has changed. */
+/* Makes the record of a key that is not there. NULL when out of memory: then nothing has changed.
+ */
 static struct record *create(struct qn_table *t, uint32_t tag, struct qn_str key, uint64_t hash)
 {
     char *long_key = NULL;
@@ -223,7 +230,8 @@ static struct record *create(struct qn_table *t, uint32_t tag, struct qn_str key
     return r;
 }
 
-/* One group of at most GROUP lookups: homes, then candidates, then keys, each step's memory asked for ahead. */
+/* One group of at most GROUP lookups: homes, then candidates, then keys, each step's memory asked
+ * for ahead. */
 static qn_status look_group(struct qn_table *const *tables, const struct qn_str *keys,
                             const uint64_t *hashes, const uint8_t *create_if_absent, uint32_t n,
                             void **out)
@@ -273,8 +281,8 @@ qn_status qn_table_look(struct qn_table *const *tables, const struct qn_str *key
     for (uint32_t at = 0; at < n; at += GROUP) {
         uint32_t some = n - at < GROUP ? n - at : GROUP;
 
-        if (look_group(tables + at, keys + at, hashes + at, create_if_absent + at, some, out + at) !=
-            QN_OK) {
+        if (look_group(tables + at, keys + at, hashes + at, create_if_absent + at, some,
+                       out + at) != QN_OK) {
             memset(out + at + some, 0, (n - at - some) * sizeof *out);
             return qn_err_set(err, QN_NOMEM, "no memory for one more key");
         }
@@ -310,8 +318,8 @@ qn_status qn_table_get(struct qn_table *t, const struct qn_str *keys, const uint
     return look_one_table(t, keys, hashes, true, n, out, err);
 }
 
-void qn_table_find(struct qn_table *t, const struct qn_str *keys, const uint64_t *hashes, uint32_t n,
-                   void **out)
+void qn_table_find(struct qn_table *t, const struct qn_str *keys, const uint64_t *hashes,
+                   uint32_t n, void **out)
 {
     qn_status rc = look_one_table(t, keys, hashes, false, n, out, NULL);
 

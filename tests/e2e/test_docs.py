@@ -4,13 +4,15 @@
 Fenced blocks of a page run in order, in one folder of their own:
 
     ```yaml FILE      (any language) the block is written to FILE
-    ```sh             runs with `sh -eu`; `quern` is on the PATH, the repository is $QUERN_ROOT, examples/ is at hand
+    ```sh             runs with `sh -eu`; `quern` is on the PATH, the repository is $QUERN_ROOT, a copy of examples/ is at hand
     ```text           right behind an sh block: its standard output and standard error must be exactly this; a line that
                       is "..." stands for any number of lines, and "..." inside a line for any text
-    ```console        not run here: may only hold ./dev commands that exist, or git clone
+    ```console        not run here, because it takes long or does not end: ./dev and quern commands that exist, with
+                      options that their --help knows; git clone; cd; tools of a virtual environment
 """
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -50,14 +52,22 @@ def check_console(page, line, text):
     known = set(re.findall(r"^#   \./dev (\w+)", (ROOT / "dev").read_text(encoding="utf-8"), re.M))
     for command in filter(None, (s.split("#")[0].strip() for s in text.splitlines())):
         words = command.split()
-        ok = (words[0] == "./dev" and len(words) > 1 and words[1] in known) or words[:2] == ["git", "clone"] or \
-            words[0] == "cd"
-        assert ok, f"{page.name}:{line}: '{command}' is not run by any test; use an sh block"
+        where = f"{page.name}:{line}: '{command}'"
+        if words[0] == "./dev":
+            assert words[1] in known, f"{where}: no such command"
+        elif words[0] == "quern":
+            told = subprocess.run([str(BUILD / "quern"), words[1], "--help"], text=True, stdout=subprocess.PIPE)
+            assert told.returncode == 0, f"{where}: no such command"
+            for option in (w.split("=")[0] for w in words[2:] if w.startswith("--")):
+                assert re.search(rf"{option}\b", told.stdout), f"{where}: no option {option}"
+        else:
+            assert words[:2] == ["git", "clone"] or words[0] in ("cd", "python3") or "venv/bin/" in words[0], \
+                f"{where} is not run by any test; use an sh block"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_commands_of_the_page(page, tmp_path):
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     done = None
     for language, argument, text, line in blocks_of(page):
         if language == "text" and done is not None:

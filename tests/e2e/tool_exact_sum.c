@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tool_exact_sum.c - lets test_exact_sum.py slide a window over doubles with exact_sum.c.
  *
- * Stdin: u32 count, u32 windows, count doubles, then windows pairs (u32 first, u32 end), ends and firsts never going
- * back, all in the machine's byte order. Stdout: per window two doubles, sum and mean. One running sum: what enters is
- * added, what leaves is subtracted, so that the test sees evictions too. */
+ * Stdin: u32 count, u32 windows, count doubles, then windows pairs (u32 first, u32 end), ends and
+ * firsts never going back, all in the machine's byte order. Stdout: per window two doubles, sum and
+ * mean. One running sum: what enters is added, what leaves is subtracted, so that the test sees
+ * evictions too. */
 #include "feature/exact_sum.h"
 
 #include <stdio.h>
@@ -30,7 +31,8 @@ int main(void)
     read_all(v, sizeof *v, head[0]);
     read_all(windows, sizeof *windows, head[1]);
     for (uint32_t i = 0; i < head[1]; i++) {
-        if (windows[i][0] < first || windows[i][1] < end || windows[i][1] > head[0] || windows[i][0] >= windows[i][1])
+        if (windows[i][0] < first || windows[i][1] < end || windows[i][1] > head[0] ||
+            windows[i][0] >= windows[i][1])
             return 1;
         for (; end < windows[i][1]; end++) {
             if (qn_exact_fits(v[end]))

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * tool_model.c - the model room on the command line, for test_models.py: scores a matrix and prints the model's facts.
+ * tool_model.c - the model room on the command line, for test_models.py: scores a matrix and prints
+ * the model's facts.
  *
  *   tool_model [-k kernel] [-b batch] [-t best] [-m missing] MODEL [IN OUT]
  *
- * IN: float64, little-endian, row-major, info.inputs per row. OUT: for each row info.outputs margins, then
- * info.predictions predictions, float64. Facts go to stdout, one "name value" per line; errors to stderr, exit code 1.
- * Columns end where their memory ends, so that AddressSanitizer sees a read too far. */
+ * IN: float64, little-endian, row-major, info.inputs per row. OUT: for each row info.outputs
+ * margins, then info.predictions predictions, float64. Facts go to stdout, one "name value" per
+ * line; errors to stderr, exit code 1. Columns end where their memory ends, so that
+ * AddressSanitizer sees a read too far. */
 #include "base/check.h"
 #include "base/number.h"
 #include "model/model_int.h"
@@ -57,8 +59,9 @@ static void print_facts(const struct qn_model *m)
 {
     const struct qn_model_info *info = qn_model_info(m);
 
-    printf("format %s\nobjective %s\nversion %s\ninputs %u\noutputs %u\npredictions %u\n", info->format,
-           info->objective, info->version, info->inputs, info->outputs, info->predictions);
+    printf("format %s\nobjective %s\nversion %s\ninputs %u\noutputs %u\npredictions %u\n",
+           info->format, info->objective, info->version, info->inputs, info->outputs,
+           info->predictions);
     printf("is_float %d\ntrees %u\ntrees_in_file %u\ndepth_max %u\nnodes %u\nleaves %u\n",
            info->is_float, info->trees, info->trees_in_file, info->depth_max, info->nodes,
            info->leaves);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fuzz_model.h - body of the model room's fuzz targets: load the bytes; what loads must score, the same in a batch as
- * row by row and on every kernel. `is_mine` keeps a target on its own format. */
+ * fuzz_model.h - body of the model room's fuzz targets: load the bytes; what loads must score, the
+ * same in a batch as row by row and on every kernel. `is_mine` keeps a target on its own format. */
 #ifndef QN_TESTS_FUZZ_MODEL_H
 #define QN_TESTS_FUZZ_MODEL_H
 
@@ -13,12 +13,14 @@ enum { FUZZ_ROWS = 19, FUZZ_VALUES_MAX = 1 << 16 };
 
 static inline void fuzz_score(struct qn_model *m)
 {
-    static const double values[] = {0, 1, NAN, -1, INFINITY, -INFINITY, 1e-36, -0.0, 3, 0.5, 1e10, 7};
+    static const double values[] = {0,     1,    NAN, -1,  INFINITY, -INFINITY,
+                                    1e-36, -0.0, 3,   0.5, 1e10,     7};
     const struct qn_model_info *info = qn_model_info(m);
     const size_t outputs = info->outputs, bytes = outputs * FUZZ_ROWS * sizeof(double);
     double *x = qn_mem_alloc(((size_t)info->inputs + 1) * FUZZ_ROWS * sizeof(double));
     const double **columns = qn_mem_alloc(((size_t)info->inputs + 1) * sizeof(*columns));
-    double *first = qn_mem_alloc(bytes), *again = qn_mem_alloc(bytes), *predicted = qn_mem_alloc(bytes);
+    double *first = qn_mem_alloc(bytes), *again = qn_mem_alloc(bytes),
+           *predicted = qn_mem_alloc(bytes);
     void *scratch = qn_mem_aligned(64, (qn_model_scratch_bytes(m, FUZZ_ROWS) + 63) / 64 * 64);
     bool has_first = false;
 
@@ -57,7 +59,8 @@ static inline int fuzz_model(const uint8_t *data, size_t size, bool is_mine)
 
     if (!is_mine || size > 1 << 20)
         return 0;
-    rc = qn_model_load_bytes((struct qn_str){(const char *)data, (uint32_t)size}, "f", NULL, &m, &err);
+    rc = qn_model_load_bytes((struct qn_str){(const char *)data, (uint32_t)size}, "f", NULL, &m,
+                             &err);
     QN_ASSERT((rc == QN_OK) == (m != NULL));
     QN_ASSERT(rc == QN_OK || err.text[0] != 0);
     /* "does not reproduce" is our own bug, found by the probe */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * fuzz_yaml.c - any bytes as a spec: YAML, variables, binder, features, plan.
  *
- * Holds: either a plan or at least one mistake; every mistake lies inside the text; a secret never shows in what is
- * printed; the same bytes give the same version again. There are no files to read. */
+ * Holds: either a plan or at least one mistake; every mistake lies inside the text; a secret never
+ * shows in what is printed; the same bytes give the same version again. There are no files to read.
+ */
 #include "base/check.h"
 #include "spec/plan.h"
 
@@ -19,7 +20,8 @@ static int no_open(void *st, const char *path, enum qn_open how)
 }
 
 static const struct qn_files no_files = {.open = no_open};
-static const char *const environment[] = {"LIMIT=200", "LATENESS=30s", "SECRET=qzjxvwkq", "YAML=a: [b", NULL};
+static const char *const environment[] = {"LIMIT=200", "LATENESS=30s", "SECRET=qzjxvwkq",
+                                          "YAML=a: [b", NULL};
 
 static bool contains(const struct qn_buf *b, const char *word)
 {

@@ -352,6 +352,27 @@ static void names_are_made_fit(void **state)
     done(s);
 }
 
+static void names_of_streams_and_pipelines(void **state)
+{
+    static const struct {
+        const char *text, *name, *pipeline;
+    } cases[] = {{"events", "events", "events"},
+                 {"exchange-2_cpc results", "exchange_2_cpc_results", "exchange-2-cpc-results"},
+                 {"2024.Data", "_2024_Data", "2024-data"},
+                 {"Of", "Of_", "of"},
+                 {"\xc3\xbc", "f", "pipeline"},
+                 {"", "f", "pipeline"}};
+    struct qn_arena arena = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_string_equal(qn_infer_name(&arena, qn_str_of(cases[i].text)), cases[i].name);
+        assert_string_equal(qn_infer_pipeline_name(&arena, qn_str_of(cases[i].text)),
+                            cases[i].pipeline);
+    }
+    qn_arena_fini(&arena);
+}
+
 static void last_of_equal_names_wins(void **state)
 {
     struct sample *s = sampled(
@@ -608,6 +629,7 @@ int main(void)
         cmocka_unit_test(disorder_is_covered),
         cmocka_unit_test(what_has_no_type),
         cmocka_unit_test(names_are_made_fit),
+        cmocka_unit_test(names_of_streams_and_pipelines),
         cmocka_unit_test(last_of_equal_names_wins),
         cmocka_unit_test(broken_events_are_counted),
         cmocka_unit_test(csv),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_engine.c - the whole engine on events made here: same bytes on any threads and batches, no allocation per event,
- * every allocation failing in turn, and verdicts that add up. */
+ * test_engine.c - the whole engine on events made here: same bytes on any threads and batches, no
+ * allocation per event, every allocation failing in turn, and verdicts that add up. */
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "engine/output_records.h"
@@ -22,7 +22,8 @@ static const char SPEC[] =
     "    id: id\n"
     "    time: at\n"
     "    late: fold\n"
-    "    fields: {id: int64, at: {type: timestamp, unit: s}, card: string, shop: string, amount: {type: decimal(2), min: 0}}\n"
+    "    fields: {id: int64, at: {type: timestamp, unit: s}, card: string, shop: string, amount: "
+    "{type: decimal(2), min: 0}}\n"
     "  back:\n"
     "    time: at\n"
     "    fields: {at: {type: timestamp, unit: s}, shop: string, fraud: bool}\n"
@@ -104,16 +105,20 @@ static void make_events(struct memory_input *m, uint64_t seed)
         starts[i] = m->text.len;
         m->stream[i] = dice % 4 == 0;
         if (m->stream[i])
-            qn_buf_printf(&m->text, "{\"shop\":\"s%u\",\"fraud\":%s,\"at\":%lld}", qn_rng_below(&rng, KEYS),
-                          dice % 3 ? "false" : "true", (long long)at);
+            qn_buf_printf(&m->text, "{\"shop\":\"s%u\",\"fraud\":%s,\"at\":%lld}",
+                          qn_rng_below(&rng, KEYS), dice % 3 ? "false" : "true", (long long)at);
         else if (dice == 51)
-            qn_buf_printf(&m->text, "{\"id\":%u,\"at\":%lld,\"amount\":-1,\"card\":\"x\",\"shop\":\"s\"}", i, (long long)at);
+            qn_buf_printf(&m->text,
+                          "{\"id\":%u,\"at\":%lld,\"amount\":-1,\"card\":\"x\",\"shop\":\"s\"}", i,
+                          (long long)at);
         else if (dice == 53)
             qn_buf_printf(&m->text, "{\"id\":%u,", i);
         else
-            qn_buf_printf(&m->text, "{\"id\":%u,\"at\":%lld,\"card\":\"c%u\",\"shop\":\"s%u\",\"amount\":%u.%02u}", i,
-                          (long long)at, qn_rng_below(&rng, KEYS), qn_rng_below(&rng, KEYS), qn_rng_below(&rng, 50),
-                          qn_rng_below(&rng, 100));
+            qn_buf_printf(
+                &m->text,
+                "{\"id\":%u,\"at\":%lld,\"card\":\"c%u\",\"shop\":\"s%u\",\"amount\":%u.%02u}", i,
+                (long long)at, qn_rng_below(&rng, KEYS), qn_rng_below(&rng, KEYS),
+                qn_rng_below(&rng, 50), qn_rng_below(&rng, 100));
         m->lines[i].len = (uint32_t)(m->text.len - starts[i]);
     }
     for (uint32_t i = 0; i < QN_DECODE_PAD; i++)
@@ -130,14 +135,20 @@ static void free_events(struct memory_input *m)
     qn_mem_free(m->lines);
 }
 
-/* One run from plan to end; allocations of the second half go to *steady. Returns the status of the first failure. */
-static qn_status run(struct memory_input *m, uint32_t threads, uint32_t rows, struct qn_counts sum[2], uint64_t *steady)
+/* One run from plan to end; allocations of the second half go to *steady. Returns the status of the
+ * first failure. */
+static qn_status run(struct memory_input *m, uint32_t threads, uint32_t rows,
+                     struct qn_counts sum[2], uint64_t *steady)
 {
     struct qn_files files = qn_files_system;
     struct qn_plan_options plan_opt = {.files = &files, .environment = (const char *const[]){NULL}};
-    struct qn_engine_options opt = {.threads = threads, .rows_max = rows, .seed = rows * 977 + threads};
+    struct qn_engine_options opt = {
+        .threads = threads, .rows_max = rows, .seed = rows * 977 + threads};
     struct qn_output_target targets[2] = {{1, "predictions"}, {2, "big"}};
-    struct qn_outputs_options out_opt = {.kind = QN_OUTPUTS_RECORDS, .files = &files, .targets = targets, .dead = {3, "dead"},
+    struct qn_outputs_options out_opt = {.kind = QN_OUTPUTS_RECORDS,
+                                         .files = &files,
+                                         .targets = targets,
+                                         .dead = {3, "dead"},
                                          .workers = threads};
     struct qn_input in = {memory_read, memory_release, memory_csv, m};
     struct qn_arena boot = {0};
@@ -155,7 +166,8 @@ static qn_status run(struct memory_input *m, uint32_t threads, uint32_t rows, st
     memset(m->offsets, 0, sizeof m->offsets);
     for (int i = 0; i < 3; i++)
         qn_buf_clear(&written[i]);
-    rc = qn_plan_load_text((struct qn_str){SPEC, sizeof SPEC - 1}, "test.yaml", &plan_opt, &boot, &diags, &plan, NULL);
+    rc = qn_plan_load_text((struct qn_str){SPEC, sizeof SPEC - 1}, "test.yaml", &plan_opt, &boot,
+                           &diags, &plan, NULL);
     if (rc == QN_OK)
         rc = qn_outputs_new(plan, &out_opt, &outputs, NULL);
     if (rc == QN_OK) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * exact_twin.h - the naive sum of doubles that exact_sum.c must agree with: one counter per bit, schoolbook division.
+ * exact_twin.h - the naive sum of doubles that exact_sum.c must agree with: one counter per bit,
+ * schoolbook division.
  *
- * For tests only. Slow and obvious on purpose: counters of +1 and -1 per bit position, carried into plain bits once at
- * the end, divided bit by bit, rounded by looking at the bits. */
+ * For tests only. Slow and obvious on purpose: counters of +1 and -1 per bit position, carried into
+ * plain bits once at the end, divided bit by bit, rounded by looking at the bits. */
 #ifndef QN_TESTS_EXACT_TWIN_H
 #define QN_TESTS_EXACT_TWIN_H
 

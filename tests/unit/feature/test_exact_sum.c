@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_exact_sum.c - sums of doubles against a naive twin: wild exponents, cancellation, evictions, means. */
+ * test_exact_sum.c - sums of doubles against a naive twin: wild exponents, cancellation, evictions,
+ * means. */
 #include "base/clock.h"
 #include "exact_twin.h"
 #include "feature/exact_sum.h"
@@ -57,7 +58,8 @@ static void agree(const struct both *b, uint64_t n)
     assert_true(twin_same(got, want));
 }
 
-/* kind 0: any finite bits; 1: near 1; 2: denormals; 3: huge; 4: few bits far apart; 5: with NaN and infinities */
+/* kind 0: any finite bits; 1: near 1; 2: denormals; 3: huge; 4: few bits far apart; 5: with NaN and
+ * infinities */
 static double draw(struct qn_rng *r, int kind)
 {
     uint64_t bits = qn_rng_next(r);
@@ -69,12 +71,14 @@ static double draw(struct qn_rng *r, int kind)
     case 2:
         return from_bits((bits & ((uint64_t)1 << 63)) | (bits >> 12));
     case 3:
-        return from_bits((bits & ~((uint64_t)0x7FF << 52)) | (uint64_t)(0x7FE - qn_rng_below(r, 4)) << 52);
+        return from_bits((bits & ~((uint64_t)0x7FF << 52)) | (uint64_t)(0x7FE - qn_rng_below(r, 4))
+                                                                 << 52);
     case 4:
         return ldexp(bits & 1 ? 1 : -1, (int)qn_rng_below(r, 2098) - 1074);
     case 5:
         if (qn_rng_below(r, 8) == 0) {
-            static const double odd[] = {(double)NAN, (double)INFINITY, -(double)INFINITY, 0.0, -0.0};
+            static const double odd[] = {(double)NAN, (double)INFINITY, -(double)INFINITY, 0.0,
+                                         -0.0};
 
             return odd[qn_rng_below(r, 5)];
         }
@@ -149,6 +153,15 @@ static void known_answers(void **state)
     put(&b, 0x1p-1074, 1);
     put(&b, 0x1p-100, -1);
     assert_true(b.is_wide && qn_exact_read(&b.s, &b.w, 1) == 9007199254740994.0);
+    /* a mean halfway but for the remainder of the division */
+    memset(&b, 0, sizeof b);
+    for (int i = 0; i < 3; i++)
+        put(&b, 9007199254740992.0, 1);
+    put(&b, 3.0, 1);
+    assert_true(qn_exact_read(&b.s, NULL, 3) == 9007199254740992.0);
+    put(&b, 0x1p-73, 1);
+    assert_true(qn_exact_read(&b.s, NULL, 3) == 9007199254740994.0);
+    agree(&b, 3);
     /* beyond the range */
     memset(&b, 0, sizeof b);
     put(&b, 0x1.fffffffffffffp1023, 1);

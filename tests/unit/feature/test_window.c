@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_window.c - windows against a naive twin that recomputes every window from a list of all events, row by row.
+ * test_window.c - windows against a naive twin that recomputes every window from a list of all
+ * events, row by row.
  *
- * Random logs: ties, disorder up to the slack and beyond, several keys, all aggregates, wheres, nulls, every argument
- * type, delays, windows without the current event, over all, rows that only read, batches of random size, 1 to 3 workers,
- * expiry. Answers must be equal bit for bit. QUERN_SEED chooses another log. */
+ * Random logs: ties, disorder up to the slack and beyond, several keys, all aggregates, wheres,
+ * nulls, every argument type, delays, windows without the current event, over all, rows that only
+ * read, batches of random size, 1 to 3 workers, expiry. Answers must be equal bit for bit.
+ * QUERN_SEED chooses another log. */
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/number.h"
@@ -184,8 +186,8 @@ static int64_t draw_span(struct qn_rng *r)
 
 static struct qn_kind draw_kind(struct qn_rng *r)
 {
-    static const struct qn_kind kinds[] = {
-        {QN_BOOL, 0}, {QN_INT64, 0}, {QN_DOUBLE, 0}, {QN_DECIMAL, 2}, {QN_TIMESTAMP, 0}, {QN_DECIMAL, 18}};
+    static const struct qn_kind kinds[] = {{QN_BOOL, 0},    {QN_INT64, 0},     {QN_DOUBLE, 0},
+                                           {QN_DECIMAL, 2}, {QN_TIMESTAMP, 0}, {QN_DECIMAL, 18}};
 
     return kinds[qn_rng_below(r, 6)];
 }
@@ -251,8 +253,8 @@ static void draw_group(struct world *w, int shape)
 
 static double draw_double(struct qn_rng *r, bool is_wild)
 {
-    static const double odd[] = {(double)NAN, (double)INFINITY, -(double)INFINITY, 0.0, -0.0, 1e300,
-                                 -1e300,      0x1p-1074,        1e-200,            0x1p64};
+    static const double odd[] = {(double)NAN, (double)INFINITY, -(double)INFINITY, 0.0,    -0.0,
+                                 1e300,       -1e300,           0x1p-1074,         1e-200, 0x1p64};
 
     if (is_wild && qn_rng_below(r, 16) == 0)
         return odd[qn_rng_below(r, 10)];
@@ -268,13 +270,15 @@ static struct cell draw_cell(struct qn_rng *r, struct qn_kind kind, bool is_wild
     else if (kind.type == QN_DOUBLE)
         c.f64 = draw_double(r, is_wild);
     else if (is_wild && qn_rng_below(r, 8) == 0)
-        c.i64 = qn_rng_below(r, 2) ? INT64_MAX - qn_rng_below(r, 2) : INT64_MIN + qn_rng_below(r, 2);
+        c.i64 =
+            qn_rng_below(r, 2) ? INT64_MAX - qn_rng_below(r, 2) : INT64_MIN + qn_rng_below(r, 2);
     else
         c.i64 = (int64_t)qn_rng_below(r, 1001) - 500;
     return c;
 }
 
-/* order: 0 mixed, 1 rising values (the least is always the oldest), 2 nearly sorted times with many ties */
+/* order: 0 mixed, 1 rising values (the least is always the oldest), 2 nearly sorted times with many
+ * ties */
 static void draw_log(struct world *w, int order, bool is_legal)
 {
     struct qn_rng *r = &w->r;
@@ -397,13 +401,14 @@ static void feed_compare(struct feed *f, struct world *w, uint32_t first, uint32
             }
             if (cell_same(f->out[k], i, &w->want[k]))
                 continue;
-            print_message("row %u key %d time %lld role %d window %u: aggregate %d arg %d where %d over "
-                          "%lld delayed %lld excl %d: valid %d %d value %lld %lld / %.17g %.17g\n",
-                          first + i, w->rows[first + i].key, (long long)w->rows[first + i].time_us,
-                          w->rows[first + i].role, k, win->aggregate, win->arg, win->where,
-                          (long long)win->over_us, (long long)win->delayed_us, win->excludes_current,
-                          f->out[k]->valid[i], w->want[k].valid, (long long)f->out[k]->i64[i],
-                          (long long)w->want[k].i64, f->out[k]->f64[i], w->want[k].f64);
+            print_message(
+                "row %u key %d time %lld role %d window %u: aggregate %d arg %d where %d over "
+                "%lld delayed %lld excl %d: valid %d %d value %lld %lld / %.17g %.17g\n",
+                first + i, w->rows[first + i].key, (long long)w->rows[first + i].time_us,
+                w->rows[first + i].role, k, win->aggregate, win->arg, win->where,
+                (long long)win->over_us, (long long)win->delayed_us, win->excludes_current,
+                f->out[k]->valid[i], w->want[k].valid, (long long)f->out[k]->i64[i],
+                (long long)w->want[k].i64, f->out[k]->f64[i], w->want[k].f64);
             assert_true(false);
         }
     }
@@ -426,8 +431,8 @@ static void run_log(struct world *w, bool expires)
         qn_arena_reset(&f.arena);
         feed_fill(&f, w, first, n);
         for (unsigned k = 0; k < workers; k++)
-            assert_int_equal(qn_group_run(g, &f.wave, (k + first) % workers, workers, &f.arena, NULL),
-                             QN_OK);
+            assert_int_equal(
+                qn_group_run(g, &f.wave, (k + first) % workers, workers, &f.arena, NULL), QN_OK);
         feed_compare(&f, w, first, n);
         for (uint32_t i = first; i < first + n; i++)
             newest_us = w->rows[i].time_us > newest_us ? w->rows[i].time_us : newest_us;
@@ -445,7 +450,8 @@ static struct world *world_new(uint64_t seed)
     assert_non_null(w);
     qn_rng_seed(&w->r, seed);
     for (int k = 0; k < KEYS; k++)
-        snprintf(key_text[k], sizeof key_text[k], k % 2 ? "customer-with-a-rather-long-key-%d" : "c%d", k);
+        snprintf(key_text[k], sizeof key_text[k],
+                 k % 2 ? "customer-with-a-rather-long-key-%d" : "c%d", k);
     return w;
 }
 
@@ -481,7 +487,8 @@ static void table_of_meanings(void **state)
         {298 * SECOND, 2, 1, 0},
         {600 * SECOND, 1, 0, 4},
     };
-    static const int64_t noons_us[] = {1522929600 * SECOND, 0, -86400 * SECOND * 365, -300 * SECOND};
+    static const int64_t noons_us[] = {1522929600 * SECOND, 0, -86400 * SECOND * 365,
+                                       -300 * SECOND};
     const struct qn_window windows[] = {
         {QN_AGGREGATE_COUNT, -1, -1, 300 * SECOND, 0, false, {QN_INT64, 0}},
         {QN_AGGREGATE_COUNT, -1, -1, 300 * SECOND, 0, true, {QN_INT64, 0}},
@@ -531,8 +538,10 @@ static void sums_that_do_not_fit(void **state)
 
     (void)state;
     w->args[0] = (struct qn_kind){QN_INT64, 0};
-    w->windows[0] = (struct qn_window){QN_AGGREGATE_SUM, 0, -1, 10 * SECOND, 0, false, {QN_INT64, 0}};
-    w->windows[1] = (struct qn_window){QN_AGGREGATE_MEAN, 0, -1, QN_OVER_ALL, 0, false, {QN_DOUBLE, 0}};
+    w->windows[0] =
+        (struct qn_window){QN_AGGREGATE_SUM, 0, -1, 10 * SECOND, 0, false, {QN_INT64, 0}};
+    w->windows[1] =
+        (struct qn_window){QN_AGGREGATE_MEAN, 0, -1, QN_OVER_ALL, 0, false, {QN_DOUBLE, 0}};
     w->spec = (struct qn_group_spec){w->args, 1, 0, w->windows, 2, 0};
     for (int i = 0; i < 3; i++)
         w->rows[i] = (struct row){.role = QN_ROLE_UPDATE | QN_ROLE_READ,
@@ -560,7 +569,8 @@ static void far_times(void **state)
     (void)state;
     w->args[0] = (struct qn_kind){QN_INT64, 0};
     for (int k = 0; k < 4; k++)
-        w->windows[k] = (struct qn_window){(enum qn_aggregate)(k + 1), 0, -1, 150 * year_us, k * year_us, false, {QN_INT64, 0}};
+        w->windows[k] = (struct qn_window){
+            (enum qn_aggregate)(k + 1), 0, -1, 150 * year_us, k * year_us, false, {QN_INT64, 0}};
     w->windows[1].out.type = QN_DOUBLE;
     w->spec = (struct qn_group_spec){w->args, 1, 0, w->windows, 4, 300 * year_us};
     w->keep_us = 453 * year_us;
@@ -575,15 +585,18 @@ static void far_times(void **state)
 
 static void ends_of_time(void **state)
 {
-    static const int64_t times[] = {INT64_MIN + 1, INT64_MIN + 2, 0, INT64_MAX - 1, INT64_MAX, INT64_MAX, 5, INT64_MIN};
+    static const int64_t times[] = {INT64_MIN + 1, INT64_MIN + 2, 0, INT64_MAX - 1,
+                                    INT64_MAX,     INT64_MAX,     5, INT64_MIN};
     struct world *w = world_new(5);
     struct qn_group *g = NULL;
     struct feed f = {0};
 
     (void)state;
     w->windows[0] = (struct qn_window){QN_AGGREGATE_COUNT, -1, -1, 2, 0, false, {QN_INT64, 0}};
-    w->windows[1] = (struct qn_window){QN_AGGREGATE_COUNT, -1, -1, INT64_MAX - 1, 5, false, {QN_INT64, 0}};
-    w->windows[2] = (struct qn_window){QN_AGGREGATE_COUNT, -1, -1, QN_OVER_ALL, 0, false, {QN_INT64, 0}};
+    w->windows[1] =
+        (struct qn_window){QN_AGGREGATE_COUNT, -1, -1, INT64_MAX - 1, 5, false, {QN_INT64, 0}};
+    w->windows[2] =
+        (struct qn_window){QN_AGGREGATE_COUNT, -1, -1, QN_OVER_ALL, 0, false, {QN_INT64, 0}};
     w->spec = (struct qn_group_spec){NULL, 0, 0, w->windows, 3, 10};
     for (int i = 0; i < 8; i++)
         w->rows[i] = (struct row){.role = QN_ROLE_UPDATE | QN_ROLE_READ, .time_us = times[i]};
@@ -621,8 +634,12 @@ static struct qn_group *fill(uint32_t keys, uint32_t per_key, struct qn_arena *a
     for (int k = 0; k < 6; k++) {
         static const int64_t days[] = {1, 7, 30};
 
-        windows[k] = (struct qn_window){k < 3 ? QN_AGGREGATE_COUNT : QN_AGGREGATE_MEAN, k < 3 ? -1 : 0, -1,
-                                        days[k % 3] * 86400 * SECOND, 0, false,
+        windows[k] = (struct qn_window){k < 3 ? QN_AGGREGATE_COUNT : QN_AGGREGATE_MEAN,
+                                        k < 3 ? -1 : 0,
+                                        -1,
+                                        days[k % 3] * 86400 * SECOND,
+                                        0,
+                                        false,
                                         {k < 3 ? QN_INT64 : QN_DOUBLE, 0}};
         out[k] = col_new(a, windows[k].out, keys);
     }
@@ -658,7 +675,8 @@ static void bytes_are_true(void **state)
         struct qn_arena a = {0};
         uint64_t unused = 0;
         struct qn_group *g = fill(shapes[s][0], shapes[s][1], &a, shapes[s][1] * 2 + 50, &unused);
-        double estimate = shapes[s][0] * (qn_group_key_bytes(g, 12) + shapes[s][1] * qn_group_event_bytes(g));
+        double estimate =
+            shapes[s][0] * (qn_group_key_bytes(g, 12) + shapes[s][1] * qn_group_event_bytes(g));
         double truth = (double)qn_group_bytes(g);
 
         assert_int_equal(qn_group_keys(g), shapes[s][0]);

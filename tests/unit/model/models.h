@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * models.h - random model files for the tests of the model room: XGBoost JSON and LightGBM text, as the libraries write
- * them, of any shape. Memory: the texts are qn_buf of the caller. */
+ * models.h - random model files for the tests of the model room: XGBoost JSON and LightGBM text, as
+ * the libraries write them, of any shape. Memory: the texts are qn_buf of the caller. */
 #ifndef QN_TESTS_MODELS_H
 #define QN_TESTS_MODELS_H
 
@@ -20,7 +20,8 @@
 #include <cmocka.h>
 
 struct model_shape {
-    unsigned trees, leaves, inputs, outputs, values; /* values: how many different cuts a column has */
+    unsigned trees, leaves, inputs, outputs,
+        values; /* values: how many different cuts a column has */
     bool has_categories, has_zero_missing;
 };
 
@@ -53,7 +54,8 @@ static inline double models_cut(unsigned values)
     return (double)(float)((int)models_draw(values) * 0.37 - values * 0.18);
 }
 
-/* A random binary tree: inner nodes 0 .. leaves - 2, child >= 0 is a node, else leaf ~child, as LightGBM has it. */
+/* A random binary tree: inner nodes 0 .. leaves - 2, child >= 0 is a node, else leaf ~child, as
+ * LightGBM has it. */
 struct models_tree {
     int left[1024], right[1024], inner;
 };
@@ -88,7 +90,8 @@ static inline void models_double(struct qn_buf *b, double v)
         qn_buf_text(b, v > 0 ? "inf" : "-inf");
 }
 
-static inline void models_lightgbm_tree(struct qn_buf *b, const struct model_shape *s, unsigned number)
+static inline void models_lightgbm_tree(struct qn_buf *b, const struct model_shape *s,
+                                        unsigned number)
 {
     struct models_tree t;
     unsigned sets = 0, leaves = models_draw(8) == 0 ? 1 : 1 + models_draw(s->leaves);
@@ -106,7 +109,7 @@ static inline void models_lightgbm_tree(struct qn_buf *b, const struct model_sha
     qn_buf_text(b, "\nthreshold=");
     sets = 0;
     for (int i = 0; i < t.inner; i++) {
-        models_double(b, is_category[i]          ? sets++
+        models_double(b, is_category[i]         ? sets++
                          : models_draw(20) == 0 ? INFINITY
                                                 : models_cut(s->values));
         qn_buf_byte(b, ' ');
@@ -140,8 +143,9 @@ static inline void models_lightgbm_tree(struct qn_buf *b, const struct model_sha
 static inline void models_lightgbm(struct qn_buf *b, const struct model_shape *s)
 {
     qn_buf_clear(b);
-    qn_buf_printf(b, "tree\nversion=v4\nnum_class=%u\nnum_tree_per_iteration=%u\nlabel_index=0\n"
-                     "max_feature_idx=%u\nobjective=%s\nfeature_names=",
+    qn_buf_printf(b,
+                  "tree\nversion=v4\nnum_class=%u\nnum_tree_per_iteration=%u\nlabel_index=0\n"
+                  "max_feature_idx=%u\nobjective=%s\nfeature_names=",
                   s->outputs, s->outputs, s->inputs - 1,
                   s->outputs > 1 ? "multiclass num_class:2" : "binary sigmoid:1");
     for (unsigned i = 0; i < s->inputs; i++)
@@ -220,8 +224,9 @@ static inline void models_xgboost_tree(struct qn_buf *b, const struct model_shap
 static inline void models_xgboost(struct qn_buf *b, const struct model_shape *s)
 {
     qn_buf_clear(b);
-    qn_buf_text(b, "{\"learner\":{\"attributes\":{},\"feature_names\":[],\"gradient_booster\":{\"model\":"
-                   "{\"gbtree_model_param\":{\"num_parallel_tree\":\"1\"},\"tree_info\":[");
+    qn_buf_text(
+        b, "{\"learner\":{\"attributes\":{},\"feature_names\":[],\"gradient_booster\":{\"model\":"
+           "{\"gbtree_model_param\":{\"num_parallel_tree\":\"1\"},\"tree_info\":[");
     for (unsigned t = 0; t < s->trees; t++)
         qn_buf_printf(b, "%s%u", t ? "," : "", t % s->outputs);
     qn_buf_text(b, "],\"trees\":[");
@@ -230,10 +235,12 @@ static inline void models_xgboost(struct qn_buf *b, const struct model_shape *s)
             qn_buf_byte(b, ',');
         models_xgboost_tree(b, s);
     }
-    qn_buf_printf(b, "]},\"name\":\"gbtree\"},\"learner_model_param\":{\"base_score\":\"5E-1\",\"num_class\":"
-                     "\"%u\",\"num_feature\":\"%u\"},\"objective\":{\"name\":\"%s\"}},\"version\":[3,2,0]}",
-                  s->outputs > 1 ? s->outputs : 0, s->inputs,
-                  s->outputs > 1 ? "multi:softprob" : "binary:logistic");
+    qn_buf_printf(
+        b,
+        "]},\"name\":\"gbtree\"},\"learner_model_param\":{\"base_score\":\"5E-1\",\"num_class\":"
+        "\"%u\",\"num_feature\":\"%u\"},\"objective\":{\"name\":\"%s\"}},\"version\":[3,2,0]}",
+        s->outputs > 1 ? s->outputs : 0, s->inputs,
+        s->outputs > 1 ? "multi:softprob" : "binary:logistic");
     assert_false(b->failed);
 }
 

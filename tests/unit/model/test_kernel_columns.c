@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_kernel_columns.c - every kernel against `walk` on random forests, at every batch size from 1 to 130. */
+ * test_kernel_columns.c - every kernel against `walk` on random forests, at every batch size from 1
+ * to 130. */
 #include "models.h"
 
 enum { ROWS = 130, INPUTS_MAX = 12, OUTPUTS_MAX = 3 };
@@ -8,7 +9,8 @@ static double column_values[INPUTS_MAX][ROWS];
 
 static void fill_rows(const struct qn_model *m)
 {
-    static const double special[] = {NAN, INFINITY, -INFINITY, 0, -0.0, 1e-36, 1e-40, -1, -0.5, 1e10, 63, 64};
+    static const double special[] = {NAN,   INFINITY, -INFINITY, 0,    -0.0, 1e-36,
+                                     1e-40, -1,       -0.5,      1e10, 63,   64};
     const struct qn_forest *f = &m->forest;
 
     for (unsigned i = 0; i < m->info.inputs; i++) {
@@ -78,7 +80,12 @@ static const struct model_shape SHAPES[] = {
     {.trees = 10, .leaves = 24, .inputs = 4, .outputs = 1, .values = 30, .has_categories = true},
     {.trees = 10, .leaves = 24, .inputs = 4, .outputs = 1, .values = 30, .has_zero_missing = true},
     {.trees = 2, .leaves = 500, .inputs = 1, .outputs = 1, .values = 100000},
-    {.trees = 12, .leaves = 10, .inputs = 12, .outputs = 2, .values = 9, .has_categories = true,
+    {.trees = 12,
+     .leaves = 10,
+     .inputs = 12,
+     .outputs = 2,
+     .values = 9,
+     .has_categories = true,
      .has_zero_missing = true},
 };
 

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_load_lightgbm.c - missing types, categories, linear leaves, transforms and refusals of LightGBM text. */
+ * test_load_lightgbm.c - missing types, categories, linear leaves, transforms and refusals of
+ * LightGBM text. */
 #include "models.h"
 
 #define HEAD                                                                                       \
-    "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=1\nobjective=regression\n" \
+    "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=1\nobjective="       \
+    "regression\n"                                                                                 \
     "feature_names=a b\n\n"
 #define STUMP(threshold, type, more)                                                               \
-    "Tree=0\nnum_leaves=2\nnum_cat=0\nsplit_feature=0\nthreshold=" threshold "\ndecision_type=" type    \
-    "\nleft_child=-1\nright_child=-2\nleaf_value=10 20\n" more "\n\nend of trees\n"
+    "Tree=0\nnum_leaves=2\nnum_cat=0\nsplit_feature=0\nthreshold=" threshold                       \
+    "\ndecision_type=" type "\nleft_child=-1\nright_child=-2\nleaf_value=10 20\n" more             \
+    "\n\nend of trees\n"
 
 /* Scores x as input 0 with every kernel; all must agree. */
 static double score(const char *text, double x)
@@ -57,8 +60,9 @@ static void test_missing_types(void **state)
 static void test_categories(void **state)
 {
     static const char text[] = HEAD STUMP("0", "1", "cat_boundaries=0 2\ncat_threshold=3 4\n");
-    const double left[] = {0, 1, 34, 0.9, -0.9, 1e-40, -0.0}, right[] = {2, 33, 35, 64, -1, NAN, 4294967296.0,
-                                                                       -4294967296.0, INFINITY, -INFINITY};
+    const double left[] = {0, 1, 34, 0.9, -0.9, 1e-40, -0.0},
+                 right[] = {2,        33,       35, 64, -1, NAN, 4294967296.0, -4294967296.0,
+                            INFINITY, -INFINITY};
 
     for (unsigned i = 0; i < 7; i++)
         assert_true(score(text, left[i]) == 10);
@@ -69,7 +73,8 @@ static void test_categories(void **state)
 static void test_linear_leaves(void **state)
 {
     static const char text[] = HEAD STUMP(
-        "0", "8", "is_linear=1\nleaf_const=1 2\nnum_features=1 0\nleaf_features=0  \nleaf_coeff=3  \n");
+        "0", "8",
+        "is_linear=1\nleaf_const=1 2\nnum_features=1 0\nleaf_features=0  \nleaf_coeff=3  \n");
 
     assert_true(score(text, -2) == 1 + 3 * -2.0);
     assert_true(score(text, -INFINITY) == -INFINITY);
@@ -80,8 +85,9 @@ static void test_linear_leaves(void **state)
 static void test_transforms(void **state)
 {
 #define WITH(objective, more)                                                                      \
-    "tree\nversion=v3\nnum_tree_per_iteration=1\nmax_feature_idx=0\nobjective=" objective "\n" more     \
-    "\nTree=0\nnum_leaves=1\nleaf_value=-2\n\nTree=1\nnum_leaves=1\nleaf_value=-1\n\nend of trees\n"
+    "tree\nversion=v3\nnum_tree_per_iteration=1\nmax_feature_idx=0\nobjective=" objective          \
+    "\n" more "\nTree=0\nnum_leaves=1\nleaf_value=-2\n\nTree=1\nnum_leaves=1\nleaf_value=-"        \
+    "1\n\nend of trees\n"
     static const struct {
         const char *text;
         double want;
@@ -116,10 +122,13 @@ static void test_refusals(void **state)
         {HEAD, "cut off"},
         {HEAD "Tree=0\nnum_leaves=1\nleaf_value=1\n", "cut off"},
         {"tree\nversion=v4\nnum_tree_per_iteration=1\n", "max_feature_idx"},
-        {"tree\nversion=v4\nnum_tree_per_iteration=0\nmax_feature_idx=0\n", "num_tree_per_iteration"},
+        {"tree\nversion=v4\nnum_tree_per_iteration=0\nmax_feature_idx=0\n",
+         "num_tree_per_iteration"},
         {"tree\nversion=v4\nnum_tree_per_iteration=1\nmax_feature_idx=99999999\n", "inputs"},
-        {"tree\nversion=v4\nnum_tree_per_iteration=1\nmax_feature_idx=0\nobjective=alien\n", "alien"},
-        {"tree\nversion=v4\nnum_tree_per_iteration=1\nmax_feature_idx=0\nfeature_names=a b\n", "2 features"},
+        {"tree\nversion=v4\nnum_tree_per_iteration=1\nmax_feature_idx=0\nobjective=alien\n",
+         "alien"},
+        {"tree\nversion=v4\nnum_tree_per_iteration=1\nmax_feature_idx=0\nfeature_names=a b\n",
+         "2 features"},
         {HEAD "Tree=0\nnum_leaves=0\nleaf_value=\n", "num_leaves"},
         {HEAD "Tree=0\nleaf_value=1\n", "num_leaves"},
         {HEAD "Tree=0\nnum_leaves=2\nleaf_value=1\n", "leaf_value has 1"},
@@ -133,8 +142,9 @@ static void test_refusals(void **state)
         {HEAD STUMP("0", "1", "cat_boundaries=1 0\ncat_threshold=1\n"), "cat_boundaries"},
         {HEAD STUMP("0", "1", "cat_boundaries=0 1\ncat_threshold=1.5\n"), "32-bit"},
         {HEAD STUMP("0", "0", "is_linear=1\nleaf_const=1\n"), "leaf_const has 1"},
-        {HEAD STUMP("0", "0",
-                    "is_linear=1\nleaf_const=1 2\nnum_features=1 0\nleaf_features=7\nleaf_coeff=1\n"),
+        {HEAD STUMP(
+             "0", "0",
+             "is_linear=1\nleaf_const=1 2\nnum_features=1 0\nleaf_features=7\nleaf_coeff=1\n"),
          "leaf_features"},
         {HEAD "Tree=0\nnum_leaves=2\nsplit_feature=5\nthreshold=1\ndecision_type=0\nleft_child=-1\n"
               "right_child=-2\nleaf_value=1 2\n",

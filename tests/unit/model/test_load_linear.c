@@ -19,7 +19,8 @@ static void test_arithmetic(void **state)
     assert_true(isnan(prediction));
     qn_model_free(m);
 
-    m = models_load(START "\"coefficients\":[[2,3]],\"mean\":[1,2],\"scale\":[4,5],\"fill\":[9,null]}");
+    m = models_load(START
+                    "\"coefficients\":[[2,3]],\"mean\":[1,2],\"scale\":[4,5],\"fill\":[9,null]}");
     assert_true(models_score(m, (double[]){NAN, 7}, NULL) == 2 * 2.0 + 3 * 1.0);
     assert_true(isnan(models_score(m, (double[]){1, NAN}, NULL)));
     qn_model_free(m);
@@ -77,7 +78,8 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_links),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_arithmetic),
+                                       cmocka_unit_test(test_links),
                                        cmocka_unit_test(test_refusals)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);

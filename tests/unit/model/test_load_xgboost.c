@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_load_xgboost.c - XGBoost's three formats: one small model written in each, base scores, options, refusals. */
+ * test_load_xgboost.c - XGBoost's three formats: one small model written in each, base scores,
+ * options, refusals. */
 #include "models.h"
 
 /* One tree: input 0 < 2 ? (input 1 < 0.5 ? 1 : 2) : -1; missing left at the root, right below. */
 #define TREE                                                                                       \
-    "{\"left_children\":[1,3,-1,-1,-1],\"right_children\":[2,4,-1,-1,-1],\"split_indices\":[0,1,0,0,0],"  \
-    "\"default_left\":[true,false,false,0,0],\"split_conditions\":[2,0.5,-1,1,2],\"id\":0,"       \
-    "\"base_weights\":[0,NaN,Infinity,-Infinity,1e-5],\"tree_param\":{\"size_leaf_vector\":\"0\"}}"
-#define BEFORE "{\"version\":[1,7,4],\"learner\":{\"gradient_booster\":{\"name\":\"gbtree\",\"model\":{"
+    "{\"left_children\":[1,3,-1,-1,-1],\"right_children\":[2,4,-1,-1,-1],\"split_indices\":[0,1,"  \
+    "0,0,0],"                                                                                      \
+    "\"default_left\":[true,false,false,0,0],\"split_conditions\":[2,0.5,-1,1,2],\"id\":0,"        \
+    "\"base_weights\":[0,NaN,Infinity,-Infinity,1e-5],\"tree_param\":{\"size_leaf_vector\":\"0\"}" \
+    "}"
+#define BEFORE                                                                                     \
+    "{\"version\":[1,7,4],\"learner\":{\"gradient_booster\":{\"name\":\"gbtree\",\"model\":{"
 #define AFTER(objective, score)                                                                    \
-    "}},\"learner_model_param\":{\"num_feature\":\"2\",\"num_class\":\"0\",\"base_score\":\"" score "\"}," \
+    "}},\"learner_model_param\":{\"num_feature\":\"2\",\"num_class\":\"0\",\"base_score\":"        \
+    "\"" score "\"},"                                                                              \
     "\"objective\":{\"name\":\"" objective "\"}}}"
 #define MODEL(objective, score)                                                                    \
     BEFORE "\"tree_info\":[0],\"trees\":[" TREE "]" AFTER(objective, score)
@@ -18,9 +23,10 @@ static void check_scores(const struct qn_model *m, float start)
 {
     const struct {
         double x[2], leaf;
-    } rows[] = {{{1, 0}, 1},          {{1, 0.5}, 2},    {{2, 0}, -1},         {{NAN, 0}, 1},
-                {{NAN, NAN}, 2},      {{1, NAN}, 2},    {{INFINITY, 0}, -1},  {{-INFINITY, INFINITY}, 2},
-                {{1.99999999, 0}, -1}, {{1.9999998, 0}, 1}};
+    } rows[] = {
+        {{1, 0}, 1},           {{1, 0.5}, 2},      {{2, 0}, -1},        {{NAN, 0}, 1},
+        {{NAN, NAN}, 2},       {{1, NAN}, 2},      {{INFINITY, 0}, -1}, {{-INFINITY, INFINITY}, 2},
+        {{1.99999999, 0}, -1}, {{1.9999998, 0}, 1}};
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         float want = start + (float)rows[i].leaf;
@@ -64,8 +70,8 @@ static void test_missing_value(void **state)
     struct qn_err err;
     const double x[2] = {(double)-999.1f, 0};
 
-    assert_int_equal(qn_model_load_bytes(qn_str_of(MODEL("reg:squarederror", "0")), "m", &opt, &m, &err),
-                     QN_OK);
+    assert_int_equal(
+        qn_model_load_bytes(qn_str_of(MODEL("reg:squarederror", "0")), "m", &opt, &m, &err), QN_OK);
     assert_true(models_score(m, (double[]){-999.1, -999.1}, NULL) == 2);
     assert_true(models_score(m, x, NULL) == 1);
     qn_model_free(m);
@@ -74,8 +80,9 @@ static void test_missing_value(void **state)
 static void test_refusals(void **state)
 {
 #define TREE_OF(left, right, indices, conditions)                                                  \
-    BEFORE "\"tree_info\":[0],\"trees\":[{\"left_children\":" left ",\"right_children\":" right       \
-           ",\"split_indices\":" indices ",\"default_left\":[0,0,0],\"split_conditions\":" conditions \
+    BEFORE "\"tree_info\":[0],\"trees\":[{\"left_children\":" left ",\"right_children\":" right    \
+           ",\"split_indices\":" indices                                                           \
+           ",\"default_left\":[0,0,0],\"split_conditions\":" conditions                            \
            "}]" AFTER("reg:squarederror", "0")
     static const struct {
         const char *text, *words;
@@ -85,10 +92,13 @@ static void test_refusals(void **state)
         {MODEL("binary:logistic", "2"), "impossible"},
         {MODEL("binary:logistic", "x"), "base_score"},
         {MODEL("reg:squarederror", "[1,2]"), "2 base scores"},
-        {BEFORE "\"tree_info\":[0,0],\"trees\":[" TREE "]" AFTER("reg:squarederror", "0"), "tree_info"},
-        {BEFORE "\"tree_info\":[1],\"trees\":[" TREE "]" AFTER("reg:squarederror", "0"), "output 1"},
+        {BEFORE "\"tree_info\":[0,0],\"trees\":[" TREE "]" AFTER("reg:squarederror", "0"),
+         "tree_info"},
+        {BEFORE "\"tree_info\":[1],\"trees\":[" TREE "]" AFTER("reg:squarederror", "0"),
+         "output 1"},
         {BEFORE "\"tree_info\":[0],\"trees\":[{}]" AFTER("reg:squarederror", "0"), "empty"},
-        {BEFORE "\"gbtree_model_param\":{\"size_leaf_vector\":\"3\"},\"tree_info\":[],\"trees\":[]" AFTER(
+        {BEFORE
+         "\"gbtree_model_param\":{\"size_leaf_vector\":\"3\"},\"tree_info\":[],\"trees\":[]" AFTER(
              "reg:squarederror", "0"),
          "vector leaves"},
         {TREE_OF("[1,-1,-1]", "[2,-1]", "[0,0,0]", "[1,2,3]"), "differ in length"},
@@ -114,10 +124,12 @@ static void test_categories(void **state)
 {
     static const char text[] = BEFORE
         "\"tree_info\":[0],\"trees\":[{\"left_children\":[1,-1,-1],\"right_children\":[2,-1,-1],"
-        "\"split_indices\":[0,0,0],\"default_left\":[0,0,0],\"split_type\":[1,0,0],\"split_conditions\":"
+        "\"split_indices\":[0,0,0],\"default_left\":[0,0,0],\"split_type\":[1,0,0],\"split_"
+        "conditions\":"
         "[0,10,20],\"categories\":[5,1],\"categories_nodes\":[0],\"categories_segments\":[0],"
         "\"categories_sizes\":[2]}]" AFTER("reg:squarederror", "0");
-    const double right[] = {1, 5, 5.9, NAN}, left[] = {0, -0.5, -1, 4, 6, 1e9, 16777217, 1e300, -INFINITY};
+    const double right[] = {1, 5, 5.9, NAN},
+                 left[] = {0, -0.5, -1, 4, 6, 1e9, 16777217, 1e300, -INFINITY};
     struct qn_model *m = models_load(text);
 
     for (unsigned k = 0; qn_model_kernel_name(k) != NULL; k++) {
@@ -198,7 +210,8 @@ static void make_ubj(struct qn_buf *b)
     put_ints(b, "split_indices", (int[]){0, 1, 0, 0, 0}, 5, true);
     put_floats(b, "split_conditions", (float[]){2, 0.5f, -1, 1, 2}, 5);
     put_key(b, "default_left");
-    qn_buf_text(b, "[U\1TF" "i");
+    qn_buf_text(b, "[U\1TF"
+                   "i");
     qn_buf_add(b, "\0U\0]", 4); /* an open array: 1, true, false, 0, 0 less one, see below */
     qn_buf_text(b, "}}");
     put_member_text(b, "name", "gbtree");
@@ -283,8 +296,8 @@ static void make_binary(struct qn_buf *b, uint32_t major, bool has_magic, float 
         int left, right;
         uint32_t split;
         float value;
-    } nodes[] = {{1, 2, 0x80000000u, 2}, {3, 4, 1, 0.5f}, {-1, -1, 0, -1}, {-1, -1, 0, 1},
-                 {-1, -1, 0, 2},         {-1, -1, 0xffffffffu, 7}};
+    } nodes[] = {{1, 2, 0x80000000u, 2}, {3, 4, 1, 0.5f}, {-1, -1, 0, -1},
+                 {-1, -1, 0, 1},         {-1, -1, 0, 2},  {-1, -1, 0xffffffffu, 7}};
 
     qn_buf_clear(b);
     if (has_magic)
@@ -354,7 +367,8 @@ static void test_base_score(void **state)
     for (int i = 1; i < 2000; i++) {
         float b = (float)i / 2000.0f, want = -logf(1.0f / b - 1.0f);
 
-        assert_true(fabsf(qn_model_xgboost_margin(m, b, 2, 0) - want) <= 1e-6f * fabsf(want) + 1e-9f);
+        assert_true(fabsf(qn_model_xgboost_margin(m, b, 2, 0) - want) <=
+                    1e-6f * fabsf(want) + 1e-9f);
     }
     qn_model_free(m);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_model.c - recognising formats, wrong files and their advice, and every allocation failing in turn. */
+ * test_model.c - recognising formats, wrong files and their advice, and every allocation failing in
+ * turn. */
 #include "models.h"
 
 static void test_wrong_files(void **state)
@@ -35,7 +36,8 @@ static void test_wrong_files(void **state)
         models_refuse((struct qn_str){files[i].bytes, files[i].len}, files[i].words);
 }
 
-/* The n-th allocation fails, for every n until the load succeeds: always NOMEM, never a leak or a crash. */
+/* The n-th allocation fails, for every n until the load succeeds: always NOMEM, never a leak or a
+ * crash. */
 static void fail_each(struct qn_str bytes)
 {
     struct qn_err err;
@@ -58,9 +60,10 @@ static void fail_each(struct qn_str bytes)
 
 static void test_no_memory(void **state)
 {
-    static const char linear[] =
-        "{\"format\":\"quern-linear\",\"version\":1,\"inputs\":[\"a\",\"b\"],\"coefficients\":[[1,2]],"
-        "\"intercepts\":[3],\"mean\":[0,0],\"scale\":[1,1],\"fill\":[null,0],\"link\":\"logistic\"}";
+    static const char linear[] = "{\"format\":\"quern-linear\",\"version\":1,\"inputs\":[\"a\","
+                                 "\"b\"],\"coefficients\":[[1,2]],"
+                                 "\"intercepts\":[3],\"mean\":[0,0],\"scale\":[1,1],\"fill\":[null,"
+                                 "0],\"link\":\"logistic\"}";
     const struct model_shape shape = {
         .trees = 3, .leaves = 9, .inputs = 3, .outputs = 1, .values = 9, .has_categories = true};
     struct qn_buf text = {0};
@@ -80,14 +83,16 @@ static void test_from_file(void **state)
     struct qn_model *m = NULL;
     struct qn_err err = {0};
 
-    assert_int_equal(qn_model_load(&qn_files_system, "no-such-model", NULL, &m, &err), QN_NOT_FOUND);
+    assert_int_equal(qn_model_load(&qn_files_system, "no-such-model", NULL, &m, &err),
+                     QN_NOT_FOUND);
     assert_null(m);
     qn_model_free(NULL);
 }
 
 static void test_facts(void **state)
 {
-    const struct model_shape shape = {.trees = 6, .leaves = 9, .inputs = 3, .outputs = 3, .values = 9};
+    const struct model_shape shape = {
+        .trees = 6, .leaves = 9, .inputs = 3, .outputs = 3, .values = 9};
     struct qn_buf text = {0};
     struct qn_model *m = NULL, *again = NULL;
     const struct qn_model_info *info;

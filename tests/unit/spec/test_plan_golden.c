@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_plan_golden.c - the wording of mistakes: tests/golden/spec-errors/<name>/spec.yaml must say expected.txt, to the byte.
+ * test_plan_golden.c - the wording of mistakes: tests/golden/spec-errors/<name>/spec.yaml must say
+ * expected.txt, to the byte.
  *
- * A case may have model files beside its spec and an `env` file with NAME=value lines. QUERN_UPDATE_GOLDEN=1 rewrites the
- * expectations: read them as a user before you keep them. A spec with warnings only must load. */
+ * A case may have model files beside its spec and an `env` file with NAME=value lines.
+ * QUERN_UPDATE_GOLDEN=1 rewrites the expectations: read them as a user before you keep them. A spec
+ * with warnings only must load. */
 #include "spec/plan.h"
 
 #include <dirent.h>
@@ -15,7 +17,8 @@
 
 enum { CASES_MAX = 256, VARIABLES_MAX = 16 };
 
-/* The folder of the case stands for the current one, as when somebody runs `quern check spec.yaml` there. */
+/* The folder of the case stands for the current one, as when somebody runs `quern check spec.yaml`
+ * there. */
 static char folder[1024];
 
 static int open_there(void *st, const char *path, enum qn_open how)
@@ -26,7 +29,8 @@ static int open_there(void *st, const char *path, enum qn_open how)
     return qn_files_system.open(st, full, how);
 }
 
-static void read_environment(const struct qn_files *files, const char *list[VARIABLES_MAX + 1], struct qn_buf *text)
+static void read_environment(const struct qn_files *files, const char *list[VARIABLES_MAX + 1],
+                             struct qn_buf *text)
 {
     struct qn_err err = {0};
     unsigned n = 0;
@@ -70,12 +74,13 @@ static void run_case(const char *root, const char *name, unsigned *failed)
         int fd = files.open(files.st, "expected.txt", QN_OPEN_REPLACE);
 
         assert_true(fd >= 0);
-        assert_int_equal(qn_file_write_all(&files, fd, "expected.txt", out.data, out.len, &err), QN_OK);
+        assert_int_equal(qn_file_write_all(&files, fd, "expected.txt", out.data, out.len, &err),
+                         QN_OK);
         files.close(files.st, fd);
-    } else if (qn_file_read_all(&files, "expected.txt", 1 << 20, &expected, &err) != QN_OK || expected.len != out.len ||
-               memcmp(expected.data, out.data, out.len) != 0) {
-        printf("--- %s: expected\n%.*s--- found\n%.*s", name, (int)expected.len, expected.data != NULL ? expected.data : "", (int)out.len,
-               out.data);
+    } else if (qn_file_read_all(&files, "expected.txt", 1 << 20, &expected, &err) != QN_OK ||
+               expected.len != out.len || memcmp(expected.data, out.data, out.len) != 0) {
+        printf("--- %s: expected\n%.*s--- found\n%.*s", name, (int)expected.len,
+               expected.data != NULL ? expected.data : "", (int)out.len, out.data);
         ++*failed;
     }
     qn_plan_free(plan);

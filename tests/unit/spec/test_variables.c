@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_variables.c - ${...} in scalars: what is filled in, what is refused, where, and that nothing can be injected. */
+ * test_variables.c - ${...} in scalars: what is filled in, what is refused, where, and that nothing
+ * can be injected. */
 #include "spec/variables.h"
 
 #include <setjmp.h>
@@ -50,13 +51,25 @@ static int64_t file_size(void *st, int fd)
     return (int64_t)((struct memory_file *)st)->bytes;
 }
 
-static const char *const environment[] = {"PORT=8080", "NAME=card", "EMPTY=", "FLAG=true", "NONE=null", "API_KEY=hunter2",
-                                          "EVIL=x: 1\ny: [2, 3]", "NESTED=${NAME}", "BAD=\xff", NULL};
+static const char *const environment[] = {"PORT=8080",
+                                          "NAME=card",
+                                          "EMPTY=",
+                                          "FLAG=true",
+                                          "NONE=null",
+                                          "API_KEY=hunter2",
+                                          "EVIL=x: 1\ny: [2, 3]",
+                                          "NESTED=${NAME}",
+                                          "BAD=\xff",
+                                          NULL};
 
 static const struct qn_yaml_node *fill_with(const char *text, struct memory_file *file)
 {
-    struct qn_files files = {.open = file_open, .read = file_read, .close = file_close, .size = file_size, .st = file};
-    struct qn_variables v = {.files = &files, .environment = environment, .folder = qn_str_of("conf/"), .source = qn_str_of(text)};
+    struct qn_files files = {
+        .open = file_open, .read = file_read, .close = file_close, .size = file_size, .st = file};
+    struct qn_variables v = {.files = &files,
+                             .environment = environment,
+                             .folder = qn_str_of("conf/"),
+                             .source = qn_str_of(text)};
     struct qn_yaml_node *root;
     struct qn_err err = {0};
 
@@ -83,7 +96,8 @@ static void good(const char *value, const char *expected, enum qn_yaml_kind kind
     snprintf(text, sizeof(text), "k: %s\n", value);
     n = fill(text)->items[0].value;
     if (diags.errors > 0 || !qn_str_is(n->text, expected) || n->kind != kind)
-        fail_msg("%s gave '%.*s' (%d) %s", value, QN_STR_ARG(n->text), (int)n->kind, diags.errors > 0 ? diags.list[0].text : "");
+        fail_msg("%s gave '%.*s' (%d) %s", value, QN_STR_ARG(n->text), (int)n->kind,
+                 diags.errors > 0 ? diags.list[0].text : "");
 }
 
 static void bad(const char *value, uint32_t col, const char *words)
@@ -93,8 +107,10 @@ static void bad(const char *value, uint32_t col, const char *words)
 
     snprintf(text, sizeof(text), "k: %s\n", value);
     n = fill(text)->items[0].value;
-    if (diags.errors != 1 || diags.list[0].code != QN_DIAG_VARIABLE || diags.list[0].at.col != col || strstr(diags.list[0].text, words) == NULL)
-        fail_msg("%s: %u errors, first at %u: %s", value, diags.errors, diags.list[0].at.col, diags.errors > 0 ? diags.list[0].text : "");
+    if (diags.errors != 1 || diags.list[0].code != QN_DIAG_VARIABLE ||
+        diags.list[0].at.col != col || strstr(diags.list[0].text, words) == NULL)
+        fail_msg("%s: %u errors, first at %u: %s", value, diags.errors, diags.list[0].at.col,
+                 diags.errors > 0 ? diags.list[0].text : "");
     assert_true(n->is_broken);
 }
 
@@ -143,7 +159,8 @@ static void test_refused(void **state)
 
 static void test_files(void **state)
 {
-    struct memory_file secret = {.path = "conf/secret", .content = "hunter2\n", .bytes = 8}, large = {.path = "/abs"};
+    struct memory_file secret = {.path = "conf/secret", .content = "hunter2\n", .bytes = 8},
+                       large = {.path = "/abs"};
     const struct qn_yaml_node *n = fill_with("k: ${file:secret}\n", &secret)->items[0].value;
     char *many;
 
@@ -178,7 +195,8 @@ static void test_files(void **state)
 
 static void test_secrets(void **state)
 {
-    static const char *const secret[] = {"API_KEY", "api_token", "DB_PASSWORD", "SLACK_URL", "MySecret", "AWS_CREDENTIALS"};
+    static const char *const secret[] = {"API_KEY",   "api_token", "DB_PASSWORD",
+                                         "SLACK_URL", "MySecret",  "AWS_CREDENTIALS"};
     static const char *const open[] = {"PORT", "NAME", "TOKE", "REGION", "PASS"};
 
     (void)state;
@@ -234,8 +252,9 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fill),    cmocka_unit_test(test_refused), cmocka_unit_test(test_files),
-        cmocka_unit_test(test_secrets), cmocka_unit_test(test_places),  cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_fill),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_files),  cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_places), cmocka_unit_test(test_aliases),
     };
 
     return cmocka_run_group_tests(tests, NULL, teardown);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_yaml_node.c - YAML into nodes: 1.2 scalars, places in bytes, everything that must be refused, limits, places inside
- * scalars. The wording is held by tests/golden/spec-errors. */
+ * test_yaml_node.c - YAML into nodes: 1.2 scalars, places in bytes, everything that must be
+ * refused, limits, places inside scalars. The wording is held by tests/golden/spec-errors. */
 #include "base/clock.h"
 #include "spec/yaml_node.h"
 
@@ -41,13 +41,15 @@ static struct qn_yaml_node *good(const char *text)
 }
 
 /* The one error, at line:col, whose text has `words` in it. */
-static void bad(const char *text, enum qn_diag_code code, uint32_t line, uint32_t col, const char *words)
+static void bad(const char *text, enum qn_diag_code code, uint32_t line, uint32_t col,
+                const char *words)
 {
     parse(text);
-    if (diags.errors != 1 || diags.list[0].code != code || diags.list[0].at.line != line || diags.list[0].at.col != col ||
-        strstr(diags.list[0].text, words) == NULL)
-        fail_msg("%s\nfound %u errors, first %d at %u:%u: %s", text, diags.errors, (int)diags.list[0].code, diags.list[0].at.line,
-                 diags.list[0].at.col, diags.errors > 0 ? diags.list[0].text : "");
+    if (diags.errors != 1 || diags.list[0].code != code || diags.list[0].at.line != line ||
+        diags.list[0].at.col != col || strstr(diags.list[0].text, words) == NULL)
+        fail_msg("%s\nfound %u errors, first %d at %u:%u: %s", text, diags.errors,
+                 (int)diags.list[0].code, diags.list[0].at.line, diags.list[0].at.col,
+                 diags.errors > 0 ? diags.list[0].text : "");
 }
 
 static void test_scalars(void **state)
@@ -56,15 +58,21 @@ static void test_scalars(void **state)
         const char *text;
         enum qn_yaml_kind kind;
     } rows[] = {
-        {"true", QN_YAML_BOOL},   {"False", QN_YAML_BOOL},  {"TRUE", QN_YAML_BOOL},    {"yes", QN_YAML_TEXT},     {"no", QN_YAML_TEXT},
-        {"on", QN_YAML_TEXT},     {"Off", QN_YAML_TEXT},    {"y", QN_YAML_TEXT},       {"null", QN_YAML_NULL},    {"~", QN_YAML_NULL},
-        {"", QN_YAML_NULL},       {"nil", QN_YAML_TEXT},    {"0", QN_YAML_NUMBER},     {"-12", QN_YAML_NUMBER},   {"+1", QN_YAML_NUMBER},
-        {"012", QN_YAML_TEXT},    {"0o17", QN_YAML_NUMBER}, {"0x1F", QN_YAML_NUMBER},  {"0b11", QN_YAML_TEXT},    {"0o8", QN_YAML_TEXT},
-        {"1:30", QN_YAML_TEXT},   {"1_000", QN_YAML_TEXT},  {"1.5", QN_YAML_NUMBER},   {".5", QN_YAML_NUMBER},    {"1.", QN_YAML_NUMBER},
-        {"1e3", QN_YAML_NUMBER},  {"1e", QN_YAML_TEXT},     {".", QN_YAML_TEXT},       {"-", QN_YAML_TEXT},       {".inf", QN_YAML_NUMBER},
-        {"-.Inf", QN_YAML_NUMBER}, {".nan", QN_YAML_NUMBER}, {"-.nan", QN_YAML_TEXT},  {"inf", QN_YAML_TEXT},     {"nan", QN_YAML_TEXT},
-        {"0x", QN_YAML_TEXT},     {"2026-01-31", QN_YAML_TEXT}, {"1 2", QN_YAML_TEXT}, {"1.2.3", QN_YAML_TEXT},   {"-0", QN_YAML_NUMBER},
-        {"00", QN_YAML_TEXT},     {"01.5", QN_YAML_TEXT},   {"0.5", QN_YAML_NUMBER},   {"=", QN_YAML_TEXT},
+        {"true", QN_YAML_BOOL},       {"False", QN_YAML_BOOL},  {"TRUE", QN_YAML_BOOL},
+        {"yes", QN_YAML_TEXT},        {"no", QN_YAML_TEXT},     {"on", QN_YAML_TEXT},
+        {"Off", QN_YAML_TEXT},        {"y", QN_YAML_TEXT},      {"null", QN_YAML_NULL},
+        {"~", QN_YAML_NULL},          {"", QN_YAML_NULL},       {"nil", QN_YAML_TEXT},
+        {"0", QN_YAML_NUMBER},        {"-12", QN_YAML_NUMBER},  {"+1", QN_YAML_NUMBER},
+        {"012", QN_YAML_TEXT},        {"0o17", QN_YAML_NUMBER}, {"0x1F", QN_YAML_NUMBER},
+        {"0b11", QN_YAML_TEXT},       {"0o8", QN_YAML_TEXT},    {"1:30", QN_YAML_TEXT},
+        {"1_000", QN_YAML_TEXT},      {"1.5", QN_YAML_NUMBER},  {".5", QN_YAML_NUMBER},
+        {"1.", QN_YAML_NUMBER},       {"1e3", QN_YAML_NUMBER},  {"1e", QN_YAML_TEXT},
+        {".", QN_YAML_TEXT},          {"-", QN_YAML_TEXT},      {".inf", QN_YAML_NUMBER},
+        {"-.Inf", QN_YAML_NUMBER},    {".nan", QN_YAML_NUMBER}, {"-.nan", QN_YAML_TEXT},
+        {"inf", QN_YAML_TEXT},        {"nan", QN_YAML_TEXT},    {"0x", QN_YAML_TEXT},
+        {"2026-01-31", QN_YAML_TEXT}, {"1 2", QN_YAML_TEXT},    {"1.2.3", QN_YAML_TEXT},
+        {"-0", QN_YAML_NUMBER},       {"00", QN_YAML_TEXT},     {"01.5", QN_YAML_TEXT},
+        {"0.5", QN_YAML_NUMBER},      {"=", QN_YAML_TEXT},
     };
     const struct qn_yaml_node *root;
 
@@ -84,7 +92,8 @@ static void test_scalars(void **state)
 
 static void test_numbers(void **state)
 {
-    const struct qn_yaml_node *root = good("[0x1F, 0o17, -2.50, 1e3, .inf, -.inf, .nan, 1e999, 9223372036854775807, 0x8000000000000000]");
+    const struct qn_yaml_node *root = good("[0x1F, 0o17, -2.50, 1e3, .inf, -.inf, .nan, 1e999, "
+                                           "9223372036854775807, 0x8000000000000000]");
     double d;
     int64_t v;
 
@@ -106,7 +115,8 @@ static void test_numbers(void **state)
 static void test_places(void **state)
 {
     /* bytes, not characters: 'ü' takes two */
-    const struct qn_yaml_node *root = good("# ü\nname: 'ü'\nlist: {üü: 1, b: [x, \"y\"]}\r\nlast: &a 5\nuse: *a\n");
+    const struct qn_yaml_node *root =
+        good("# ü\nname: 'ü'\nlist: {üü: 1, b: [x, \"y\"]}\r\nlast: &a 5\nuse: *a\n");
     const struct qn_yaml_node *map = root->items[1].value;
 
     (void)state;
@@ -165,8 +175,9 @@ static void test_limits(void **state)
     (void)state;
     n = (size_t)snprintf(bomb, sizeof(bomb), "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for (int i = 1; i < 8; i++)
-        n += (size_t)snprintf(bomb + n, sizeof(bomb) - n, "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i, i - 1,
-                              i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
+        n += (size_t)snprintf(bomb + n, sizeof(bomb) - n,
+                              "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i,
+                              i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
     assert_null(parse(bomb));
     assert_int_equal(diags.errors, 1);
     assert_non_null(strstr(diags.list[0].text, "100,000"));
@@ -213,7 +224,8 @@ static void places_of(const char *source)
         for (uint32_t l = 1; l < at.line; l++)
             line = strchr(line, '\n') + 1;
         if (line[at.col - 1] != n->text.p[i])
-            fail_msg("%s: byte %u of '%.*s' found at %u:%u '%c'", source, i, QN_STR_ARG(n->text), at.line, at.col, line[at.col - 1]);
+            fail_msg("%s: byte %u of '%.*s' found at %u:%u '%c'", source, i, QN_STR_ARG(n->text),
+                     at.line, at.col, line[at.col - 1]);
     }
 }
 
@@ -230,7 +242,8 @@ static void test_places_inside(void **state)
     places_of("k: >\n  abc\n  def\n\n  ghi\n  jkl\n");
     places_of("k: >-\n    abc def\n    ghi\nz: 1\n");
     places_of("k: &a |2\n   abc\n  def\nl: *a\n");
-    places_of("k: \xC3\xBC" "abc \xC3\xBC def\n");
+    places_of("k: \xC3\xBC"
+              "abc \xC3\xBC def\n");
 }
 
 /* Any text gives nodes or a mistake inside the text; the same text gives the same. */
@@ -250,7 +263,8 @@ static void test_random(void **state)
             text[i] = letters[qn_rng_below(&rng, sizeof(letters) - 1)];
         text[n] = '\0';
         if (parse(text) == NULL && diags.errors == 0) /* nothing but comments and white space */
-            assert_true(text[strspn(text, " \n")] == '\0' || strchr("#-.%", text[strspn(text, " \n")]) != NULL);
+            assert_true(text[strspn(text, " \n")] == '\0' ||
+                        strchr("#-.%", text[strspn(text, " \n")]) != NULL);
         for (unsigned i = 0; i < diags.count; i++) {
             assert_in_range(diags.list[i].at.line, 1, n + 1);
             assert_in_range(diags.list[i].at.col, 1, n + 1);
@@ -268,8 +282,10 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scalars), cmocka_unit_test(test_numbers),       cmocka_unit_test(test_places), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_limits),  cmocka_unit_test(test_places_inside), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_scalars), cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_places),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_limits),  cmocka_unit_test(test_places_inside),
+        cmocka_unit_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, teardown);

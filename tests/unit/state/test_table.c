@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * test_table.c - the keyed table against a naive list: create, find, remove, order, memory, hostile hashes. */
+ * test_table.c - the keyed table against a naive list: create, find, remove, order, memory, hostile
+ * hashes. */
 #include "base/clock.h"
 #include "state/slab.h"
 #include "state/table.h"
@@ -39,7 +40,8 @@ static struct known *known_new(uint64_t hash_mask, struct qn_rng *r)
 
     assert_non_null(k);
     for (int i = 0; i < KEYS; i++) {
-        int len = snprintf(k[i].text, sizeof k[i].text, i % 3 == 0 ? "%d" : "a-key-that-does-not-fit-the-header-%d", i);
+        int len = snprintf(k[i].text, sizeof k[i].text,
+                           i % 3 == 0 ? "%d" : "a-key-that-does-not-fit-the-header-%d", i);
 
         k[i].key = (struct qn_str){k[i].text, (uint32_t)(i == 0 ? 0 : len)};
         k[i].hash = qn_rng_next(r) & hash_mask;
@@ -190,7 +192,10 @@ static void looks_in_many_tables(void **state)
     }
     assert_int_equal(qn_table_look(tables, keys, hashes, creates, N, out, NULL), QN_OK);
     for (int i = 0; i < N; i++) {
-        assert_true(i < 4 ? out[i] == NULL : i % 2 == 0 ? out[i] == out[4] : i < 35 ? out[i] == NULL : out[i] == out[35]);
+        assert_true(i < 4        ? out[i] == NULL
+                    : i % 2 == 0 ? out[i] == out[4]
+                    : i < 35     ? out[i] == NULL
+                                 : out[i] == out[35]);
     }
     assert_int_equal(qn_table_count(t[0]) + qn_table_count(t[1]), 2);
     qn_table_free(t[0]);
@@ -224,7 +229,8 @@ static void every_allocation_may_fail(void **state)
         failed = rc != QN_OK;
         if (failed)
             assert_true(rc == QN_NOMEM && err.code == QN_NOMEM);
-        for (int i = 0; t != NULL && i < 500; i++) { /* what was made is whole; the rest can still be made */
+        for (int i = 0; t != NULL && i < 500;
+             i++) { /* what was made is whole; the rest can still be made */
             qn_table_find(t, &k[i].key, &k[i].hash, 1, &rec);
             assert_int_equal(rec != NULL, i < made);
         }
