@@ -271,12 +271,12 @@ void qn_demo_view_summary(const struct qn_demo_state *s, const struct qn_demo_sc
 {
     char a[32], b[32], c[32], d[32], e[32];
     double seconds = (double)s->elapsed_ns / 1e9, busy = (double)s->busy_ns / 1e9;
+    int64_t days = (s->time_us - s->first_us) / INT64_C(86400000000) + (s->events > 0);
 
     qn_buf_printf(
         out,
-        "\n%s card transactions of %lld days in %.1f s:\n  %s scored, %s late, %s dead, %s shed\n",
-        grouped(a, s->events),
-        (long long)((s->time_us - s->first_us) / INT64_C(86400000000) + (s->events > 0)), seconds,
+        "\n%s card transactions of %lld day%s in %.1f s:\n  %s scored, %s late, %s dead, %s shed\n",
+        grouped(a, s->events), (long long)days, days == 1 ? "" : "s", seconds,
         grouped(b, s->counts.verdict[QN_SCORED]), grouped(c, s->counts.verdict[QN_LATE]),
         grouped(d, s->counts.verdict[QN_DEAD]), grouped(e, s->counts.verdict[QN_SHED]));
     if (busy > 0)
