@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * bench_model.c - nanoseconds per row of every suitable kernel at batch 1, 16, 64 and 1,024.
+ * bench_model.c - nanoseconds per row of every suitable kernel at batch 1 to 1,024.
  *
  *   bench_model MODEL [rows]
  *
  * Rows rotate through a matrix (default 65,536 rows) that is larger than what a branch predictor
- * learns; values are drawn uniformly from the model's own cuts and their neighbourhood, 3 %
- * missing. Passes of the kernels are interleaved; printed is the median of 9 passes with minimum
- * and maximum, in CPU time, so that what else runs disturbs less. Build: cc -O3 -Isrc
- * bench/bench_model.c with the model and base libraries. */
+ * learns; values are drawn from the model's own cuts and their neighbourhood, 3 % missing. Passes
+ * of the kernels are interleaved; printed is the median of 9 passes with minimum and maximum, in
+ * CPU time, so that what else runs disturbs less. Build: cc -O3 -Isrc with the model and base
+ * libraries. */
 #include "base/check.h"
 #include "base/number.h"
 #include "model/model_int.h"

@@ -45,7 +45,8 @@ def environment(long):
     if long:
         env["QUERN_LONG"] = "1"
     env["CMOCKA_MESSAGE_OUTPUT"] = "TAP"
-    env["ASAN_OPTIONS"] = "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1"
+    # Not detect_stack_use_after_return: gcc 12 aligns its frames too little for AVX-512 (gcc bug 110027).
+    env["ASAN_OPTIONS"] = "detect_leaks=1:strict_string_checks=1"
     env["UBSAN_OPTIONS"] = "print_stacktrace=1"
     env["TSAN_OPTIONS"] = "halt_on_error=1:second_deadlock_stack=1"
     env["PYTHONDONTWRITEBYTECODE"] = "1"

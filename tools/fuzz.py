@@ -29,9 +29,12 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         corpus = ROOT / "tests/fuzz/corpus" / self.name
         dictionary = ROOT / "tests/fuzz" / f"{self.name}.dict"
-        command = [str(program), str(self.found), *([str(corpus)] if corpus.is_dir() else []),
-                   f"-max_total_time={seconds}", f"-artifact_prefix={self.crash}/", "-timeout=10",
-                   "-rss_limit_mb=2048", "-print_final_stats=0", *([f"-dict={dictionary}"] if dictionary.is_file() else [])]
+        limits = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=0"]
+        command = [str(program), str(self.found), *limits, f"-artifact_prefix={self.crash}/"]
+        if corpus.is_dir():
+            command.append(str(corpus))
+        if dictionary.is_file():
+            command.append(f"-dict={dictionary}")
         env = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=1",
                    UBSAN_OPTIONS="print_stacktrace=1", QUERN_ROOT=str(ROOT))
         self.log_path = BUILD / f"{self.name}.log"

@@ -5,7 +5,7 @@
 Usage: tools/number_table.py > src/base/number_table.c
 
 Row q holds the 128 leading bits of 10^q (the same as those of 5^q), cut, not rounded. The table is data computed here
-from exact integers; both algorithms that use it describe the same one: Lemire, "Number Parsing at a Gigabyte per Second"
+from exact integers; both algorithms that use it describe one table: Lemire, "Number Parsing at a Gigabyte per Second"
 (2021), and Giulietti, "The Schubfach way to render doubles" (2022).
 """
 import sys

@@ -153,11 +153,10 @@ def rule_headers_alone():
         raise Missing("no C compiler")
 
     def one(path):
-        done = subprocess.run([*compiler.split(), "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wundef",
-                               "-Werror", "-Wno-unused-parameter", "-Isrc", "-Iinclude", "-fsyntax-only", "-x", "c",
-                               "-"],
-                              input=f'#include "{path.relative_to(ROOT / path.relative_to(ROOT).parts[0]).as_posix()}"\n',
-                              cwd=ROOT, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        warnings = ["-Wall", "-Wextra", "-Wundef", "-Werror", "-Wno-unused-parameter"]
+        done = subprocess.run([*compiler.split(), "-std=gnu17", "-D_GNU_SOURCE", *warnings, "-Isrc", "-Iinclude",
+                               "-fsyntax-only", "-x", "c", "-"], cwd=ROOT, text=True, stderr=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL, input='#include "%s"\n' % name(path).split("/", 1)[1])
         return path, done
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         for path, done in pool.map(one, files("src/**/*.h", "include/*.h")):

@@ -172,8 +172,9 @@ static int init_run(struct qn_cli *c, const struct init_options *opt, const char
 {
     struct qn_infer_source src = {
         .files = c->files, .path = file, .format = (enum qn_format)opt->format, .stop = c->stop};
-    struct qn_infer_names names = {
-        .file = file, .spec = strcmp(opt->output, "-") == 0 ? "spec.yaml" : opt->output};
+    struct qn_infer_names names = {.file = strcmp(file, "-") == 0 ? "events.ndjson" : file,
+                                   .spec =
+                                       strcmp(opt->output, "-") == 0 ? "spec.yaml" : opt->output};
     struct qn_inferred found;
     struct qn_err err = {0};
     int code;

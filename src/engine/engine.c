@@ -55,11 +55,11 @@ static qn_status answers_init(struct qn_engine *en, uint32_t rows_max, struct qn
 static qn_status scorer_init(struct qn_engine *en, uint32_t rows_max, struct qn_err *err)
 {
     const struct qn_plan_model *m = &en->plan->models[en->plan->score_model];
-    uint32_t outputs = qn_model_info(m->model)->outputs;
+    const struct qn_model_info *info = qn_model_info(m->model);
     uint32_t *columns = QN_NEW_N(&en->boot, uint32_t, m->input_count + 1);
 
-    en->answers.scores = rows_of_doubles(&en->boot, outputs, rows_max);
-    en->answers.margins = rows_of_doubles(&en->boot, outputs, rows_max);
+    en->answers.scores = rows_of_doubles(&en->boot, info->predictions, rows_max);
+    en->answers.margins = rows_of_doubles(&en->boot, info->outputs, rows_max);
     if (!columns || !en->answers.scores || !en->answers.margins)
         return qn_err_set(err, QN_NOMEM, "out of memory for the scores of a batch");
     for (uint32_t i = 0; i < m->input_count; i++)

@@ -36,8 +36,9 @@ struct qn_step_result {
     const struct qn_batch *batch;
     const uint8_t *is_scored; /* [rows] 1 = row of the main stream that got an answer           */
     const double *score;      /* [rows] where is_scored and the plan scores; else NULL           */
-    const double *const *scores;     /* [outputs of the model][rows]     */
-    const double *const *margins;    /* the same before the objective's transform    */
+    const double *const *scores; /* [predictions of the model][rows] */
+    const double *const
+        *margins; /* [outputs of the model][rows] before the objective's transform    */
     const uint8_t *const *output_on; /* [plan->output_count][rows] 1 = this output takes the row */
     const uint8_t *complete; /* [rows] no feature is null                                       */
 };

@@ -15,7 +15,7 @@ struct qn_clock;
 /* Answers of one batch: arrays of rows_max. */
 struct engine_answers {
     uint8_t *is_scored;
-    double **scores, **margins; /* [outputs of the model]; NULL without a model */
+    double **scores, **margins; /* [predictions], [outputs] of the model; NULL without one */
     uint8_t **output_on;        /* [outputs of the plan]                        */
     struct qn_col score;        /* the column "score" that `when` sees          */
     struct qn_col *when;        /* [outputs of the plan] results of `when`      */

@@ -41,7 +41,7 @@ struct qn_outputs {
     /* records: {"id":"<fixed_id>P:O","event_id":E,"event_time":"T<fixed_after>"score":S,... */
     struct qn_str fixed_id, fixed_after;
     bool is_float;
-    uint32_t outputs_of_model; /* 0 = no model */
+    uint32_t scores, margins; /* values per row; 0 = no model */
 };
 
 static struct qn_str keep(struct qn_arena *a, struct qn_buf *b)
@@ -146,7 +146,8 @@ static qn_status fixed_init(struct qn_outputs *o, struct qn_err *err)
         const struct qn_model_info *info = qn_model_info(m->model);
 
         o->is_float = info->is_float;
-        o->outputs_of_model = info->outputs;
+        o->scores = info->predictions;
+        o->margins = info->outputs;
         qn_buf_printf(&b, ",\"model\":\"%.*s\",\"model_version\":\"%016llx\"", QN_STR_ARG(m->name),
                       (unsigned long long)info->hash);
     }
@@ -235,17 +236,17 @@ static void add_number(struct qn_buf *b, double v, bool is_float)
         b->len += is_float ? qn_print_float(at, (float)v) : qn_print_double(at, v);
 }
 
-/* `"name":` and one value per output of the model: a number, or a list where there are several. */
-static void add_scores(struct qn_buf *b, const struct qn_outputs *o, const double *const *v,
-                       uint32_t row)
+/* One value, or a list where a model has several. */
+static void add_values(struct qn_buf *b, const double *const *v, uint32_t count, uint32_t row,
+                       bool is_float)
 {
-    if (o->outputs_of_model == 1) {
-        add_number(b, v[0][row], o->is_float);
+    if (count == 1) {
+        add_number(b, v[0][row], is_float);
         return;
     }
-    for (uint32_t i = 0; i < o->outputs_of_model; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         qn_buf_byte(b, i == 0 ? '[' : ',');
-        add_number(b, v[i][row], o->is_float);
+        add_number(b, v[i][row], is_float);
     }
     qn_buf_byte(b, ']');
 }
@@ -296,14 +297,14 @@ static void add_prediction(struct qn_buf *b, const struct qn_outputs *o, const s
         b->len += qn_timestamp_print(at, batch->time_us[row]);
     add_str(b, o->fixed_after);
     if (r->scores != NULL) {
-        if (o->outputs_of_model == 1)
+        if (o->scores == 1)
             ADD_LITERAL(b, ",\"score\":");
         else
             ADD_LITERAL(b, ",\"scores\":");
-        add_scores(b, o, r->scores, row);
+        add_values(b, r->scores, o->scores, row, o->is_float);
         if (include & QN_INCLUDE_MARGIN) {
             ADD_LITERAL(b, ",\"margin\":");
-            add_scores(b, o, r->margins, row);
+            add_values(b, r->margins, o->margins, row, o->is_float);
         }
     }
     if (batch->is_late[row])

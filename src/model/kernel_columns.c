@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
- * kernel_columns.c - kernels `columns16` and `walk8`, on the integer codes of the plan, in plain C
- * for any CPU.
+ * kernel_columns.c - kernels `columns16` and `walk8`, on the integer codes of the plan, in plain C.
  *
- * A block of rows is quantised once (plan.c), then scored tree by tree in file order, so that sums
- * come out as in the library. Three ways through a tree, all taking the same turns: columns  16
- * rows at a time, depth <= 6: every node of the perfect tree is compared with its whole column at
- * once; the answers of a level are folded to one bit per row by the decisions above, the oldest
- * decision first, so that the newest, still in flight, is needed last. No branch, no gather. split
- * one row, depth <= 6: index arithmetic down the perfect tree; the CPU overlaps neighbouring trees.
- *   node     any depth: explicit children, 8 rows in step.
+ * A block of rows is quantised once (codes.c), then scored tree by tree in file order, so that sums
+ * come out as in the library. Three ways through a tree, all taking the same turns:
+ *
+ *   columns  16 rows at a time, depth <= 6: every node of the perfect tree is compared with its
+ *            whole column at once; the answers of a level are folded to one bit per row by the
+ *            decisions above, the oldest first, so that the newest, still in flight, is needed
+ *            last. No branch, no gather.
+ *   split    one row, all trees of depth <= 6: index arithmetic down the perfect tree, four trees
+ *            in step.
+ *   node     any depth: explicit children, 8 rows or, with one row, 8 trees in step.
+ *
  * Thread: any. Memory: scratch only. */
 #include "base/check.h"
 #include "model/model_int.h"

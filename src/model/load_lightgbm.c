@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  * load_lightgbm.c - LightGBM models in text, versions v2 to v4.
  *
- *   tree                          first line
- *   key=value                     head: version, num_class, num_tree_per_iteration,
- * max_feature_idx, objective, average_output                feature_names, ...; this one without a
- * value Tree=0                        a block per tree: num_leaves, split_feature, threshold,
- * decision_type, left_child, key=value                     right_child, leaf_value, cat_boundaries,
- * cat_threshold, is_linear, leaf_const, ... end of trees                  the rest is not read; v2
- * may have "feature importances:" in its place
+ *   tree             first line
+ *   key=value        head: version, num_tree_per_iteration, max_feature_idx, objective,
+ *   average_output   feature_names, tree_sizes, ...; this one has no value
+ *   Tree=0           a block per tree: num_leaves, split_feature, threshold, decision_type,
+ *   key=value        left_child, right_child, leaf_value, cat_boundaries, cat_threshold,
+ *                    is_linear, leaf_const, ...
+ *   end of trees     the rest is not read; v2 may have "feature importances:" in its place
  *
  * A child c < 0 is leaf ~c. decision_type: bit 0 category, bit 1 default left, bits 2-3 missing
- * type (0 none, 1 zero, 2 NaN). Source: LightGBM src/io/tree.cpp, src/boosting/gbdt_model_text.cpp,
- * include/LightGBM/tree.h. All in double. Every array is bounded by the bytes of its line. Thread:
- * the loader's. Memory: freed at the end. */
+ * type (0 none, 1 zero, 2 NaN). Source: LightGBM src/io/tree.cpp, include/LightGBM/tree.h,
+ * src/boosting/gbdt_model_text.cpp. All in double. Every array is bounded by the bytes of its line.
+ * Thread: the loader's. Memory: freed at the end. */
 #include "base/number.h"
 #include "model/model_int.h"
 

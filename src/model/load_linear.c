@@ -2,13 +2,13 @@
  * load_linear.c - linear and logistic models from a small JSON of our own.
  *
  *   {"format": "quern-linear", "version": 1, "inputs": ["a", "b"], "coefficients": [[0.5, -2]],
- * "intercepts": [0.1], "link": "logistic", "mean": [..], "scale": [..], "fill": [0, null]}
+ *    "intercepts": [0.1], "link": "logistic", "mean": [..], "scale": [..], "fill": [0, null]}
  *
  * coefficients: one list per output, or one plain list for one output. link: identity (default),
  * logistic, softmax, exp. mean, scale: per input, x becomes (x - mean) / scale first. fill: per
- * input, what stands for missing, null = nothing: then the prediction is NaN. comment: any text. An
- * unknown member is an error. docs/models.md has the arithmetic. Thread: the loader's. Memory:
- * growing arrays until the model is built, then the model's arena. */
+ * input, what stands for missing, null = nothing: then the prediction is NaN. comment: anything.
+ * An unknown member is an error. The arithmetic: docs/models.md.
+ * Thread: the loader's. Memory: growing arrays until the model is built, then its arena. */
 #include "base/json.h"
 #include "model/model_int.h"
 

@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
- * load_xgboost_binary.c - XGBoost's old binary format (0.x to 3.0), little-endian, without padding
- * between records.
+ * load_xgboost_binary.c - XGBoost's old binary format (0.x to 3.0), little-endian, no padding.
  *
  *   0 or 4    "binf"
  *   136       f32 base_score, u32 num_feature, i32 num_class, i32 has_attributes, i32 has_metrics,
- * u32 major, minor, num_target (0 = 1), i32 boost_from_average, reserved 2 x 8+n   objective,
- * booster: u64 length and bytes 160       i32 num_trees, num_parallel_tree, num_feature, pad, i64
- * buffer (0), i32 groups, i32 leaf vector (0), ... tree 148  i32 roots (1), num_nodes, num_deleted,
- * max_depth, u32 num_feature, i32 leaf vector (0), reserved node 20   i32 parent, left (-1 = leaf),
- * right; u32 split: bit 31 default left, rest feature, all ones = deleted; f32 threshold or leaf
- * value stat 16   f32 gain, cover, base weight, i32 leaf children: skipped 4 a tree  output; DART:
- * u64 count, f32 weights; then attributes where flagged: u64 count, pairs of text gblinear  in
- * place of the trees: 136 bytes of parameters, u64 count, f32 weights
+ *             u32 major, minor, num_target (0 = 1), i32 boost_from_average, reserved
+ *   2 x 8+n   objective, booster: u64 length and bytes
+ *   160       i32 num_trees, num_parallel_tree, num_feature, pad, i64 buffer (0), i32 groups,
+ *             i32 leaf vector (0), reserved
+ *   tree 148  i32 roots (1), num_nodes, num_deleted, max_depth, u32 num_feature,
+ *             i32 leaf vector (0), reserved
+ *   node 20   i32 parent, left (-1 = leaf), right; u32 split: bit 31 default left, rest feature,
+ *             all ones = deleted; f32 threshold or leaf value
+ *   stat 16   f32 gain, cover, base weight, i32 leaf children: skipped
+ *   4 a tree  output; DART: u64 count, f32 weights; then attributes where flagged: u64 count,
+ *             pairs of text
+ *   gblinear  in place of the trees: 136 bytes of parameters, u64 count, f32 weights
  *
  * Source: XGBoost 1.0 to 3.0, src/learner.cc, src/gbm/gbtree_model.h, include/xgboost/tree_model.h.
- * Every count is held against the bytes that are left before anything is allocated. Thread: the
- * loader's. */
+ * Every count is held against the bytes that are left before anything is allocated.
+ * Thread: the loader's. Memory: struct qn_xgboost, freed at the end. */
 #include "model/load_xgboost.h"
 
 #include <math.h>

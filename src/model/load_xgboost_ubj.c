@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * load_xgboost_ubj.c - XGBoost models in Universal Binary JSON (since 1.6), read through the
- * interface of load_xgboost.h.
+ * load_xgboost_ubj.c - XGBoost models in Universal Binary JSON (since 1.6), see load_xgboost.h.
  *
- *   value   '{' members '}' | '[' values ']' | '[' '#' count values | '[' '$' type '#' count
- * numbers without their tags 'S' count bytes | 'C' byte | 'T' | 'F' | 'Z' | number member  count
- * bytes (the key, without 'S'), value;     'N' (no-op) may stand before a value number  tag,
- * big-endian: 'i' int8, 'U' uint8, 'I' int16, 'l' int32, 'L' int64, 'd' float32, 'D' float64 count
- * an integer with its tag
+ *   value   '{' members '}' | '[' values ']' | '[' '#' count values
+ *           | '[' '$' type '#' count numbers without their tags
+ *           | 'S' count bytes | 'C' byte | 'T' | 'F' | 'Z' | number
+ *   member  count bytes (the key, without 'S'), value; 'N' (no-op) may stand before a value
+ *   number  tag, big-endian: 'i' int8, 'U' uint8, 'I' int16, 'l' int32, 'L' int64, 'd' float32,
+ *           'D' float64
+ *   count   an integer with its tag
  *
  * Draft 12 of the specification, as XGBoost's writer (src/common/json.cc) uses it. A count is
  * checked against the bytes that are left before anything is made of it. Thread: the loader's.

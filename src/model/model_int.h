@@ -3,7 +3,7 @@
  * of kernels.
  *
  * A loader fills a struct qn_forest (or qn_linear) and a qn_transform; forest.c verifies each tree
- * as it comes; plan.c compiles the forest into integer codes; a kernel scores blocks of rows with
+ * as it comes; codes.c compiles the forest into integer codes; a kernel scores blocks of rows with
  * that plan. `walk` runs on the forest itself with the raw inputs and is the oracle of the other
  * kernels. Everything is immutable after the load. Thread: a loader belongs to one thread; a loaded
  * model to all. Memory: arrays by qn_model_grow or the model's arena. */

@@ -77,71 +77,6 @@ bool qn_model_xgboost_objective(struct qn_model *m, struct qn_str objective, str
     return false;
 }
 
-/* logf as glibc and musl compute it (ARM optimized routines, logf.c): XGBoost calls logf once for
- * the base score, and a margin must start at the same bits. 16 sub-intervals of [0x1.66p-1,
- * 0x1.66p0), in each a 1/c and log c; then a polynomial of degree 3, all in double. x is positive
- * and finite. */
-static float library_logf(float x)
-{
-    static const struct {
-        double inverse, log;
-    } table[16] = {
-        {0x1.661ec79f8f3bep+0, -0x1.57bf7808caadep-2},
-        {0x1.571ed4aaf883dp+0, -0x1.2bef0a7c06ddbp-2},
-        {0x1.49539f0f010bp+0, -0x1.01eae7f513a67p-2},
-        {0x1.3c995b0b80385p+0, -0x1.b31d8a68224e9p-3},
-        {0x1.30d190c8864a5p+0, -0x1.6574f0ac07758p-3},
-        {0x1.25e227b0b8eap+0, -0x1.1aa2bc79c81p-3},
-        {0x1.1bb4a4a1a343fp+0, -0x1.a4e76ce8c0e5ep-4},
-        {0x1.12358f08ae5bap+0, -0x1.1973c5a611cccp-4},
-        {0x1.0953f419900a7p+0, -0x1.252f438e10c1ep-5},
-        {0x1p+0, 0x0p+0},
-        {0x1.e608cfd9a47acp-1, 0x1.aa5aa5df25984p-5},
-        {0x1.ca4b31f026aap-1, 0x1.c5e53aa362eb4p-4},
-        {0x1.b2036576afce6p-1, 0x1.526e57720db08p-3},
-        {0x1.9c2d163a1aa2dp-1, 0x1.bc2860d22477p-3},
-        {0x1.886e6037841edp-1, 0x1.1058bc8a07ee1p-2},
-        {0x1.767dcf5534862p-1, 0x1.4043057b6ee09p-2},
-    };
-    const uint32_t offset = 0x3f330000u;
-    uint32_t bits, shifted;
-    float reduced;
-    double z, r, r2, y0, y;
-    int exponent;
-
-    if (x == 1.0f)
-        return 0;
-    if (x < 0x1p-126f) { /* denormal: scale up */
-        x *= 0x1p23f;
-        memcpy(&bits, &x, sizeof(bits));
-        bits -= 23u << 23;
-    } else {
-        memcpy(&bits, &x, sizeof(bits));
-    }
-    shifted = bits - offset;
-    exponent = (int32_t)shifted >> 23;
-    bits -= shifted & 0xff800000u;
-    memcpy(&reduced, &bits, sizeof(reduced));
-    z = reduced;
-    r = z * table[(shifted >> 19) % 16].inverse - 1;
-    y0 = table[(shifted >> 19) % 16].log + (double)exponent * 0x1.62e42fefa39efp-1;
-    r2 = r * r;
-    y = 0x1.5575b0be00b6ap-2 * r + -0x1.ffffef20a4123p-2;
-    y = -0x1.00ea348b88334p-2 * r2 + y;
-    y = y * r2 + (y0 + r);
-    return (float)y;
-}
-
-/* logf for every float. */
-static float safe_logf(float x)
-{
-    if (isnan(x) || x < 0)
-        return NAN;
-    if (x == 0)
-        return -INFINITY;
-    return isinf(x) ? x : library_logf(x);
-}
-
 float qn_model_xgboost_margin(const struct qn_model *m, float base_score, uint32_t major,
                               uint32_t minor)
 {
@@ -154,13 +89,13 @@ float qn_model_xgboost_margin(const struct qn_model *m, float base_score, uint32
     if (kind == BASE_IDENTITY)
         return b;
     if (kind == BASE_LOG)
-        return safe_logf(b);
+        return qn_logf(b);
     if (major > 3 || (major == 3 && minor >= 2)) {
         const float low = 1e-6f, high = 1.0f - 1e-6f;
 
         b = b < low ? low : b > high ? high : b;
     }
-    return -safe_logf(1.0f / b - 1.0f);
+    return -qn_logf(1.0f / b - 1.0f);
 }
 
 /* ---- LightGBM ---- */

@@ -13,7 +13,7 @@
 struct scratch {
     double **inputs; /* [inputs][rows_max]  */
     double *margins; /* [outputs][rows_max] */
-    double *scores;  /* [outputs][rows_max] */
+    double *scores;  /* [predictions][rows_max] */
     uint32_t *rows;  /* [rows_max] which rows of the batch were packed */
     void *model;     /* the model's own scratch */
 };
@@ -21,7 +21,7 @@ struct scratch {
 struct qn_scorer {
     const struct qn_model *model;
     const uint32_t *columns;
-    uint32_t inputs, outputs, rows_max;
+    uint32_t inputs, outputs, predictions, rows_max;
     struct scratch *scratch; /* [workers] */
 };
 
@@ -31,7 +31,7 @@ static bool scratch_init(struct scratch *t, const struct qn_scorer *s, struct qn
 
     t->inputs = QN_NEW_N(boot, double *, s->inputs);
     t->margins = qn_arena_aligned(boot, 64, (size_t)s->outputs * s->rows_max * sizeof(double));
-    t->scores = qn_arena_aligned(boot, 64, (size_t)s->outputs * s->rows_max * sizeof(double));
+    t->scores = qn_arena_aligned(boot, 64, (size_t)s->predictions * s->rows_max * sizeof(double));
     t->rows = QN_NEW_N(boot, uint32_t, s->rows_max);
     t->model = qn_arena_aligned(boot, 64, model_bytes > 0 ? model_bytes : 64);
     if (!t->inputs || !t->margins || !t->scores || !t->rows || !t->model)
@@ -60,6 +60,7 @@ qn_status qn_scorer_new(const struct qn_model *m, const uint32_t *columns, uint3
     s->columns = copy;
     s->inputs = info->inputs;
     s->outputs = info->outputs;
+    s->predictions = info->predictions;
     s->rows_max = rows_max;
     s->scratch = QN_NEW_N(boot, struct scratch, workers);
     if (!s->scratch)
@@ -107,6 +108,15 @@ static void pack(double *to, const struct qn_col *c, const uint32_t *rows, uint3
     }
 }
 
+/* to[o][rows[i]] = from[o][i] */
+static void spread(double *const *to, const double *from, uint32_t outputs, const uint32_t *rows,
+                   uint32_t n, uint32_t stride)
+{
+    for (uint32_t o = 0; o < outputs; o++)
+        for (uint32_t i = 0; i < n; i++)
+            to[o][rows[i]] = from[(size_t)o * stride + i];
+}
+
 void qn_scorer_run(struct qn_scorer *s, const struct qn_col *const *cols, const uint8_t *want,
                    uint32_t first, uint32_t end, uint32_t worker, double *const *margins,
                    double *const *scores)
@@ -125,9 +135,6 @@ void qn_scorer_run(struct qn_scorer *s, const struct qn_col *const *cols, const 
         pack(t->inputs[i], cols[s->columns[i]], t->rows, n);
     qn_model_score(s->model, (const double *const *)t->inputs, n, t->model, t->margins, t->scores,
                    s->rows_max);
-    for (uint32_t o = 0; o < s->outputs; o++)
-        for (uint32_t i = 0; i < n; i++) {
-            margins[o][t->rows[i]] = t->margins[(size_t)o * s->rows_max + i];
-            scores[o][t->rows[i]] = t->scores[(size_t)o * s->rows_max + i];
-        }
+    spread(margins, t->margins, s->outputs, t->rows, n, s->rows_max);
+    spread(scores, t->scores, s->predictions, t->rows, n, s->rows_max);
 }

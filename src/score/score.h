@@ -20,8 +20,8 @@ qn_status qn_scorer_new(const struct qn_model *m, const uint32_t *columns, uint3
                         uint32_t rows_max, struct qn_arena *boot, struct qn_scorer **out,
                         struct qn_err *err);
 
-/* Scores the rows of [first, end) where want is 1 into margins[o][row] and scores[o][row], o <
- * outputs of the model. At most rows_max rows a call. */
+/* Scores the rows of [first, end) where want is 1 into margins[o][row], o < outputs of the
+ * model, and scores[o][row], o < predictions of the model. At most rows_max rows a call. */
 void qn_scorer_run(struct qn_scorer *s, const struct qn_col *const *cols, const uint8_t *want,
                    uint32_t first, uint32_t end, uint32_t worker, double *const *margins,
                    double *const *scores);

@@ -4,7 +4,7 @@
 Fenced blocks of a page run in order, in one folder of their own:
 
     ```yaml FILE      (any language) the block is written to FILE
-    ```sh             runs with `sh -eu`; `quern` is on the PATH, the repository is $QUERN_ROOT, a copy of examples/ is at hand
+    ```sh             runs with `sh -eu`; `quern` is on the PATH, a copy of examples/ is at hand
     ```text           right behind an sh block: its standard output and standard error must be exactly this; a line that
                       is "..." stands for any number of lines, and "..." inside a line for any text
     ```console        not run here, because it takes long or does not end: ./dev and quern commands that exist, with

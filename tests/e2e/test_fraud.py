@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The handbook's published features and scores, reproduced from the real transactions; independent oracles throughout."""
+"""The handbook's published features and scores, reproduced from real transactions; independent oracles throughout."""
 import collections
 import datetime
 import hashlib
@@ -159,7 +159,8 @@ def test_lightgbm_scores(work, ours, tmp_path):
     y = ours.tx_fraud.astype(int).values
     month = (ours.created_at < "2018-05-01").values
     names = lgb.Dataset(x[month], y[month], feature_name=fd.INPUTS)
-    m = lgb.train({"objective": "binary", "verbose": -1, "seed": 0, "num_threads": 2, "deterministic": True}, names, 100)
+    settings = {"objective": "binary", "verbose": -1, "seed": 0, "num_threads": 2, "deterministic": True}
+    m = lgb.train(settings, names, 100)
     m.save_model(tmp_path / "m.txt")
     scores, margins = run_scores(work, tmp_path, tmp_path / "m.txt")
     assert (margins == m.predict(x, raw_score=True)).all()
@@ -167,7 +168,7 @@ def test_lightgbm_scores(work, ours, tmp_path):
 
 
 def card_precision(df, k=100):
-    """Share of the k most suspicious cards of a day that are truly compromised; found cards leave the following days."""
+    """Share of the k most suspicious cards of a day that are compromised; found cards leave the following days."""
     found, shares = set(), []
     for _, day in df.groupby("day"):
         cards = day[~day.customer_id.isin(found)].groupby("customer_id")[["p", "y"]].max()
@@ -200,13 +201,14 @@ def test_may_score_week(ours):
     assert (len(train), train.y.sum(), len(test), test.y.sum()) == (67062, 612, 58521, 410)
     scale = preprocessing.StandardScaler().fit(train[fd.INPUTS].astype(float))
     a, b = scale.transform(train[fd.INPUTS].astype(float)), scale.transform(test[fd.INPUTS].astype(float))
-    # The published figures are of the libraries' defaults at the time: XGBoost then grew exact trees from a base score of
+    # The published figures are of the libraries' defaults of the time: XGBoost grew exact trees from a base score of
     # 0.5, and lbfgs went on until it had converged where today's scikit-learn stops earlier (one card of 700 changes).
     models = {
         "logistic regression": (linear_model.LogisticRegression(random_state=0, tol=1e-8), (.859, .602, .304)),
         "tree of depth 2": (tree.DecisionTreeClassifier(max_depth=2, random_state=0), (.796, .565, .277)),
         "random forest": (ensemble.RandomForestClassifier(random_state=0, n_jobs=2), (.872, .665, .313)),
-        "XGBoost": (xgb.XGBClassifier(random_state=0, n_jobs=2, tree_method="exact", base_score=0.5), (.867, .674, .299)),
+        "XGBoost": (xgb.XGBClassifier(random_state=0, n_jobs=2, tree_method="exact", base_score=0.5),
+                    (.867, .674, .299)),
     }
     print("scikit-learn", sk.__version__, "xgboost", xgb.__version__)
     for name, (m, want) in models.items():
@@ -241,7 +243,8 @@ def test_verdicts_add_up(work, tmp_path):
     counts = {words[i + 1]: int(words[i]) for i in range(0, len(words), 2)}
     assert counts["events"] == 20000
     # the very first event cannot be late
-    late = broken["late"] - (json.loads(lines[0]).get("tx_datetime", "") < "2018-03-02" if lines[0].endswith("}") else 0)
+    first_is_old = lines[0].endswith("}") and json.loads(lines[0]).get("tx_datetime", "") < "2018-03-02"
+    late = broken["late"] - first_is_old
     assert counts["late"] == late
     assert counts["dead"] == broken["cut"] + broken["type"] == len((tmp_path / "dead.ndjson").read_text().splitlines())
     assert counts["scored"] + counts["late"] + counts["dead"] + counts["shed"] == counts["events"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_models.py - the model room against the libraries that trained the models.
 
-Margins must be equal bit for bit, on every kernel and at several batch sizes; predictions may differ by two units in the
-last place (exp and log are our own), and the number that differ is printed. Needs numpy, xgboost and lightgbm; the
+Margins must be equal bit for bit, on every kernel and at several batch sizes; predictions may differ by two units in
+the last place (exp and log are our own), and the number that differ is printed. Needs numpy, xgboost and lightgbm; the
 published pairs need QUERN_SHARED or ../shared. The room is reached through tool_model.c, compiled against the archives
 in QUERN_BUILD (default: build/).
 """

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * plan.c - compiles a verified forest into integer codes, and turns a block of inputs into those
+ * codes.c - compiles a verified forest into integer codes, and turns a block of inputs into those
  * codes.
  *
  * Every comparison of a forest is "x >= cut". With the cuts of a column sorted, the number of cuts
