@@ -19,10 +19,16 @@ struct named {
     struct qn_str csv;  /* `name` as a CSV cell      */
 };
 
+/* What one worker made of a batch for one target. Two cache lines of its own: workers write here
+ * with every byte. */
+struct slice {
+    struct qn_buf bytes;
+    uint64_t records;
+} __attribute__((aligned(128)));
+
 struct target {
     struct qn_output_target to;
-    struct qn_buf *slices; /* [workers] */
-    uint64_t *counted;     /* [workers] records of the batch */
+    struct slice *slices; /* [workers] */
     uint64_t written;
 };
 
@@ -162,9 +168,10 @@ static qn_status fixed_init(struct qn_outputs *o, struct qn_err *err)
 static bool target_init(struct target *t, struct qn_outputs *o, struct qn_output_target to)
 {
     t->to = to;
-    t->slices = QN_NEW_N(&o->arena, struct qn_buf, o->workers);
-    t->counted = QN_NEW_N(&o->arena, uint64_t, o->workers);
-    return t->slices != NULL && t->counted != NULL;
+    t->slices = qn_arena_aligned(&o->arena, 128, o->workers * sizeof *t->slices);
+    if (t->slices != NULL)
+        memset(t->slices, 0, o->workers * sizeof *t->slices);
+    return t->slices != NULL;
 }
 
 qn_status qn_outputs_new(const struct qn_plan *plan, const struct qn_outputs_options *opt,
@@ -203,7 +210,7 @@ qn_status qn_outputs_new(const struct qn_plan *plan, const struct qn_outputs_opt
 static void target_fini(struct target *t, uint32_t workers)
 {
     for (uint32_t w = 0; t->slices != NULL && w < workers; w++)
-        qn_buf_fini(&t->slices[w]);
+        qn_buf_fini(&t->slices[w].bytes);
 }
 
 void qn_outputs_free(struct qn_outputs *o)
@@ -345,14 +352,14 @@ static bool is_dead_letter(const struct qn_batch *b, const struct qn_plan *p, ui
 static void encode_dead(struct qn_outputs *o, const struct qn_batch *b, uint32_t first,
                         uint32_t end, uint32_t worker)
 {
-    struct qn_buf *to = &o->dead.slices[worker];
+    struct slice *to = &o->dead.slices[worker];
 
     for (uint32_t r = first; r < end; r++) {
         if (b->verdict[r] == QN_SCORED || !is_dead_letter(b, o->plan, r))
             continue;
-        o->dead.counted[worker]++;
+        to->records++;
         if (o->dead.to.fd >= 0)
-            qn_encode_dead_letter(to, b, r, &o->plan->schemas[b->stream[r]], o->plan->name);
+            qn_encode_dead_letter(&to->bytes, b, r, &o->plan->schemas[b->stream[r]], o->plan->name);
     }
 }
 
@@ -363,13 +370,13 @@ static void outputs_encode(void *st, const struct qn_engine *en, const struct qn
 
     for (uint32_t i = 0; i < o->target_count; i++) {
         struct target *t = &o->targets[i];
-        struct qn_buf *b = &t->slices[worker];
+        struct qn_buf *b = &t->slices[worker].bytes;
         const uint8_t *on = o->kind == QN_OUTPUTS_RECORDS ? r->output_on[i] : r->is_scored;
 
         for (uint32_t row = first; row < end; row++) {
             if (!on[row])
                 continue;
-            t->counted[worker]++;
+            t->slices[worker].records++;
             if (t->to.fd < 0)
                 continue;
             if (o->kind == QN_OUTPUTS_RECORDS) {
@@ -388,14 +395,14 @@ static void outputs_encode(void *st, const struct qn_engine *en, const struct qn
 static qn_status target_commit(struct qn_outputs *o, struct target *t, struct qn_err *err)
 {
     for (uint32_t w = 0; w < o->workers; w++) {
-        struct qn_buf *b = &t->slices[w];
+        struct qn_buf *b = &t->slices[w].bytes;
 
         if (b->failed)
             return qn_err_set(err, QN_NOMEM, "out of memory for the records of a batch");
         if (b->len > 0)
             QN_TRY(qn_file_write_all(o->files, t->to.fd, t->to.name, b->data, b->len, err));
-        t->written += t->counted[w];
-        t->counted[w] = 0;
+        t->written += t->slices[w].records;
+        t->slices[w].records = 0;
         qn_buf_clear(b);
     }
     return QN_OK;
@@ -419,7 +426,7 @@ struct qn_output qn_outputs_output(struct qn_outputs *o)
 
 qn_status qn_outputs_begin(struct qn_outputs *o, struct qn_err *err)
 {
-    struct qn_buf *b = &o->targets[0].slices[0];
+    struct qn_buf *b = &o->targets[0].slices[0].bytes;
 
     if (o->kind != QN_OUTPUTS_CSV)
         return QN_OK;

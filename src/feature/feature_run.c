@@ -338,8 +338,10 @@ static void work_windows(void *arg, unsigned worker, unsigned workers)
     struct qn_batch *b = f->batch;
 
     f->worker_rc[worker] = QN_OK;
+    /* Each worker begins with another group: two that wrote their own rows of one column at the
+     * same time would fight for its cache lines. */
     for (uint32_t i = 0; i < f->group_count && f->worker_rc[worker] == QN_OK; i++) {
-        const struct group *g = f->groups[i];
+        const struct group *g = f->groups[(i + worker) % f->group_count];
         const struct qn_wave wave = {.rows = b->rows,
                                      .role = g->role,
                                      .time_us = b->time_us,
