@@ -42,7 +42,8 @@ int qn_cli_fail(struct qn_cli *c, const struct qn_err *err)
         qn_cli_say(c, "%s:%u: %s", err->file, err->line, err->text);
     else
         qn_cli_say(c, "%s:%u:%u: %s", err->file, err->line, err->col, err->text);
-    return QN_EXIT_FAILED;
+    /* what has no file and is not valid was said on the command line */
+    return err->code == QN_INVALID && err->file[0] == '\0' ? QN_EXIT_USAGE : QN_EXIT_FAILED;
 }
 
 bool qn_cli_write(struct qn_cli *c, const void *p, size_t bytes)

@@ -49,7 +49,9 @@ int qn_cli_main(struct qn_cli *c, int argc, char **argv);
 bool qn_cli_options(struct qn_cli *c, const struct qn_command_usage *u, int argc, char **argv,
                     void *into, struct qn_option_list *rest, int *exit_code);
 
-/* "quern: text" or "file:line:col: text" on stderr; returns QN_EXIT_FAILED. */
+/* "quern: text" or "file:line:col: text" on stderr. Returns QN_EXIT_FAILED, or
+ * QN_EXIT_USAGE for what is not valid and stands in no file, QN_EXIT_OK when our reader has left.
+ */
 int qn_cli_fail(struct qn_cli *c, const struct qn_err *err);
 /* One line on stderr, printf-like; adds the line end. */
 void qn_cli_say(struct qn_cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

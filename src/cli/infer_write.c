@@ -98,10 +98,7 @@ static void write_field(const struct qn_infer_field *f, struct qn_buf *out)
         qn_buf_printf(out, " is left out: %s\n", f->skipped);
         return;
     }
-    if (f->kind.type == QN_LIST)
-        snprintf(kind, sizeof(kind), "list(double)");
-    else
-        qn_kind_print(f->kind, kind);
+    qn_kind_print(f->kind, kind);
     qn_buf_printf(out, "      %.*s: ", QN_STR_ARG(f->name));
     if (!is_renamed && !is_epoch && !f->is_optional) {
         qn_buf_text(out, kind);

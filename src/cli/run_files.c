@@ -59,21 +59,27 @@ static void sum_counts(const struct qn_engine *en, const struct qn_plan *plan,
     }
 }
 
-/* "585177 events: 585170 scored, 0 late, 7 dead, 0 shed", and why the dead ones are. */
+/* "585177 events: 585170 scored, 0 late, 7 dead, 0 shed", why the dead ones are, and what the
+ * conditional outputs took. */
 static void say_counts(struct qn_cli *c, const struct qn_engine *en, const struct qn_plan *plan,
-                       const char *dead_file)
+                       const struct qn_outputs *outputs, const char *dead_file)
 {
     struct qn_counts sum = {0};
 
     sum_counts(en, plan, &sum);
-    qn_cli_say(c, "%llu events: %llu scored, %llu late, %llu dead, %llu shed",
-               (unsigned long long)sum.read, (unsigned long long)sum.verdict[QN_SCORED],
-               (unsigned long long)sum.verdict[QN_LATE], (unsigned long long)sum.verdict[QN_DEAD],
-               (unsigned long long)sum.verdict[QN_SHED]);
+    qn_cli_say(c, "%llu event%s: %llu scored, %llu late, %llu dead, %llu shed",
+               (unsigned long long)sum.read, sum.read == 1 ? "" : "s",
+               (unsigned long long)sum.verdict[QN_SCORED], (unsigned long long)sum.verdict[QN_LATE],
+               (unsigned long long)sum.verdict[QN_DEAD], (unsigned long long)sum.verdict[QN_SHED]);
     for (int i = 1; i < QN_REASON_COUNT; i++)
         if (sum.reason[i] > 0)
             qn_cli_say(c, "  %-14s %10llu  %s", qn_reason_name((enum qn_reason)i),
                        (unsigned long long)sum.reason[i], qn_reason_text((enum qn_reason)i));
+    for (uint32_t o = 0; outputs != NULL && o < plan->output_count; o++)
+        if (!plan->outputs[o].is_predictions || plan->outputs[o].when != NULL)
+            qn_cli_say(c, "  %-14.*s %10llu  records of this output",
+                       QN_STR_ARG(plan->outputs[o].name),
+                       (unsigned long long)qn_outputs_written(outputs, o));
     if (sum.verdict[QN_DEAD] > 0 && dead_file == NULL)
         qn_cli_say(c, "  --dead FILE keeps dead events with their reason");
 }
@@ -182,7 +188,8 @@ int qn_run_files(struct qn_cli *c, struct qn_plan *plan, const struct qn_run_opt
         start_ns = c->clock->mono_ns(c->clock->st);
         rc = run_steps(c, en, files, opt->quiet, &err);
         if (!opt->quiet && (rc == QN_OK || has_read(en, plan)))
-            say_counts(c, en, plan, opt->dead);
+            say_counts(c, en, plan, out_opt->kind == QN_OUTPUTS_RECORDS ? outputs : NULL,
+                       opt->dead);
         if (opt->timing)
             say_timing(c, en, plan, c->clock->mono_ns(c->clock->st) - start_ns);
     }

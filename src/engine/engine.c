@@ -149,11 +149,6 @@ const struct qn_plan *qn_engine_plan(const struct qn_engine *en)
     return en->plan;
 }
 
-uint32_t qn_engine_threads(const struct qn_engine *en)
-{
-    return en->threads;
-}
-
 const struct qn_counts *qn_engine_counts(const struct qn_engine *en)
 {
     return en->counts;

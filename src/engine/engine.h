@@ -78,7 +78,6 @@ void qn_engine_free(struct qn_engine *en); /* NULL is fine */
 qn_status qn_step(struct qn_engine *en, enum qn_flow *flow, struct qn_err *err);
 
 const struct qn_plan *qn_engine_plan(const struct qn_engine *en);
-uint32_t qn_engine_threads(const struct qn_engine *en);
 /* Verdicts since the start, per stream of the plan. read = scored + late + dead + shed. */
 const struct qn_counts *qn_engine_counts(const struct qn_engine *en);
 /* Column as the plan numbers them (fields of the main stream, features, score). */

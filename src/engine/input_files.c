@@ -63,7 +63,7 @@ static qn_status read_header(struct qn_input_files *f, struct input *in, struct 
     QN_TRY(qn_log_file_header(in->log, &line, err));
     if (qn_csv_header_read(&in->header, line, &f->plan->schemas[in->stream], &f->arena, err) !=
         QN_OK) {
-        qn_err_at(err, in->path, 1, 0);
+        qn_err_at(err, strcmp(in->path, "-") == 0 ? "standard input" : in->path, 1, 0);
         return err != NULL ? err->code : QN_INVALID;
     }
     return QN_OK;

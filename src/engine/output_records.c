@@ -444,8 +444,3 @@ uint64_t qn_outputs_written(const struct qn_outputs *o, uint32_t output)
     QN_ASSERT(output < o->target_count);
     return o->targets[output].written;
 }
-
-uint64_t qn_outputs_dead(const struct qn_outputs *o)
-{
-    return o->dead.written;
-}

@@ -40,6 +40,5 @@ struct qn_output qn_outputs_output(struct qn_outputs *o);
 qn_status qn_outputs_begin(struct qn_outputs *o, struct qn_err *err);
 
 uint64_t qn_outputs_written(const struct qn_outputs *o, uint32_t output); /* records */
-uint64_t qn_outputs_dead(const struct qn_outputs *o);                     /* dead letters */
 
 #endif

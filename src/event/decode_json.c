@@ -34,8 +34,8 @@ static uint32_t name_hash(const char *p, uint32_t len)
     return (uint32_t)(a >> 32);
 }
 
-uint32_t qn_json_child(const struct json_paths *paths, const struct json_node *n, const char *name,
-                       uint32_t len)
+static uint32_t json_child(const struct json_paths *paths, const struct json_node *n,
+                           const char *name, uint32_t len)
 {
     uint32_t at;
 
@@ -260,7 +260,7 @@ qn_status qn_decode_json_prepare(struct qn_schema *s, struct qn_arena *boot, str
 
 /* --- what the loop does not do --- */
 
-const char *qn_json_bad(struct json_state *d, enum qn_reason reason)
+static const char *json_bad(struct json_state *d, enum qn_reason reason)
 {
     d->reason = reason;
     return NULL;
@@ -283,15 +283,15 @@ static int hex4(const char *p)
     return v;
 }
 
-const char *qn_json_string_rest(struct json_state *d, const char *start, const char *at,
-                                const char *end, struct json_text *out)
+static const char *json_string_rest(struct json_state *d, const char *start, const char *at,
+                                    const char *end, struct json_text *out)
 {
     bool is_checked = true; /* nothing but ASCII so far, as far as seen */
 
     out->has_escape = false;
     for (;;) {
         if (at >= end)
-            return qn_json_bad(d, QN_REASON_BAD_JSON);
+            return json_bad(d, QN_REASON_BAD_JSON);
         if (*at == '"')
             break;
         if (*at == '\\') {
@@ -301,9 +301,9 @@ const char *qn_json_string_rest(struct json_state *d, const char *start, const c
             else if (end - at >= 6 && at[1] == 'u' && hex4(at + 2) >= 0)
                 at += 6;
             else
-                return qn_json_bad(d, QN_REASON_BAD_JSON);
+                return json_bad(d, QN_REASON_BAD_JSON);
         } else if ((unsigned char)*at < 0x20) {
-            return qn_json_bad(d, QN_REASON_BAD_JSON);
+            return json_bad(d, QN_REASON_BAD_JSON);
         } else {
             is_checked = false;
             at = d->form->quote(at + 1, end);
@@ -311,7 +311,7 @@ const char *qn_json_string_rest(struct json_state *d, const char *start, const c
     }
     out->raw = (struct qn_str){start, (uint32_t)(at - start)};
     if (!is_checked && !qn_utf8_valid(start, out->raw.len))
-        return qn_json_bad(d, QN_REASON_BAD_UTF8);
+        return json_bad(d, QN_REASON_BAD_UTF8);
     return at + 1;
 }
 
@@ -372,8 +372,8 @@ static int64_t unescape(char *out, struct qn_str raw)
     return o - out;
 }
 
-uint32_t qn_json_child_escaped(const struct json_paths *paths, const struct json_node *n,
-                               struct qn_str raw)
+static uint32_t json_child_escaped(const struct json_paths *paths, const struct json_node *n,
+                                   struct qn_str raw)
 {
     char name[6 * JSON_NAME_MAX + 16] = {0};
     int64_t len;
@@ -382,10 +382,10 @@ uint32_t qn_json_child_escaped(const struct json_paths *paths, const struct json
     if (raw.len > 6 * JSON_NAME_MAX)
         return JSON_NO_NODE;
     len = unescape(name, raw);
-    return len >= 0 ? qn_json_child(paths, n, name, (uint32_t)len) : JSON_NO_NODE;
+    return len >= 0 ? json_child(paths, n, name, (uint32_t)len) : JSON_NO_NODE;
 }
 
-void qn_json_forget(struct json_state *d, uint32_t node)
+static void json_forget(struct json_state *d, uint32_t node)
 {
     const uint64_t *under = d->paths->nodes[node].under;
 
@@ -470,7 +470,7 @@ static const char *field_value(struct json_state *d, uint32_t field, const char 
 
     switch (*p) {
     case '"':
-        q = qn_json_string_rest(d, p + 1, p + 1, end, &text);
+        q = json_string_rest(d, p + 1, p + 1, end, &text);
         if (q != NULL)
             string_value(d, field, &text);
         else if (d->reason == QN_REASON_BAD_UTF8)
@@ -506,7 +506,7 @@ static const char *field_value(struct json_state *d, uint32_t field, const char 
         break;
     default:
         if ((len = qn_number_scan(p, end, &n)) == 0)
-            return qn_json_bad(d, QN_REASON_BAD_JSON);
+            return json_bad(d, QN_REASON_BAD_JSON);
         qn_decode_number(&d->row, field, &n);
         return p + len;
     }
@@ -515,8 +515,8 @@ static const char *field_value(struct json_state *d, uint32_t field, const char 
     return q;
 }
 
-const char *qn_json_value(struct json_state *d, uint32_t node, const char *p, const char *end,
-                          uint32_t depth)
+static const char *json_value(struct json_state *d, uint32_t node, const char *p, const char *end,
+                              uint32_t depth)
 {
     uint32_t f = d->paths->nodes[node].field;
     const char *q = NULL;

@@ -77,22 +77,4 @@ struct json_text {
     bool has_escape;
 };
 
-/* Sets the reason of the event, returns NULL. */
-const char *qn_json_bad(struct json_state *d, enum qn_reason reason);
-/* The rest of a string whose bytes from start up to at are plain. Returns behind the closing quote,
- * or NULL. */
-const char *qn_json_string_rest(struct json_state *d, const char *start, const char *at,
-                                const char *end, struct json_text *out);
-/* Node of the child of that name, or JSON_NO_NODE. */
-uint32_t qn_json_child(const struct json_paths *paths, const struct json_node *n, const char *name,
-                       uint32_t len);
-/* The same for a name with escapes. */
-uint32_t qn_json_child_escaped(const struct json_paths *paths, const struct json_node *n,
-                               struct qn_str raw);
-/* Any value at p for the fields of that node, which is no object with children. */
-const char *qn_json_value(struct json_state *d, uint32_t node, const char *p, const char *end,
-                          uint32_t depth);
-/* The fields at and below a node are null again. */
-void qn_json_forget(struct json_state *d, uint32_t node);
-
 #endif

@@ -268,6 +268,105 @@ static void put_version(struct qn_buf *out, uint64_t version)
     put_member(out, ",\"contract\":", (struct qn_str){hex, sizeof hex});
 }
 
+/* Text within a JSON string that is already open: escaped, without quotes of its own. */
+static void put_inside_json(struct qn_buf *out, struct qn_str text)
+{
+    size_t start = out->len;
+
+    put_json_text(out, text);
+    if (out->failed)
+        return;
+    out->len -= 2;
+    memmove(out->data + start, out->data + start + 1, out->len - start);
+}
+
+/* A limit of the spec as text for people: 0, 12.50, 2018-04-01T00:00:00.000000Z, "visa". */
+static void put_limit(struct qn_buf *out, struct qn_kind kind, const struct qn_value *v)
+{
+    char *at = qn_buf_room(out, QN_NUMBER_MAX + QN_TIMESTAMP_LEN);
+
+    if (at == NULL)
+        return;
+    if (kind.type == QN_STRING)
+        put_inside_json(out, v->str);
+    else if (kind.type == QN_DOUBLE)
+        out->len += qn_print_double(at, v->f64);
+    else if (kind.type == QN_TIMESTAMP)
+        out->len += qn_timestamp_print(at, v->i64);
+    else
+        out->len += qn_print_scaled(at, v->i64, kind.type == QN_DECIMAL ? kind.scale : 0);
+}
+
+static void put_range(struct qn_buf *out, const struct qn_field *f)
+{
+    if (f->has_min)
+        put_limit(out, f->kind, &f->min);
+    if (f->has_min && f->has_max)
+        qn_buf_text(out, " to ");
+    else
+        qn_buf_text(out, f->has_min ? " or more" : "at most ");
+    if (f->has_max)
+        put_limit(out, f->kind, &f->max);
+}
+
+static void put_choices(struct qn_buf *out, const struct qn_field *f)
+{
+    enum { SHOWN = 5 };
+
+    for (uint32_t i = 0; i < f->in_count && i < SHOWN; i++) {
+        qn_buf_text(out, i > 0 ? ", " : "one of ");
+        put_limit(out, f->kind, &f->in[i]);
+    }
+    if (f->in_count > SHOWN)
+        qn_buf_text(out, ", ...");
+}
+
+static void put_type(struct qn_buf *out, const struct qn_field *f)
+{
+    static const char *const units[] = {"", " in seconds", " in milliseconds", " in microseconds",
+                                        " in nanoseconds"};
+    char kind[24];
+
+    qn_buf_text(out, qn_kind_print(f->kind, kind));
+    if (f->kind.type == QN_TIMESTAMP)
+        qn_buf_text(out, units[f->unit]);
+}
+
+/* What the contract asks of the field that the event broke; nothing where there is nothing to say.
+ */
+static void put_expected(struct qn_buf *out, enum qn_reason reason, const struct qn_field *f)
+{
+    static const char member[] = ",\"expected\":\"";
+    size_t before = out->len;
+
+    qn_buf_add(out, member, sizeof(member) - 1);
+    switch (reason) {
+    case QN_REASON_MISSING_FIELD:
+    case QN_REASON_WRONG_TYPE:
+    case QN_REASON_BAD_TIME:
+    case QN_REASON_NOT_EXACT:
+        put_type(out, f);
+        break;
+    case QN_REASON_OUT_OF_RANGE:
+        put_range(out, f);
+        break;
+    case QN_REASON_NOT_ALLOWED:
+        put_choices(out, f);
+        break;
+    case QN_REASON_TOO_LONG:
+        qn_buf_printf(out, "at most %u %s", f->length_max,
+                      f->kind.type == QN_LIST ? "values" : "characters");
+        break;
+    case QN_REASON_WRONG_LENGTH:
+        qn_buf_printf(out, "%u values", f->length_exact);
+        break;
+    default:
+        out->len = before;
+        return;
+    }
+    qn_buf_byte(out, '"');
+}
+
 void qn_encode_dead_letter(struct qn_buf *out, const struct qn_batch *b, uint32_t row,
                            const struct qn_schema *s, struct qn_str pipeline)
 {
@@ -282,6 +381,7 @@ void qn_encode_dead_letter(struct qn_buf *out, const struct qn_batch *b, uint32_
     if (field != QN_NO_FIELD) {
         QN_ASSERT(field < s->field_count);
         put_member(out, ",\"field\":", s->fields[field].from);
+        put_expected(out, reason, &s->fields[field]);
     }
     put_member(out, ",\"stream\":", s->name);
     put_position(out, b, row, s->name);

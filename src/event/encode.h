@@ -17,9 +17,9 @@ void qn_encode_csv_cell(struct qn_buf *out, const struct qn_col *c, uint32_t row
 /* Text as a CSV cell: quoted where it holds a comma, a quote, a line end, or is empty. */
 void qn_encode_csv_text(struct qn_buf *out, struct qn_str text);
 
-/* One dead letter as an NDJSON line (docs/formats.md): reason, text, stage, field (path), stream,
- * position, contract and the original bytes: "event" as a JSON string where they are UTF-8, else
- * "event_base64". */
+/* One dead letter as an NDJSON line (docs/formats.md): reason, text, stage, field (path), expected
+ * (what the contract asks of it), stream, position, contract and the original bytes: "event" as a
+ * JSON string where they are UTF-8, else "event_base64". */
 void qn_encode_dead_letter(struct qn_buf *out, const struct qn_batch *b, uint32_t row,
                            const struct qn_schema *s, struct qn_str pipeline);
 

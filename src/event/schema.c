@@ -26,6 +26,10 @@ const char *qn_kind_print(struct qn_kind k, char out[24])
     size_t n = strlen(name);
 
     memcpy(out, name, n);
+    if (k.type == QN_LIST) {
+        memcpy(out + n, "(double)", 8);
+        n += 8;
+    }
     if (k.type == QN_DECIMAL) {
         out[n++] = '(';
         n += qn_print_uint64(out + n, k.scale);

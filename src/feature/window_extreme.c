@@ -25,7 +25,8 @@ static int64_t double_order(int64_t bits)
     return bits ^ (bits >> 63 & INT64_MAX);
 }
 
-int64_t qn_extreme_key(const struct qn_extreme *x, struct qn_flags lacks, const uint64_t *e)
+/* The event's key in an extreme column; INT64_MAX where it does not count. */
+static int64_t extreme_key(const struct qn_extreme *x, struct qn_flags lacks, const uint64_t *e)
 {
     if (!qn_flags_meet(lacks, x->need))
         return INT64_MAX;
@@ -73,12 +74,12 @@ void qn_extreme_pass(const struct qn_group *g, const struct qn_boundary *b, void
     for (uint32_t k = 0; k < b->enter_count; k++) {
         const struct qn_span *s = &g->spans[b->enters[k]];
 
-        least_lower(least_at(rec, s), s, c, qn_extreme_key(&g->extremes[s->extreme], lacks, e));
+        least_lower(least_at(rec, s), s, c, extreme_key(&g->extremes[s->extreme], lacks, e));
     }
     for (uint32_t k = 0; k < b->leave_count; k++) {
         const struct qn_span *s = &g->spans[b->leaves[k]];
         struct qn_least *l = least_at(rec, s);
-        int64_t key = qn_extreme_key(&g->extremes[s->extreme], lacks, e);
+        int64_t key = extreme_key(&g->extremes[s->extreme], lacks, e);
 
         if (key <= l->least && qn_flags_meet(lacks, g->extremes[s->extreme].need))
             l->is_stale = 1;
@@ -88,7 +89,7 @@ void qn_extreme_pass(const struct qn_group *g, const struct qn_boundary *b, void
 void qn_extreme_join(const struct qn_group *g, const struct qn_span *s, void *rec,
                      const struct qn_chunk *c, const uint64_t *e, struct qn_flags lacks)
 {
-    least_lower(least_at(rec, s), s, c, qn_extreme_key(&g->extremes[s->extreme], lacks, e));
+    least_lower(least_at(rec, s), s, c, extreme_key(&g->extremes[s->extreme], lacks, e));
 }
 
 void qn_extreme_forget(const struct qn_group *g, const struct qn_boundary *b, void *rec,
@@ -113,7 +114,7 @@ void qn_extreme_chunk_add(const struct qn_group *g, struct qn_chunk *c, const ui
     int64_t *leasts = qn_chunk_extremes(c);
 
     for (uint32_t k = 0; k < g->extreme_count; k++) {
-        int64_t key = qn_extreme_key(&g->extremes[k], lacks, e);
+        int64_t key = extreme_key(&g->extremes[k], lacks, e);
 
         leasts[k] = key < leasts[k] ? key : leasts[k];
     }
@@ -160,7 +161,7 @@ int64_t qn_extreme_scan(const struct qn_group *g, uint32_t extreme, struct qn_ch
         } else {
             for (; i < end; i++) {
                 const uint64_t *e = qn_chunk_event(g, c, i);
-                int64_t key = qn_extreme_key(x, qn_event_lacks(g, e), e);
+                int64_t key = extreme_key(x, qn_event_lacks(g, e), e);
 
                 least = key < least ? key : least;
             }

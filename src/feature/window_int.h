@@ -275,8 +275,6 @@ void qn_ring_free(struct qn_group *g, struct qn_lane *ln, struct qn_key *key);
 
 /* window_extreme.c: minima and maxima. */
 
-/* The event's key in an extreme column; INT64_MAX where it does not count. */
-int64_t qn_extreme_key(const struct qn_extreme *x, struct qn_flags lacks, const uint64_t *e);
 /* The value behind a key: int64, or the double's bits. */
 int64_t qn_extreme_value(const struct qn_extreme *x, int64_t key);
 /* An event in chunk c passes boundary b: it enters spans and leaves others. */

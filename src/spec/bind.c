@@ -43,11 +43,6 @@ const char *qn_show(const struct qn_yaml_node *n, char out[QN_SHOW_BYTES])
     return out;
 }
 
-const char *qn_type_text(struct qn_kind k, char out[24])
-{
-    return k.type == QN_LIST ? "list(double)" : qn_kind_print(k, out);
-}
-
 const char *qn_describe(const struct qn_yaml_node *n, char out[QN_SHOW_BYTES])
 {
     char text[QN_SHOW_BYTES];

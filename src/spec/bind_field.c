@@ -196,7 +196,7 @@ static void wrong_value(struct field *fd, const char *key, const struct qn_yaml_
 
     QN_REPORT(&fd->b->bind, TYPE, n, hint,
               "'%s' of '%.*s' must be of the field's type %s, found %s", key,
-              QN_STR_ARG(fd->key->text), qn_type_text(fd->f->kind, kind), qn_describe(n, found));
+              QN_STR_ARG(fd->key->text), qn_kind_print(fd->f->kind, kind), qn_describe(n, found));
 }
 
 static bool read_list_value(struct field *fd, const char *key, const struct qn_yaml_node *n,
@@ -305,7 +305,7 @@ static void misfit(struct field *fd, int slot, const char *key, const char *fits
     char kind[24];
 
     QN_REPORT(&fd->b->bind, TYPE, fd->slots[slot].key, fits, "'%s' does not go with the type %s",
-              key, qn_type_text(fd->f->kind, kind));
+              key, qn_kind_print(fd->f->kind, kind));
     fd->slots[slot].is_set = false;
 }
 

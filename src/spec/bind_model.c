@@ -144,7 +144,7 @@ static void feed(struct model *md, uint32_t input, int32_t column, struct qn_str
         : n->kind.type == QN_TIMESTAMP ? "a feature can: hour(t), weekday(t), seconds_between(a, b)"
                                        : NULL,
         "the model input '%.*s' is a %s: models take bool, int64, double and decimal",
-        QN_STR_ARG(n->name), qn_type_text(n->kind, kind));
+        QN_STR_ARG(n->name), qn_kind_print(n->kind, kind));
 }
 
 /* Every listed name must be a field or feature; false when one is not (reported). */

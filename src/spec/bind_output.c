@@ -91,7 +91,7 @@ static void read_when(struct qn_builder *b, const struct qn_slot *slot, const st
     if (qn_expr_kind(e).type != QN_BOOL)
         QN_REPORT(&b->bind, TYPE, n, "such as: score > 0.9",
                   "'when' must be a condition, and this is a %s",
-                  qn_type_text(qn_expr_kind(e), kind));
+                  qn_kind_print(qn_expr_kind(e), kind));
     else if (reads_score(b, sc, e))
         check_score(b, n);
     o->when = e;

@@ -52,7 +52,7 @@ static void read_time(struct stream *st)
                   f->kind.type == QN_STRING ? "RFC 3339 text is read by the type timestamp"
                                             : "epoch numbers: {type: timestamp, unit: ms}",
                   "'time' needs a field of type timestamp, and %s is %s", qn_show(n, shown),
-                  qn_type_text(f->kind, kind));
+                  qn_kind_print(f->kind, kind));
     else if (f->is_optional || f->has_default)
         QN_REPORT(b, TYPE, n, "every event happens at some time",
                   f->is_optional ? "the time field %s must not be optional"
@@ -72,7 +72,7 @@ static void read_id_and_key(struct stream *st)
         if (f->kind.type != QN_STRING && f->kind.type != QN_INT64)
             QN_REPORT(b, TYPE, st->slots[STREAM_ID].value, NULL,
                       "'id' needs a field of type string or int64, and %s is %s",
-                      qn_show(st->slots[STREAM_ID].value, shown), qn_type_text(f->kind, kind));
+                      qn_show(st->slots[STREAM_ID].value, shown), qn_kind_print(f->kind, kind));
     }
     st->s->key = field_of(st, STREAM_KEY);
     if (st->s->key >= 0 && !st->notes->field_broken[st->s->key]) {
@@ -81,7 +81,7 @@ static void read_id_and_key(struct stream *st)
         if (f->kind.type == QN_DOUBLE || f->kind.type == QN_LIST)
             QN_REPORT(b, TYPE, st->slots[STREAM_KEY].value,
                       "keys are compared exactly: string, int64, decimal, bool, timestamp",
-                      "a %s cannot be a key, and %s is one", qn_type_text(f->kind, kind),
+                      "a %s cannot be a key, and %s is one", qn_kind_print(f->kind, kind),
                       qn_show(st->slots[STREAM_KEY].value, shown));
     }
 }

@@ -120,7 +120,7 @@ static void put_field(struct qn_buf *out, const struct qn_field *f, bool is_hidd
 
     qn_buf_byte(out, '{');
     text(out, true, "name", f->name);
-    text(out, false, "type", qn_str_of(qn_type_text(f->kind, kind)));
+    text(out, false, "type", qn_str_of(qn_kind_print(f->kind, kind)));
     text(out, false, "from", f->from);
     truth(out, "required", !f->is_optional && !f->has_default);
     if (f->has_default)
@@ -179,7 +179,7 @@ static void put_features(struct qn_buf *out, const struct qn_plan *p)
 
         qn_buf_text(out, i > 0 ? ",{" : "{");
         text(out, true, "name", info->name);
-        text(out, false, "type", qn_str_of(qn_type_text(info->kind, kind)));
+        text(out, false, "type", qn_str_of(qn_kind_print(info->kind, kind)));
         text(out, false, "sentence", p->feature_texts[i]);
         truth(out, "window", info->is_window);
         truth(out, "default", info->has_default);
@@ -236,7 +236,7 @@ static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct 
              in->column < p->field_count
                  ? p->schemas[p->main_stream].fields[in->column].name
                  : qn_features_info(p->features, in->column - p->field_count)->name);
-        text(out, false, "type", qn_str_of(qn_type_text(in->kind, kind)));
+        text(out, false, "type", qn_str_of(qn_kind_print(in->kind, kind)));
         qn_buf_byte(out, '}');
     }
     qn_buf_text(out, "]}");

@@ -216,7 +216,7 @@ static void print_stream(const struct qn_plan *p, uint32_t index, struct qn_buf 
 
         qn_buf_text(out, "      ");
         put_cell(out, f->name, width);
-        put_cell(out, qn_str_of(qn_type_text(f->kind, kind)), 13);
+        put_cell(out, qn_str_of(qn_kind_print(f->kind, kind)), 13);
         qn_buf_clear(&line);
         put_promises(&line, f, p->field_hidden[index][i]);
         put_wrapped(out, 6 + width + 13, (struct qn_str){line.data, (uint32_t)line.len});
@@ -238,7 +238,7 @@ static void print_features(const struct qn_plan *p, struct qn_buf *out)
         const struct qn_feature_info *info = qn_features_info(p->features, i);
 
         width = wider(width, info->name);
-        kinds = wider(kinds, qn_str_of(qn_type_text(info->kind, kind)));
+        kinds = wider(kinds, qn_str_of(qn_kind_print(info->kind, kind)));
     }
     qn_buf_printf(out, "  features\n");
     for (uint32_t i = 0; i < p->feature_count; i++) {
@@ -246,7 +246,7 @@ static void print_features(const struct qn_plan *p, struct qn_buf *out)
 
         qn_buf_text(out, "    ");
         put_cell(out, info->name, width);
-        put_cell(out, qn_str_of(qn_type_text(info->kind, kind)), kinds);
+        put_cell(out, qn_str_of(qn_kind_print(info->kind, kind)), kinds);
         put_wrapped(out, 4 + width + kinds, p->feature_texts[i]);
     }
 }
@@ -329,7 +329,7 @@ static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *
         if (!qn_str_eq(in->name, column))
             qn_buf_printf(out, "<- %.*s   ", QN_STR_ARG(column));
         qn_buf_printf(out, "%s%s\n", in->column < p->field_count ? "field, " : "",
-                      qn_type_text(in->kind, kind));
+                      qn_kind_print(in->kind, kind));
     }
 }
 

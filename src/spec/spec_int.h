@@ -141,8 +141,6 @@ enum { QN_SHOW_BYTES = 128 };
 const char *qn_show(const struct qn_yaml_node *n, char out[QN_SHOW_BYTES]);
 /* What a node is, in words: "a list", "the number 5", "the text 'x'". */
 const char *qn_describe(const struct qn_yaml_node *n, char out[QN_SHOW_BYTES]);
-/* The type as the spec writes it: qn_kind_print, but list(double). */
-const char *qn_type_text(struct qn_kind k, char out[24]);
 /* Text that other rooms may quote in messages: the value, or for secrets what the file says. */
 struct qn_str qn_shown(const struct qn_yaml_node *n);
 

@@ -233,7 +233,7 @@ static void types_of_json(void **state)
     is_kind(s, "n", "int64");
     is_kind(s, "x", "double");
     is_kind(s, "ok", "bool");
-    is_kind(s, "v", "list");
+    is_kind(s, "v", "list(double)");
     is_kind(s, "price", "decimal(2)");
     is_kind(s, "payload.card.id", "string");
     assert_true(qn_str_is(field(s, "payload.card.id")->name, "payload_card_id"));

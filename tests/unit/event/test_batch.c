@@ -26,7 +26,7 @@ static void test_names(void **state)
     assert_string_equal(qn_verdict_name(QN_SHED), "shed");
     assert_string_equal(qn_type_name(QN_TIMESTAMP), "timestamp");
     assert_string_equal(qn_kind_print((struct qn_kind){QN_DECIMAL, 18}, text), "decimal(18)");
-    assert_string_equal(qn_kind_print((struct qn_kind){QN_LIST, 0}, text), "list");
+    assert_string_equal(qn_kind_print((struct qn_kind){QN_LIST, 0}, text), "list(double)");
 }
 
 static void test_find(void **state)

@@ -86,7 +86,8 @@ static void test_dead_letters(void **state)
     assert_string_equal(
         text_of(&out),
         "{\"reason\":\"missing_field\",\"text\":\"a required field is absent or null\",\"stage\":"
-        "\"TRANSFORMATION\",\"field\":\"payload.card.id\",\"stream\":\"s\",\"position\":\"s:3:17\","
+        "\"TRANSFORMATION\",\"field\":\"payload.card.id\",\"expected\":\"string\",\"stream\":\"s\","
+        "\"position\":\"s:3:17\","
         "\"pipeline\":"
         "\"card-fraud\",\"contract\":\"0000000000000abc\",\"event\":\"{\\\"payload\\\":{}, "
         "\\\"n\\\":\\\"\xc3\xa9\\\"}\"}\n");

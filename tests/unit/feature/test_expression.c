@@ -540,7 +540,7 @@ static void test_messages(void **state)
                          "an order, found bool [min(a, b, ...)]"},
         {"coalesce(null, null)", "10+4: coalesce of nothing but null has no type"},
         {"min(i,)", "7+1: unexpected ')': a value was expected"},
-        {"list == list", "6+2: cannot compare list with list"},
+        {"list == list", "6+2: cannot compare list(double) with list(double)"},
         {"nope + nada",
          "1+4: unknown field 'nope' [known: i, j, big, least, i_null, d, zero, huge, d_null, ...]; "
          "8+4: "

@@ -217,7 +217,8 @@ static void test_messages(void **state)
          "11+4: 'risk' is a double, which is no key [keys are string, int64, decimal, bool "
          "or timestamp]"},
         {"x", "count() by tags over 7d",
-         "11+4: 'tags' is a list, which is no key [keys are string, int64, decimal, bool or "
+         "11+4: 'tags' is a list(double), which is no key [keys are string, int64, decimal, bool "
+         "or "
          "timestamp]"},
         {"x", "count() by customer, customer over 7d", "21+8: 'customer' is in this key twice"},
         {"x", "count() of chargeback by customer over 7d",
