@@ -2,8 +2,11 @@
  * feature.h - the face of the feature room: one sentence per feature in, feature columns out.
  *
  * A feature is an expression over fields and other features, or a window sentence:
- *     AGG(expr) [where COND] [of STREAM] by KEY[, KEY...] over W [delayed D] [excluding current]
- * [or DEFAULT] with the clauses after `by` in any order. AGG: count() sum mean min max. COND and
+ *
+ *     AGG(expr) [where COND] [of STREAM] by KEY[, KEY...]
+ *         over W [delayed D] [excluding current] [or DEFAULT]
+ *
+ * with the clauses after `by` in any order. AGG: count() sum mean min max. COND and
  * expr see the source stream's fields and stateless features of the main stream that need only its
  * fields (own stream only). An expression may end in `or LITERAL`: the default for null. Features
  * belong to the main stream: every event of it gets all of them. Windows with the same source and

@@ -3,10 +3,13 @@
  *
  * Below log_file.c. What a stream begins with:
  *
- *   bytes             kind
- *   1F 8B             gzip: members one after another, zero bytes behind the last are allowed (RFC
- * 1952, gzip(1)) 28 B5 2F FD       zstd frame; also 50..5F 2A 4D 18, a skippable frame (RFC
- * 8878 3.1) anything else     plain
+ *   bytes           kind
+ *   1F 8B           gzip: members one after another; zero bytes behind the last are allowed
+ *   28 B5 2F FD     zstd frame
+ *   50..5F 2A 4D 18 zstd, a skippable frame
+ *   anything else   plain
+ *
+ * Sources: RFC 1952 and gzip(1), RFC 8878 section 3.1.
  *
  * Plain bytes are read straight into the caller's block. Invariant: once an end or an error was
  * seen, it is given again. Thread: one owner. Memory: through base/memory.h, but for zstd's own
