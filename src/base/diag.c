@@ -89,24 +89,13 @@ void qn_diag_warn(struct qn_diags *d, enum qn_diag_code code, struct qn_pos at, 
     add(d, true, code, at, hint, text);
 }
 
-/* Cuts to at most `max` bytes, not inside a UTF-8 sequence. */
-static struct qn_str cut(struct qn_str s, uint32_t max)
-{
-    if (s.len > max) {
-        s.len = max;
-        while (s.len > 0 && ((unsigned char)s.p[s.len] & 0xC0) == 0x80)
-            s.len--;
-    }
-    return s;
-}
-
 /* "known: a, b, c", or "known: a, b, ..." where they do not fit. */
 static void list_known(char *out, size_t room, const struct qn_str *known, size_t count)
 {
     size_t n = (size_t)snprintf(out, room, "known: ");
 
     for (size_t i = 0; i < count; i++) {
-        struct qn_str name = cut(known[i], WORD_MAX);
+        struct qn_str name = qn_utf8_cut(known[i], WORD_MAX);
         bool is_last = i + 1 == count;
         size_t more = name.len + (i > 0 ? 2 : 0);
 
@@ -124,7 +113,7 @@ void qn_diag_unknown(struct qn_diags *d, struct qn_pos at, const char *what, str
     int nearest = qn_nearest(word, known, count);
     bool is_key = strstr(what, "key") != NULL || strstr(what, "option") != NULL;
     enum qn_diag_code code = is_key ? QN_DIAG_UNKNOWN_KEY : QN_DIAG_UNKNOWN_NAME;
-    struct qn_str shown = cut(word, WORD_MAX);
+    struct qn_str shown = qn_utf8_cut(word, WORD_MAX);
     const char *dots = shown.len < word.len ? "..." : "";
     char hint[256];
 

@@ -21,7 +21,7 @@
     X(UNKNOWN_KEY, 2, "a key that the spec does not know")                                         \
     X(DUPLICATE, 3, "the same name twice")                                                         \
     X(MISSING, 4, "something that must be there is not")                                           \
-    X(TYPE, 5, "a value of another kind was expected")                                             \
+    X(TYPE, 5, "a value of another type was expected")                                             \
     X(RANGE, 6, "a value beyond its limits")                                                       \
     X(UNKNOWN_NAME, 7, "a name that nothing declares")                                             \
     X(SYNTAX, 8, "a sentence that cannot be read")                                                 \

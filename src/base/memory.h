@@ -46,8 +46,8 @@ void qn_arena_reset(struct qn_arena *a); /* forgets what was handed out, keeps t
  * or fini. */
 void *qn_arena_alloc(struct qn_arena *a, size_t bytes);
 void *qn_arena_aligned(struct qn_arena *a, size_t align, size_t bytes);
-void *qn_arena_zalloc(struct qn_arena *a, size_t count,
-                      size_t bytes); /* cleared; checks count * bytes */
+/* Cleared; count * bytes is checked for overflow. */
+void *qn_arena_zalloc(struct qn_arena *a, size_t count, size_t bytes);
 char *qn_arena_strdup(struct qn_arena *a, const char *text, size_t len); /* adds the NUL */
 
 /* Typed forms: QN_NEW(a, struct x), QN_NEW_N(a, struct x, n): cleared. */

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * number.h - numbers as text: correctly rounded in, shortest out; decimals as scaled integers.
  *
+ *     text -> number_scan.c    digits and a power of ten, whatever the type
+ *          -> number_round.c   the nearest double or float, or a scaled integer
+ *     text <- number_print.c   the shortest text that reads back
+ *
  * Reading: the double or float nearest to the decimal text, ties to even: equal to strtod in the C
  * locale, whatever the locale is (rounding is to nearest; nothing in the program changes that).
  * Fast path after Clinger (1990) and Lemire, "Number Parsing at a Gigabyte per Second" (2021);
  * big-integer comparison where that is undecided. Writing: the shortest decimal that reads back to
  * the same bits, nearest to the true value among the shortest (Raffaello Giulietti, "The Schubfach
- * way to render doubles"). Thread: any; no state; nothing is allocated. */
+ * way to render doubles"). Scaled integers hold decimals: 57.16 is 5716 with scale 2. Thread: any;
+ * no state; nothing is allocated. */
 #ifndef QN_BASE_NUMBER_H
 #define QN_BASE_NUMBER_H
 
@@ -14,6 +19,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+enum {
+    QN_SCALE_MAX = 18,    /* decimals of a scaled integer: 10^18 fits into int64 */
+    QN_NUMBER_DIGITS = 19 /* significant digits that are kept: they fit into 64 bits */
+};
 
 /* What a JSON number is made of, found in one pass: value = (negative ? -1 : 1) * digits *
  * 10^exponent. Leading zeros do not count among the 19 digits. Zeros at the end may or may not
@@ -39,7 +49,8 @@ double qn_number_double(const struct qn_decimal_text *d);
 /* Nearest float, rounded once from the decimal text. */
 float qn_number_float(const struct qn_decimal_text *d);
 /* The exact value times 10^scale as int64. False when it has more decimals than scale (other than
- * zeros) or does not fit. scale 0 reads an int64, also written 1e3 or 5.0. scale: 0 to 18. */
+ * zeros) or does not fit. scale 0 reads an int64, also written 1e3 or 5.0. scale: 0 to
+ * QN_SCALE_MAX. */
 bool qn_number_scaled(const struct qn_decimal_text *d, unsigned scale, int64_t *out);
 
 /* Whole-text forms, for CSV, specs and model files: true if the text is one number and nothing
@@ -61,7 +72,7 @@ unsigned qn_print_uint64(char *out, uint64_t v);
 /* v / 10^scale with exactly `scale` decimals: 5716, 2 -> 57.16; -5, 2 -> -0.05. */
 unsigned qn_print_scaled(char *out, int64_t v, unsigned scale);
 
-/* v / 10^scale as the nearest double, correctly rounded. scale: 0 to 18. */
+/* v / 10^scale as the nearest double, correctly rounded. scale: 0 to QN_SCALE_MAX. */
 double qn_scaled_double(int64_t v, unsigned scale);
 /* num / den as the nearest double, correctly rounded (one rounding). den > 0. */
 double qn_ratio_double(__int128 num, unsigned __int128 den);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * number_table.h - the powers of ten that number.c reads and prints with; private to base/.
+ * number_table.h - the powers of ten that numbers are read and printed with; private to base/.
  *
  * Row q holds floor(10^q * 2^s), s such that the value has exactly 128 bits. Rows 0 to 55 are
  * exact, all others lie below the true value by less than one unit; the low half of these is never

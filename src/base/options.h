@@ -54,9 +54,9 @@ struct qn_command_usage {
 };
 
 /* Sets defaults, then reads argv[0..argc) (options anywhere, "--opt=value", "--opt value", "--"
- * ends options). positional arguments land in `rest`. QN_INVALID with one line such as "unknown
- * option '--tread' (did you mean
- * '--threads'?)". *wants_help is set by --help or -h and stops reading. */
+ * ends options). positional arguments land in `rest`. QN_INVALID with one line such as
+ * "unknown option '--tread' (did you mean '--threads'?)". *wants_help is set by --help or -h and
+ * stops reading. */
 qn_status qn_options_parse(const struct qn_command_usage *u, int argc, char **argv, void *into,
                            struct qn_arena *arena, struct qn_option_list *rest, bool *wants_help,
                            struct qn_err *err);

@@ -91,6 +91,16 @@ size_t qn_utf8_count(const char *p, size_t len)
     return n;
 }
 
+struct qn_str qn_utf8_cut(struct qn_str s, uint32_t max)
+{
+    if (s.len > max) {
+        s.len = max;
+        while (s.len > 0 && ((unsigned char)s.p[s.len] & 0xC0) == 0x80)
+            s.len--;
+    }
+    return s;
+}
+
 unsigned qn_utf8_put(char out[4], uint32_t code_point)
 {
     QN_ASSERT(code_point <= 0x10FFFF);

@@ -48,6 +48,8 @@ int qn_str_cmp(struct qn_str a, struct qn_str b);
 bool qn_utf8_valid(const char *p, size_t len);
 /* Number of code points of valid UTF-8. */
 size_t qn_utf8_count(const char *p, size_t len);
+/* The first bytes of s, at most max, cut before a code point and never inside one. */
+struct qn_str qn_utf8_cut(struct qn_str s, uint32_t max);
 /* Writes one code point (<= 0x10FFFF) as UTF-8 into out[4]; returns 1 to 4. */
 unsigned qn_utf8_put(char out[4], uint32_t code_point);
 

@@ -14,12 +14,13 @@
 #include "base/status.h"
 #include "event/schema.h"
 
-/* One column. Which array counts follows from the type: f64 DOUBLE, str STRING, list LIST, else
- * i64. */
+/* A value of type LIST; borrows. */
 struct qn_list {
     const double *v;
     uint32_t n;
 };
+/* One column. Which array counts follows from the type: f64 DOUBLE, str STRING, list LIST, else
+ * i64. */
 struct qn_col {
     struct qn_kind kind;
     uint8_t *valid; /* [rows] 1 = there is a value, 0 = null (then the value is undefined) */
@@ -70,7 +71,7 @@ const char *qn_reason_text(enum qn_reason r);
 enum { QN_NO_FIELD = 0xFFFF, QN_BATCH_ROWS_MAX = 65536 };
 
 struct qn_batch {
-    uint32_t rows, rows_max;
+    uint32_t rows, rows_max; /* rows in use, and how many there is room for                 */
     uint32_t col_count;
     struct qn_col *cols; /* all streams' fields, stream after stream                    */
     /* set by step_read */
@@ -86,8 +87,7 @@ struct qn_batch {
     uint16_t *reason_field;  /* [rows] field index in the stream's schema, or QN_NO_FIELD   */
     struct qn_arena *arenas; /* one per worker, batch lifetime; the engine resets them      */
     uint32_t arena_count;
-    uint8_t
-        *no_memory; /* [arena_count] decoding stopped for want of memory: see qn_batch_no_memory */
+    uint8_t *no_memory; /* [arena_count] see qn_batch_no_memory                        */
     uint32_t stream_count;
 };
 

@@ -20,8 +20,7 @@ qn_status qn_contract_prepare(struct qn_schema *s, struct qn_arena *boot, struct
 void qn_contract_check(struct qn_batch *b, const struct qn_schema *s, uint32_t stream_index,
                        uint32_t first, uint32_t end);
 
-/* One per shard: newest event time seen, per shard (all streams of a shard share one watermark).
- * {.seen = false} at start. */
+/* Newest event time seen; one per shard, shared by all its streams. {.seen = false} at start. */
 struct qn_watermark {
     bool seen;
     int64_t newest_us;

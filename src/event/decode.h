@@ -44,9 +44,9 @@ struct qn_csv_header {
     int32_t *field;   /* [column_count] field index or -1 */
     uint32_t *column; /* [field_count] column index, or UINT32_MAX when the file has none */
 };
-qn_status qn_csv_header_read(
-    struct qn_csv_header *h, struct qn_str line, const struct qn_schema *s, struct qn_arena *boot,
-    struct qn_err *err); /* QN_INVALID: a required field has no column (names the nearest) */
+/* QN_INVALID: a required field has no column (names the nearest). */
+qn_status qn_csv_header_read(struct qn_csv_header *h, struct qn_str line, const struct qn_schema *s,
+                             struct qn_arena *boot, struct qn_err *err);
 /* As qn_decode_json. headers[partition] belongs to the row's partition. */
 void qn_decode_csv(struct qn_batch *b, const struct qn_schema *s,
                    const struct qn_csv_header *const *headers, uint32_t stream_index,

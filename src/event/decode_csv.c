@@ -91,15 +91,28 @@ static qn_status missing_column(const struct qn_field *f, const struct qn_str *n
                                 uint32_t count, struct qn_err *err)
 {
     int near = qn_nearest(f->from, names, count);
+    struct qn_buf found = {0};
+    qn_status rc;
 
     if (near >= 0)
         return qn_err_set(err, QN_INVALID,
                           "the CSV header has no column '%.*s' for the required field '%.*s' (did "
                           "you mean '%.*s'?)",
                           QN_STR_ARG(f->from), QN_STR_ARG(f->name), QN_STR_ARG(names[near]));
-    return qn_err_set(err, QN_INVALID,
-                      "the CSV header has no column '%.*s' for the required field '%.*s'",
-                      QN_STR_ARG(f->from), QN_STR_ARG(f->name));
+    for (uint32_t i = 0; i < count && i < 8; i++)
+        qn_buf_printf(&found, "%s'%.*s'", i > 0 ? ", " : "",
+                      (int)(names[i].len < 40 ? names[i].len : 40), names[i].p);
+    rc = qn_err_set(err, QN_INVALID,
+                    "the CSV header has no column '%.*s' for the required field '%.*s'; the first "
+                    "line says %.*s%s%s",
+                    QN_STR_ARG(f->from), QN_STR_ARG(f->name), (int)found.len,
+                    found.data != NULL ? found.data : "", count > 8 ? ", ..." : "",
+                    count == 1 && (memchr(names[0].p, ';', names[0].len) != NULL ||
+                                   memchr(names[0].p, '\t', names[0].len) != NULL)
+                        ? " (cells are separated by commas)"
+                        : "");
+    qn_buf_fini(&found);
+    return rc;
 }
 
 static qn_status read_names(struct qn_str line, struct qn_str **names, uint32_t *count,

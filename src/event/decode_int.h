@@ -10,6 +10,7 @@
 #ifndef QN_EVENT_DECODE_INT_H
 #define QN_EVENT_DECODE_INT_H
 
+#include "base/digits.h"
 #include "base/number.h"
 #include "event/decode.h"
 
@@ -96,38 +97,17 @@ const char *qn_decode_list(struct qn_decode_row *d, const char *p, const char *e
 
 /* --- fast paths; little-endian only, others always take the general road --- */
 
-extern const uint64_t qn_decode_pow10[20];
-
-static inline uint64_t qn_load64(const char *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 enum { QN_DECODE_FAST = 1 };
 #else
 enum { QN_DECODE_FAST = 0 };
 #endif
 
-#define QN_BYTES(x) (UINT64_C(0x0101010101010101) * (x))
-
 /* y: eight bytes xor '0'. The high bit of the lowest byte that is no digit is exact; above it bits
  * may be wrong. */
 static inline uint64_t qn_no_digits(uint64_t y)
 {
     return ((y + QN_BYTES(0x76)) | y) & QN_BYTES(0x80);
-}
-
-/* Eight digit values, first in the lowest byte, to their number. */
-static inline uint64_t qn_eight_digits(uint64_t y)
-{
-    y = y * 10 + (y >> 8);
-    return (((y & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x000F424000000064)) +
-            (((y >> 16) & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x0000271000000001))) >>
-           32;
 }
 
 /* A short number: (negative ? -1 : 1) * digits / 10^decimals, at most 18 digits. */
@@ -168,7 +148,7 @@ static inline const char *qn_number_fast(const char *p, struct qn_number_fast *n
             return NULL;
         len = (uint32_t)__builtin_ctzll(m) >> 3;
         if (len > 0)
-            v = v * qn_decode_pow10[len] + qn_eight_digits(y << (64 - 8 * len));
+            v = v * qn_pow10[len] + qn_eight_digits(y << (64 - 8 * len));
         total = 8 + len;
     }
     p += len;
@@ -182,7 +162,7 @@ static inline const char *qn_number_fast(const char *p, struct qn_number_fast *n
         len = (uint32_t)__builtin_ctzll(m) >> 3;
         if (len == 0 || total + len > 18)
             return NULL;
-        v = v * qn_decode_pow10[len] + qn_eight_digits(y << (64 - 8 * len));
+        v = v * qn_pow10[len] + qn_eight_digits(y << (64 - 8 * len));
         p += len;
         n->decimals = len;
     }
@@ -210,8 +190,7 @@ static inline bool qn_fast_scaled(const struct qn_number_fast *n, uint32_t scale
     int64_t v;
 
     if (n->decimals > scale ||
-        __builtin_mul_overflow((int64_t)n->digits, (int64_t)qn_decode_pow10[scale - n->decimals],
-                               &v))
+        __builtin_mul_overflow((int64_t)n->digits, (int64_t)qn_pow10[scale - n->decimals], &v))
         return false;
     *out = n->negative ? -v : v;
     return true;
@@ -257,7 +236,7 @@ static inline const char *qn_decode_time_fast(struct qn_decode_row *d, const cha
     if (len == 0 || p[20 + len] != 'Z')
         return NULL;
     fraction = (uint32_t)qn_eight_digits(y << (64 - 8 * len));
-    *us += len == 7 ? fraction / 10 : fraction * (uint32_t)qn_decode_pow10[6 - len];
+    *us += len == 7 ? fraction / 10 : fraction * (uint32_t)qn_pow10[6 - len];
     return p + 21 + len;
 }
 

@@ -2,10 +2,10 @@
  * decode_json_int.h - the inside of the JSON decoder: compiled paths, the state of one call, and
  * the table of vector forms.
  *
- * decode_json.c holds what runs once or seldom; decode_json_scan.inc holds the hot loop and is
- * compiled once per vector form, each with its own way to look for the end of a string. Thread: the
- * compiled paths are read-only and shared, the state belongs to one call. Memory: boot for the
- * paths; stack and worker's arena for the state. */
+ * decode_json_paths.c compiles the paths; decode_json.c holds what runs seldom;
+ * decode_json_scan.inc holds the hot loop and is compiled once per vector form, each with its own
+ * way to look for the end of a string. Thread: the compiled paths are read-only and shared, the
+ * state belongs to one call. Memory: boot for the paths; stack and worker's arena for the state. */
 #ifndef QN_EVENT_DECODE_JSON_INT_H
 #define QN_EVENT_DECODE_JSON_INT_H
 
@@ -51,8 +51,8 @@ struct json_state {
     struct qn_decode_row row; /* first, so that hot members are near */
     const struct json_paths *paths;
     const struct json_form *form;
-    uint16_t *first,
-        *next; /* [node_count] the member that came first in, or next after, this node last time */
+    uint16_t *first; /* [node_count] the member that came first in this node last time    */
+    uint16_t *next;  /* [node_count] the member that came next after this node last time  */
     uint32_t *met; /* [node_count] row + 1 where the node had a value in this row already         */
     enum qn_reason reason; /* of the whole event, where the text itself is bad */
     uint16_t reason_field;
@@ -76,5 +76,38 @@ struct json_text {
     struct qn_str raw;
     bool has_escape;
 };
+
+/* 8 bytes at p must be readable. */
+static inline uint32_t json_name_hash(const char *p, uint32_t len)
+{
+    uint64_t a, b = 0;
+
+    a = qn_load64(p);
+    if (len >= 8)
+        b = qn_load64(p + len - 8);
+    else
+        a &= (UINT64_C(1) << (8 * len)) - 1;
+    a = (a ^ (b << 31 | b >> 33) ^ len) * UINT64_C(0x9E3779B97F4A7C15);
+    return (uint32_t)(a >> 32);
+}
+
+/* The child of that name, or JSON_NO_NODE; as above, 8 bytes at name. */
+static inline uint32_t json_child(const struct json_paths *paths, const struct json_node *n,
+                                  const char *name, uint32_t len)
+{
+    uint32_t at;
+
+    if (!n->has_children)
+        return JSON_NO_NODE;
+    for (at = json_name_hash(name, len) & n->slots_mask;; at = (at + 1) & n->slots_mask) {
+        uint32_t child = paths->slots[n->slots + at];
+        const struct qn_str *known = &paths->nodes[child].name;
+
+        if (child == JSON_NO_NODE)
+            return JSON_NO_NODE;
+        if (known->len == len && memcmp(known->p, name, len) == 0)
+            return child;
+    }
+}
 
 #endif

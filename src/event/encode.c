@@ -2,7 +2,7 @@
  * encode.c - values as JSON and CSV, and dead letters.
  *
  * The last step of a row: every prediction line is made of these calls. Room is asked for once per
- * value; digits come from base/number.c, so that what is written reads back to the same bits.
+ * value; digits come from base/number_print.c, so that what is written reads back to the same bits.
  * Thread: any, one buffer each. Memory: the buffer. */
 #include "event/encode.h"
 

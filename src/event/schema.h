@@ -92,7 +92,7 @@ struct qn_schema {
     enum qn_late late;
     uint32_t first_column; /* batch column of field 0                                */
     uint64_t version;      /* hash of names, types and limits: the contract version  */
-    const void *decoder;   /* private to decode_json.c: compiled path table, or NULL */
+    const void *decoder;   /* private to decode_json*: compiled path table, or NULL */
     const void *limits;    /* private to contract.c: hashed allowed sets, or NULL    */
 };
 

@@ -2,19 +2,23 @@
  * expression.h - the one expression language: features, `where`, `when`. Typed when the spec is
  * read, run over columns.
  *
- * Grammar (docs/spec.md has the full table): literals (1, 0.5, 'text' or "text", true, false, null,
- * 10m), names,
- * + - * / %, unary -, comparisons == (also =) != < <= > >=, `x in (a, b)`, `x is null`, `x is not
- * null`, and, or, not, if(c, a, b), functions: abs sqrt exp log floor ceil round min max coalesce,
- * length lower upper starts_with ends_with contains, hour weekday day month year,
- * seconds_between(t1, t2). bool, int64, double, decimal(n), string, timestamp. Types: int64 with
- * decimal gives decimal, anything with double gives double, `/` always gives double, literals take
- * the type of the other side where they fit exactly; nothing else converts. Null: an operand that
- * is null makes the result null; `false and null` is false, `true or null` is true; a null
- * condition counts as false where it filters. Integer and decimal overflow gives null. x / 0 is
- * null, never an infinity. No recursion on input depth: nesting is limited to 64. Memory: parsed
- * forms live in the given arena (boot); temporaries of a run in the batch arena. Thread: a compiled
- * expression is read-only and shared; each worker evaluates its own rows. */
+ * Grammar (docs/expressions.md is the page for users):
+ *
+ *     literals     1  0.5  'text'  "text"  true  false  null  10m
+ *     names        fields and features of the scope
+ *     arithmetic   + - * / %  unary -
+ *     comparisons  == (also =)  !=  <  <=  >  >=  x in (a, b)  x is null  x is not null
+ *     logic        and  or  not
+ *     functions    the table in expression_functions.c
+ *
+ * Types: bool, int64, double, decimal(n), string, timestamp. int64 with decimal gives decimal,
+ * anything with double gives double, `/` always gives double, literals take the type of the other
+ * side where they fit exactly; nothing else converts. Null: an operand that is null makes the
+ * result null; `false and null` is false, `true or null` is true; a null condition counts as false
+ * where it filters. Integer and decimal overflow gives null; x / 0 is null, never an infinity.
+ * No recursion on input depth: nesting is limited. Memory: compiled forms live in the given arena
+ * (boot); temporaries of a run in the batch arena. Thread: a compiled expression is read-only and
+ * shared; each worker evaluates its own rows. */
 #ifndef QN_FEATURE_EXPRESSION_H
 #define QN_FEATURE_EXPRESSION_H
 
@@ -41,16 +45,16 @@ struct qn_scope {
  * that uses it is NULL without a further diagnostic. */
 struct qn_expr *qn_expr_parse(struct qn_str text, struct qn_pos at, const struct qn_scope *scope,
                               struct qn_arena *arena, struct qn_diags *diags);
+/* The type of its values. */
 struct qn_kind qn_expr_kind(const struct qn_expr *e);
-/* True if it can be null for rows whose names are all present (only by overflow or division) - for
- * `complete`. */
 /* The columns it reads: out gets column indices, at most max; returns how many there are. */
 uint32_t qn_expr_columns(const struct qn_expr *e, uint32_t *out, uint32_t max);
 /* True if it is one name and nothing else; *column gets its column. */
 bool qn_expr_is_name(const struct qn_expr *e, uint32_t *column);
 
 /* Evaluates rows [first, end) into out (kind = qn_expr_kind, arrays of at least `end` rows).
- * cols[column] are the inputs. Temporaries come from `arena`. */
+ * cols[column] are the inputs. Temporaries, and texts that are made, come from `arena`. QN_NOMEM is
+ * the only failure; out is then undefined. */
 qn_status qn_expr_run(const struct qn_expr *e, const struct qn_col *const *cols, uint32_t first,
                       uint32_t end, struct qn_col *out, struct qn_arena *arena, struct qn_err *err);
 

@@ -261,7 +261,7 @@ static bool find_source(struct compiler *cc, const struct qn_sentence *se, uint3
 }
 
 /* The field a key is in one stream, or -1 after a diagnostic. */
-static int key_field(struct compiler *cc, uint32_t stream, const struct qn_piece *key)
+static int key_field(struct compiler *cc, uint32_t stream, const struct qn_sentence_part *key)
 {
     const struct qn_schema *s = &cc->f->schemas[stream];
     const int field = qn_schema_find(s, key->text);
@@ -297,7 +297,7 @@ static bool read_keys(struct compiler *cc, const struct qn_sentence *se, uint32_
     g->source = source;
     g->key_count = se->key_count;
     for (uint32_t i = 0; i < se->key_count; i++) {
-        const struct qn_piece *key = &se->keys[i];
+        const struct qn_sentence_part *key = &se->keys[i];
         const int in_source = key_field(cc, source, key);
         const int in_main = source == f->main ? in_source : key_field(cc, f->main, key);
         char a[24], b[24];
@@ -332,7 +332,7 @@ static bool read_keys(struct compiler *cc, const struct qn_sentence *se, uint32_
 /* An expression over events of the source: for the main stream also features, as long as they need
  * no window. */
 static struct qn_expr *event_expr(struct compiler *cc, struct feature *ft, uint32_t source,
-                                  const struct qn_piece *text)
+                                  const struct qn_sentence_part *text)
 {
     const struct qn_features *f = cc->f;
     struct qn_scope scope = cc->main_scope;

@@ -51,22 +51,23 @@ static bool is_clause_word(const struct reader *rd)
     return false;
 }
 
-static struct qn_piece piece(const struct reader *rd, uint32_t from, uint32_t to)
+static struct qn_sentence_part piece(const struct reader *rd, uint32_t from, uint32_t to)
 {
     while (to > from && (rd->lx.text.p[to - 1] == ' ' || rd->lx.text.p[to - 1] == '\n' ||
                          rd->lx.text.p[to - 1] == '\t' || rd->lx.text.p[to - 1] == '\r'))
         to--;
-    return (struct qn_piece){{rd->lx.text.p + from, to - from},
-                             qn_expr_pos(rd->at, from, to - from)};
+    return (struct qn_sentence_part){{rd->lx.text.p + from, to - from},
+                                     qn_expr_pos(rd->at, from, to - from)};
 }
 
-static struct qn_piece token_piece(const struct reader *rd)
+static struct qn_sentence_part token_piece(const struct reader *rd)
 {
     return piece(rd, rd->lx.token.at, rd->lx.token.at + rd->lx.token.len);
 }
 
 /* Finds `or LITERAL` at the very end, outside parentheses. *cut is where the `or` begins. */
-static bool find_fallback(struct qn_str text, struct qn_pos at, uint32_t *cut, struct qn_piece *out)
+static bool find_fallback(struct qn_str text, struct qn_pos at, uint32_t *cut,
+                          struct qn_sentence_part *out)
 {
     struct qn_lexer lx;
     int depth = 0;
@@ -101,12 +102,12 @@ static bool find_fallback(struct qn_str text, struct qn_pos at, uint32_t *cut, s
     if (!any || !is_literal || or_at == 0)
         return false;
     *cut = or_at;
-    *out = (struct qn_piece){{text.p + from, to - from}, qn_expr_pos(at, from, to - from)};
+    *out = (struct qn_sentence_part){{text.p + from, to - from}, qn_expr_pos(at, from, to - from)};
     return true;
 }
 
-/* ---- the clauses: each is called with the word behind the clause word as the current token ----
- */
+/* ---- the clauses ----
+ * Each is called with the word behind the clause word as the current token. */
 
 static bool complain_twice(struct reader *rd, bool *has, const char *word, struct qn_pos at)
 {
@@ -203,7 +204,7 @@ static void read_by(struct reader *rd, struct qn_pos at)
             rd->bad = true;
             return;
         }
-        const struct qn_piece key = token_piece(rd);
+        const struct qn_sentence_part key = token_piece(rd);
 
         for (uint32_t i = 0; i < rd->out->key_count; i++)
             if (qn_str_eq(key.text, rd->out->keys[i].text)) {

@@ -36,11 +36,11 @@ enum qn_aggregate {
 
 /* One feature's window. An event counts where `where` is true (or absent) and, for aggregates with
  * an argument, the argument is not null. count gives int64 (0 over an empty window); sum the
- * argument's type (int64 for bool), null over an empty window and on overflow of int64; mean a
+ * argument's type (int64 for bool), null over an empty window and on overflow of its type; mean a
  * double, null over an empty window; min and max the argument's type, null over an empty window.
  * bool arguments count as 0 and 1. Argument types: bool, int64, double, decimal; min and max also
- * timestamp. NaN and infinities in doubles follow IEEE (math.fsum over them): any NaN -> NaN,
- * inf-inf -> NaN. */
+ * timestamp. A NaN or an infinity among doubles makes sum and mean null; min and max take it as a
+ * value, any NaN -> NaN. */
 struct qn_window {
     enum qn_aggregate aggregate;
     int32_t arg;        /* index into qn_group_spec.args, -1 for count            */
@@ -72,18 +72,18 @@ void qn_group_free(struct qn_group *g);
 /* What the rows of a batch mean to this group. All arrays have one entry per row of the batch, in
  * log order. */
 enum {
-    QN_ROLE_UPDATE = 1 /* the row is an event of the source stream */,
-    QN_ROLE_READ = 2 /* wants the values */
+    QN_ROLE_UPDATE = 1, /* the row is an event of the source stream */
+    QN_ROLE_READ = 2    /* the row wants the values                 */
 };
 struct qn_wave {
     uint32_t rows;
-    const uint8_t *role; /* QN_ROLE_* bits; 0 = nothing to do (also: key is null)     */
-    const int64_t *time_us;
-    const struct qn_str *key; /* key bytes                                                 */
-    const uint64_t *hash;     /* qn_hash(key, seed 0)                                      */
-    const struct qn_col *const *args; /* [arg_count] */
-    const uint8_t *const *wheres; /* [where_count] per row 1 = condition true                  */
-    struct qn_col *const *out;    /* [window_count] written where role has READ, valid set     */
+    const uint8_t *role;              /* QN_ROLE_* bits; 0 = nothing to do (also: key is null) */
+    const int64_t *time_us;           /* event time                                            */
+    const struct qn_str *key;         /* key bytes                                             */
+    const uint64_t *hash;             /* qn_hash(key, seed 0)                                  */
+    const struct qn_col *const *args; /* [arg_count]                                           */
+    const uint8_t *const *wheres;     /* [where_count] per row 1 = condition true              */
+    struct qn_col *const *out;        /* [window_count] written where role has READ, valid set */
 };
 
 /* Runs the wave over the rows of lanes l with l % workers == worker, in log order: update, then
@@ -106,8 +106,8 @@ void qn_group_expire(struct qn_group *g, int64_t watermark_us, uint32_t rows);
  * what the state takes now. */
 size_t qn_group_key_bytes(const struct qn_group *g, uint32_t key_len);
 double qn_group_event_bytes(const struct qn_group *g);
-int64_t qn_group_keeps_us(const struct qn_group *g); /* how far back events are held; QN_OVER_ALL =
-                                                        for ever (then only sums are) */
+/* How far back events are held; QN_OVER_ALL = for ever (then only sums are). */
+int64_t qn_group_keeps_us(const struct qn_group *g);
 uint64_t qn_group_keys(const struct qn_group *g);
 size_t qn_group_bytes(const struct qn_group *g);
 

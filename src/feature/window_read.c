@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/number.h"
 
+#include <float.h>
 #include <string.h>
 
 enum { EXACT_BITS = 53 };
@@ -36,9 +37,10 @@ static void put_sum(struct qn_col *out, uint32_t row, __int128 v)
         put_null(out, row);
 }
 
+/* So is one beyond the range of double: no feature is infinite. */
 static void put_double(struct qn_col *out, uint32_t row, double v)
 {
-    out->valid[row] = 1;
+    out->valid[row] = (uint8_t)(__builtin_fabs(v) <= DBL_MAX);
     out->f64[row] = v;
 }
 

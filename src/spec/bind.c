@@ -24,19 +24,9 @@ struct qn_str qn_shown(const struct qn_yaml_node *n)
     return n->is_secret ? n->written : n->text;
 }
 
-static struct qn_str cut(struct qn_str s, uint32_t max)
-{
-    if (s.len > max) {
-        s.len = max;
-        while (s.len > 0 && ((unsigned char)s.p[s.len] & 0xC0) == 0x80)
-            s.len--;
-    }
-    return s;
-}
-
 const char *qn_show(const struct qn_yaml_node *n, char out[QN_SHOW_BYTES])
 {
-    struct qn_str s = qn_shown(n), part = cut(s, 80);
+    struct qn_str s = qn_shown(n), part = qn_utf8_cut(s, 80);
 
     snprintf(out, QN_SHOW_BYTES, "'%.*s%s'%s", QN_STR_ARG(part), part.len < s.len ? "..." : "",
              n->is_secret ? " (not shown)" : "");
@@ -61,7 +51,7 @@ const char *qn_describe(const struct qn_yaml_node *n, char out[QN_SHOW_BYTES])
     }
     if (n->is_secret || n->kind == QN_YAML_TEXT)
         return qn_show(n, out);
-    snprintf(text, sizeof(text), "%.*s", QN_STR_ARG(cut(n->text, 80)));
+    snprintf(text, sizeof(text), "%.*s", QN_STR_ARG(qn_utf8_cut(n->text, 80)));
     snprintf(out, QN_SHOW_BYTES, "%s%s", n->kind == QN_YAML_NUMBER ? "the number " : "", text);
     return out;
 }
@@ -131,7 +121,7 @@ static void unknown_key(struct qn_binder *b, const struct qn_yaml_node *key,
     const struct qn_key *meant =
         ours != NULL ? find_key(t, qn_str_of(ours)) : near_key(t, key->text);
     const struct qn_key_table *other = table_with(key->text);
-    struct qn_str word = cut(key->text, 80);
+    struct qn_str word = qn_utf8_cut(key->text, 80);
     char hint[HINT_BYTES];
 
     list_known(t, hint);
@@ -180,7 +170,7 @@ static void missing_keys(struct qn_binder *b, const struct qn_yaml_node *owner,
                           k->help);
         else
             qn_diag_error(b->diags, QN_DIAG_MISSING, at, hint, "'%.*s' has no '%s'",
-                          QN_STR_ARG(cut(owner->text, 80)), k->name);
+                          QN_STR_ARG(qn_utf8_cut(owner->text, 80)), k->name);
     }
 }
 
@@ -240,7 +230,7 @@ static bool bind_duration(struct qn_binder *b, const struct qn_key *k, struct qn
     if (n->kind == QN_YAML_NUMBER && !n->is_secret) {
         QN_REPORT(b, TYPE, n, "such as 50ms, 10s, 5m, 1h or 7d",
                   "'%s' needs a unit: write %.*ss for seconds", k->name,
-                  QN_STR_ARG(cut(n->text, 40)));
+                  QN_STR_ARG(qn_utf8_cut(n->text, 40)));
         return false;
     }
     if (n->kind != QN_YAML_TEXT || !qn_duration_parse(n->text, &slot->i64)) {
@@ -520,7 +510,7 @@ bool qn_check_name(struct qn_binder *b, const struct qn_yaml_node *name, const c
             continue;
         suggest_name(advice != NULL ? advice : "such as: %s", s, hint);
         QN_REPORT(b, NAME, name, hint, "'%.*s' cannot name %s: letters, digits%s and _ only%s",
-                  QN_STR_ARG(cut(s, 80)), what, dashes ? ", -" : "",
+                  QN_STR_ARG(qn_utf8_cut(s, 80)), what, dashes ? ", -" : "",
                   dashes ? "" : ", and no digit first");
         return false;
     }

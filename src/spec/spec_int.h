@@ -106,8 +106,8 @@ enum { KEYS_MAX = 24 };
 
 extern const struct qn_key_table qn_keys_top, qn_keys_stream, qn_keys_field, qn_keys_model,
     qn_keys_score, qn_keys_output;
-extern const struct qn_key_table
-    *const qn_key_tables[]; /* all of them in the order of the spec, NULL-ended */
+/* All of them in the order of the spec, NULL-ended. */
+extern const struct qn_key_table *const qn_key_tables[];
 
 /* ---- binding (bind.c) ---- */
 

@@ -25,8 +25,8 @@ struct qn_slab {
     size_t used_bytes;            /* bytes ever handed out and not yet back with the heap     */
 };
 
-void qn_slab_fini(
-    struct qn_slab *s); /* frees all blocks; pieces over 16 KiB must have been freed before */
+/* Frees all blocks; pieces over 16 KiB must have been freed before. */
+void qn_slab_fini(struct qn_slab *s);
 
 /* What a piece of that size really takes; <= 25 % more. bytes > 0. */
 size_t qn_slab_round(size_t bytes);

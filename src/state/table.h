@@ -25,7 +25,7 @@ struct qn_table; /* private: one lane's table */
  * in an answer. */
 qn_status qn_table_new(size_t record_bytes, uint64_t seed, struct qn_table **out,
                        struct qn_err *err);
-void qn_table_free(struct qn_table *t);
+void qn_table_free(struct qn_table *t); /* NULL is fine */
 
 /* Finds or creates the records of n keys of this lane, in order; out[i] is NULL only when out of
  * memory (QN_NOMEM then). Equal keys give the same record. Records never move until they are
@@ -48,8 +48,8 @@ void *qn_table_next(struct qn_table *t, uint64_t *cursor, struct qn_str *key);
 void qn_table_remove(struct qn_table *t, struct qn_str key, uint64_t hash);
 
 uint64_t qn_table_count(const struct qn_table *t);
-size_t qn_table_bytes(
-    const struct qn_table *t); /* index, records, key bytes: what has been touched so far */
+/* Index, records, key bytes: what has been touched so far. */
+size_t qn_table_bytes(const struct qn_table *t);
 uint64_t qn_table_hash(const void *record); /* the hash a record was created with */
 /* What one key takes on average: index, header, record, key bytes that do not fit the header. */
 size_t qn_table_key_bytes(size_t record_bytes, uint32_t key_len);

@@ -75,6 +75,22 @@ static void test_utf8(void **state)
     assert_in_range(valid, 1000, 299000);
 }
 
+/* "a\u00e9\u20ac" has its code points at bytes 0, 1 and 3 and ends at 6. */
+static void test_utf8_cut(void **state)
+{
+    const struct qn_str s = qn_str_of("a\xc3\xa9\xe2\x82\xac");
+    static const uint32_t kept[] = {0, 1, 1, 3, 3, 3, 6, 6};
+
+    for (uint32_t max = 0; max < sizeof kept / sizeof kept[0]; max++) {
+        const struct qn_str c = qn_utf8_cut(s, max);
+
+        assert_ptr_equal(c.p, s.p);
+        assert_int_equal(c.len, kept[max]);
+    }
+    assert_int_equal(qn_utf8_cut(qn_str_of("\x80\x80\x80"), 2).len, 0);
+    assert_int_equal(qn_utf8_cut((struct qn_str){NULL, 0}, 2).len, 0);
+}
+
 static void check_json(const char *in, size_t n, const char *expected)
 {
     struct qn_buf b = {0};
@@ -191,9 +207,10 @@ static void test_nearest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_compare),     cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_json_string), cmocka_unit_test(test_base64),
-        cmocka_unit_test(test_distance),    cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_compare),  cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_utf8_cut), cmocka_unit_test(test_json_string),
+        cmocka_unit_test(test_base64),   cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_nearest),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

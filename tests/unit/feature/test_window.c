@@ -148,6 +148,7 @@ static struct cell twin_window(const struct world *w, const struct qn_window *wi
         out.f64 = qn_ratio_double(sum, (unsigned __int128)n * scale);
     } else if (kind.type == QN_DOUBLE) {
         out.f64 = twin_read(&doubles, win->aggregate == QN_AGGREGATE_MEAN ? n : 1);
+        out.valid = isfinite(out.f64);
     } else {
         out.valid = sum == (int64_t)sum;
         out.i64 = (int64_t)sum;
