@@ -536,74 +536,84 @@ static void put_codes(const struct qn_plan *p, const struct qn_plan_column *pc,
     }
 }
 
-/* The codes of one row, without the detours of a block; neighbouring searches overlap in the CPU.
- */
-static void quantise_row(const struct qn_model *m, const double *const *columns, uint32_t row,
+/* One row of one column; neighbouring searches overlap in the CPU. */
+static void quantise_one(const struct qn_model *m, const struct qn_plan_column *pc, double in,
                          int8_t *codes)
 {
     const struct qn_plan *p = &m->plan;
+    const uint32_t end = pc->first_code + pc->code_count;
+    double x = qn_model_convert(m, in);
+    uint32_t rank = 1;
 
-    for (uint32_t k = 0; k < p->column_count; k++) {
-        const struct qn_plan_column *pc = &p->columns[k];
-        double x = qn_model_convert(m, columns[pc->column][row]);
-        uint32_t rank = 1;
-
-        if (pc->zero_missing && fabs(x) <= QN_MODEL_ZERO)
-            x = NAN;
-        if (pc->is_category) {
-            rank = class_of(m, pc, x);
-            for (uint32_t c = 0; c < pc->code_count; c++)
-                codes[pc->first_code + c] = p->codes[pc->first_code + c].lookup[rank];
-            continue;
-        }
-        for (unsigned level = 0; level < pc->levels; level++)
-            rank = 2 * rank + (x >= pc->pivots[rank]);
-        rank -= (uint32_t)1 << pc->levels;
-        for (uint32_t c = pc->first_code; c < pc->first_code + pc->code_count; c++) {
-            int32_t v = (int32_t)rank - (int32_t)p->codes[c].base;
-
-            v = v < 0 ? 0 : v;
-            v = v > CUTS_PER_CODE ? CUTS_PER_CODE : v;
-            v = x != x ? p->codes[c].missing : v;
-            codes[c] = (int8_t)(v - 128);
-        }
+    if (pc->zero_missing && fabs(x) <= QN_MODEL_ZERO)
+        x = NAN;
+    if (pc->is_category) {
+        rank = class_of(m, pc, x);
+        for (uint32_t c = pc->first_code; c < end; c++)
+            codes[c] = p->codes[c].lookup[rank];
+        return;
     }
+    for (unsigned level = 0; level < pc->levels; level++)
+        rank = 2 * rank + (x >= pc->pivots[rank]);
+    rank -= (uint32_t)1 << pc->levels;
+    for (uint32_t c = pc->first_code; c < end; c++) {
+        int32_t v = (int32_t)rank - (int32_t)p->codes[c].base;
+
+        v = v < 0 ? 0 : v;
+        v = v > CUTS_PER_CODE ? CUTS_PER_CODE : v;
+        v = x != x ? p->codes[c].missing : v;
+        codes[c] = (int8_t)(v - 128);
+    }
+}
+
+/* Kernels look at 16 rows at a time; what lies behind the last row must be a code all the same. */
+static void quantise_block(const struct qn_model *m, const struct qn_plan_column *pc,
+                           const double *in, uint32_t rows, int8_t *codes)
+{
+    const uint32_t padded = (rows + 15) / 16 * 16;
+    double x[QN_MODEL_BLOCK];
+    uint32_t rank[QN_MODEL_BLOCK];
+
+    for (uint32_t r = rows; r < padded; r++)
+        x[r] = 0;
+    convert(m, in, rows, x);
+    if (pc->zero_missing) {
+        for (uint32_t r = 0; r < padded; r++)
+            x[r] = fabs(x[r]) <= QN_MODEL_ZERO ? NAN : x[r];
+    }
+    if (pc->is_category) {
+        for (uint32_t r = 0; r < padded; r++)
+            rank[r] = class_of(m, pc, x[r]);
+    } else {
+        search_block(pc, x, padded, rank);
+    }
+    put_codes(&m->plan, pc, rank, x, padded, QN_MODEL_BLOCK, codes);
+}
+
+void qn_model_quantise_column(const struct qn_model *m, const struct qn_plan_column *pc,
+                              const double *const *columns, uint32_t first, uint32_t rows,
+                              uint32_t stride, int8_t *codes)
+{
+    if (stride == 1)
+        quantise_one(m, pc, columns[pc->column][first], codes);
+    else
+        quantise_block(m, pc, columns[pc->column] + first, rows, codes);
 }
 
 void qn_model_quantise(const struct qn_model *m, const double *const *columns, uint32_t first,
                        uint32_t rows, uint32_t stride, int8_t *codes)
 {
     const struct qn_plan *p = &m->plan;
-    double x[QN_MODEL_BLOCK];
-    uint32_t rank[QN_MODEL_BLOCK];
-    /* kernels look at 16 rows at a time; what lies behind the last row must be a code all the same
-     */
-    const uint32_t padded = (rows + 15) / 16 * 16;
 
     QN_ASSERT(rows <= QN_MODEL_BLOCK);
     QN_ASSERT(stride == QN_MODEL_BLOCK || (stride == 1 && rows == 1));
     if (p->code_count == 0)
         memset(codes, 0, stride); /* one-leaf trees still look at code 0 */
     if (stride == 1) {
-        quantise_row(m, columns, first, codes);
+        for (uint32_t k = 0; k < p->column_count; k++)
+            quantise_one(m, &p->columns[k], columns[p->columns[k].column][first], codes);
         return;
     }
-    for (uint32_t r = rows; r < padded; r++)
-        x[r] = 0;
-    for (uint32_t k = 0; k < p->column_count; k++) {
-        const struct qn_plan_column *pc = &p->columns[k];
-
-        convert(m, columns[pc->column] + first, rows, x);
-        if (pc->zero_missing) {
-            for (uint32_t r = 0; r < padded; r++)
-                x[r] = fabs(x[r]) <= QN_MODEL_ZERO ? NAN : x[r];
-        }
-        if (pc->is_category) {
-            for (uint32_t r = 0; r < padded; r++)
-                rank[r] = class_of(m, pc, x[r]);
-        } else {
-            search_block(pc, x, padded, rank);
-        }
-        put_codes(p, pc, rank, x, padded, stride, codes);
-    }
+    for (uint32_t k = 0; k < p->column_count; k++)
+        quantise_block(m, &p->columns[k], columns[p->columns[k].column] + first, rows, codes);
 }

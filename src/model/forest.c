@@ -94,6 +94,23 @@ static const char *node_fault(const struct qn_model *m, const struct qn_raw_node
     return NULL;
 }
 
+/* Which part of the parent's cover went to each child, the left one at f->shares[at]. Below a node
+ * that nothing reached both halves are alike. */
+static void set_shares(struct qn_forest *f, const struct qn_raw_node *raw,
+                       const struct qn_raw_node *parent, size_t at)
+{
+    const int64_t children[2] = {parent->left, parent->right};
+
+    for (unsigned i = 0; i < 2; i++) {
+        const double share = parent->cover == 0 ? 0.5 : raw[children[i]].cover / parent->cover;
+
+        /* sums of floats: a child may have a little more than its parent */
+        if (!(share >= 0 && share <= 2))
+            f->lacks_covers = true;
+        f->shares[at + i] = share;
+    }
+}
+
 /* Queues a child for its place in the new order. False when it was reached before. */
 static bool queue_child(struct qn_forest *f, int64_t raw_index, size_t *tail)
 {
@@ -137,6 +154,7 @@ static const char *add_in_order(struct qn_model *m, const struct qn_raw_node *ra
             out->left = (uint32_t)(base + tail);
             if (!queue_child(f, n->left, &tail) || !queue_child(f, n->right, &tail))
                 return "has a child that is reached twice";
+            set_shares(f, raw, n, base + tail - 2);
         }
         head++;
     }
@@ -162,11 +180,15 @@ qn_status qn_model_forest_add(struct qn_model *m, const struct qn_raw_node *raw,
     if (count > QN_MODEL_NODES_MAX || base + count > QN_MODEL_NODES_MAX)
         return qn_err_set(err, QN_LIMIT, "the model has more than %d nodes", QN_MODEL_NODES_MAX);
     if (!qn_model_grow(&f->nodes, &f->node_cap, base + count, sizeof(*f->nodes)) ||
+        !qn_model_grow(&f->shares, &f->share_cap, base + count, sizeof(*f->shares)) ||
         !qn_model_grow(&f->trees, &f->tree_cap, f->tree_count + 1, sizeof(*f->trees)) ||
         !qn_model_grow(&f->queue, &f->queue_cap, count, sizeof(*f->queue)) ||
         !qn_model_grow(&f->seen, &f->seen_cap, count, 1))
         return qn_err_set(err, QN_NOMEM, "out of memory");
     memset(f->seen, 0, count);
+    f->shares[base] = 1;
+    if (!(raw[0].flags & QN_NODE_LEAF) && !(raw[0].cover > 0))
+        f->lacks_covers = true;
     fault = add_in_order(m, raw, count, &depth, &fault_at);
     if (fault != NULL)
         return qn_err_set(err, QN_CORRUPT, "node %zu of tree %zu %s", fault_at, f->tree_count,
@@ -241,6 +263,7 @@ bool qn_model_set_has(const struct qn_forest *f, uint32_t set, double x)
 void qn_model_forest_fini(struct qn_forest *f)
 {
     qn_mem_free(f->nodes);
+    qn_mem_free(f->shares);
     qn_mem_free(f->trees);
     qn_mem_free(f->sets);
     qn_mem_free(f->members);

@@ -251,8 +251,8 @@ static void node_leaf8(const struct qn_plan_node *nodes, uint32_t root, const in
     memcpy(leaf, k, sizeof(k));
 }
 
-static void node_tree(const struct qn_model *m, const struct qn_tree *tree, const int8_t *codes,
-                      uint32_t rows, void *sum)
+void qn_model_node_tree(const struct qn_model *m, const struct qn_tree *tree, const int8_t *codes,
+                        uint32_t rows, void *sum)
 {
     const struct qn_plan *p = &m->plan;
     uint32_t leaf[8];
@@ -279,9 +279,9 @@ static void columns_block(const struct qn_model *m, const int8_t *codes, uint32_
         const size_t at = (size_t)tree->output * QN_MODEL_BLOCK;
 
         if (!with_columns || perfect->splits == NULL)
-            node_tree(m, tree, codes, rows,
-                      m->info.is_float ? (void *)((float *)sums + at)
-                                       : (void *)((double *)sums + at));
+            qn_model_node_tree(m, tree, codes, rows,
+                               m->info.is_float ? (void *)((float *)sums + at)
+                                                : (void *)((double *)sums + at));
         else if (m->info.is_float)
             columns_tree_float(perfect, codes, rows, tree->depth, (float *)sums + at);
         else
@@ -341,6 +341,14 @@ static void columns_block(const struct qn_model *m, const int8_t *codes, uint32_
 SCORE_ROW(score_row_float, float)
 SCORE_ROW(score_row_double, double)
 
+void qn_model_score_row(const struct qn_model *m, const int8_t *codes, uint32_t row, void *sums)
+{
+    if (m->info.is_float)
+        score_row_float(m, codes, row, sums, true);
+    else
+        score_row_double(m, codes, row, sums, true);
+}
+
 static void codes_score(const struct qn_model *m, const double *const *columns, uint32_t first,
                         uint32_t rows, int8_t *codes, void *sums, bool with_columns)
 {
@@ -364,7 +372,7 @@ static size_t codes_scratch_bytes(const struct qn_model *m)
     return (size_t)(m->plan.code_count + 1) * QN_MODEL_BLOCK;
 }
 
-static bool walk8_is_suitable(const struct qn_model *m, const char **reason)
+bool qn_model_codes_pay(const struct qn_model *m, const char **reason)
 {
     const struct qn_plan *p = &m->plan;
 
@@ -374,6 +382,13 @@ static bool walk8_is_suitable(const struct qn_model *m, const char **reason)
         *reason = "it has many inputs and few trees: coding the inputs would take longer";
         return false;
     }
+    return true;
+}
+
+static bool walk8_is_suitable(const struct qn_model *m, const char **reason)
+{
+    if (!qn_model_codes_pay(m, reason))
+        return false;
     *reason = "its trees are deep";
     return true;
 }

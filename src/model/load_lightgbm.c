@@ -6,7 +6,7 @@
  *   average_output   feature_names, tree_sizes, ...; this one has no value
  *   Tree=0           a block per tree: num_leaves, split_feature, threshold, decision_type,
  *   key=value        left_child, right_child, leaf_value, cat_boundaries, cat_threshold,
- *                    is_linear, leaf_const, ...
+ *                    leaf_count, internal_count, is_linear, leaf_const, ...
  *   end of trees     the rest is not read; v2 may have "feature importances:" in its place
  *
  * A child c < 0 is leaf ~c. decision_type: bit 0 category, bit 1 default left, bits 2-3 missing
@@ -34,13 +34,16 @@ enum key {
     KEY_NUM_FEATURES,
     KEY_LEAF_FEATURES,
     KEY_LEAF_COEFF,
+    KEY_LEAF_COUNT,
+    KEY_INTERNAL_COUNT,
     KEY_COUNT
 };
 
 static const char *const KEYS[KEY_COUNT] = {
-    "num_leaves", "num_cat",     "split_feature", "threshold",      "decision_type",
-    "left_child", "right_child", "leaf_value",    "cat_boundaries", "cat_threshold",
-    "is_linear",  "leaf_const",  "num_features",  "leaf_features",  "leaf_coeff"};
+    "num_leaves", "num_cat",       "split_feature", "threshold",      "decision_type",
+    "left_child", "right_child",   "leaf_value",    "cat_boundaries", "cat_threshold",
+    "is_linear",  "leaf_const",    "num_features",  "leaf_features",  "leaf_coeff",
+    "leaf_count", "internal_count"};
 
 struct lightgbm {
     struct qn_model *m;
@@ -283,6 +286,24 @@ static qn_status add_linear_leaves(struct lightgbm *g, size_t leaves, struct qn_
     return QN_OK;
 }
 
+/* How many rows of the training set reached each node. Files may lack it. */
+static qn_status set_covers(struct lightgbm *g, size_t leaves)
+{
+    const size_t inner = leaves - 1;
+
+    if (g->fields[KEY_INTERNAL_COUNT].len == 0 || g->fields[KEY_LEAF_COUNT].len == 0)
+        return QN_OK;
+    QN_TRY(read_numbers(g, KEY_INTERNAL_COUNT));
+    QN_TRY(read_numbers(g, KEY_LEAF_COUNT));
+    QN_TRY(expect_count(g, KEY_INTERNAL_COUNT, inner));
+    QN_TRY(expect_count(g, KEY_LEAF_COUNT, leaves));
+    for (size_t i = 0; i < inner; i++)
+        g->nodes[i].cover = g->numbers[KEY_INTERNAL_COUNT][i];
+    for (size_t i = 0; i < leaves; i++)
+        g->nodes[inner + i].cover = g->numbers[KEY_LEAF_COUNT][i];
+    return QN_OK;
+}
+
 /* Inner nodes first, then the leaves. */
 static qn_status fill_tree(struct lightgbm *g, size_t leaves)
 {
@@ -305,7 +326,7 @@ static qn_status fill_tree(struct lightgbm *g, size_t leaves)
     QN_TRY(read_numbers(g, KEY_IS_LINEAR));
     if (g->counts[KEY_IS_LINEAR] > 0 && g->numbers[KEY_IS_LINEAR][0] != 0)
         QN_TRY(add_linear_leaves(g, leaves, g->nodes + inner));
-    return QN_OK;
+    return set_covers(g, leaves);
 }
 
 /* Reads the lines of one tree and adds it. Stops at the line before the next "Tree=" or the end of

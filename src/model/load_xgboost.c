@@ -48,6 +48,7 @@ void qn_model_xgboost_fini(struct qn_xgboost *x)
     qn_mem_free(x->category_segments.v);
     qn_mem_free(x->category_sizes.v);
     qn_mem_free(x->values.v);
+    qn_mem_free(x->covers.v);
     qn_mem_free(x->members);
 }
 
@@ -161,6 +162,7 @@ static void clear_tree(struct qn_xgboost *x)
 {
     x->left.count = x->right.count = x->columns.count = 0;
     x->default_left.count = x->split_types.count = x->values.count = 0;
+    x->covers.count = 0;
     x->categories.count = x->category_nodes.count = 0;
     x->category_segments.count = x->category_sizes.count = 0;
 }
@@ -229,7 +231,8 @@ static qn_status add_tree(struct qn_xgboost *x)
     const size_t n = x->left.count, first = x->node_count, tree = x->tree_starts.count;
 
     if (n == 0 || x->right.count != n || x->columns.count != n || x->default_left.count != n ||
-        x->values.count != n || (x->split_types.count != n && x->split_types.count != 0))
+        x->values.count != n || (x->split_types.count != n && x->split_types.count != 0) ||
+        (x->covers.count != n && x->covers.count != 0))
         return qn_err_set(x->err, QN_CORRUPT, "tree %zu: its arrays are empty or differ in length",
                           tree);
     if (!qn_model_grow(&x->nodes, &x->node_cap, first + n, sizeof(*x->nodes)) ||
@@ -243,6 +246,7 @@ static qn_status add_tree(struct qn_xgboost *x)
                                      .left = x->left.v[i],
                                      .right = x->right.v[i],
                                      .column = (uint64_t)x->columns.v[i],
+                                     .cover = x->covers.count > 0 ? x->covers.v[i] : 0,
                                      .set = UINT32_MAX};
         if (x->left.v[i] == -1) {
             node->flags = QN_NODE_LEAF;
@@ -301,6 +305,8 @@ static qn_status read_tree(struct qn_xgboost *x, struct qn_doc *d, enum qn_json_
             QN_TRY(read_ints(x, d, kind, to));
         else if (qn_str_is(d->key, "split_conditions"))
             QN_TRY(read_floats(x, d, kind, &x->values));
+        else if (qn_str_is(d->key, "sum_hessian"))
+            QN_TRY(read_floats(x, d, kind, &x->covers));
         else if (qn_str_is(d->key, "tree_param"))
             QN_TRY(read_tree_param(x, d, kind));
         else

@@ -63,7 +63,7 @@ struct qn_xgboost {
     /* arrays of the tree being read, kept between trees */
     struct qn_ints left, right, columns, default_left, split_types;
     struct qn_ints categories, category_nodes, category_segments, category_sizes;
-    struct qn_floats values;
+    struct qn_floats values, covers; /* covers may be empty */
     uint32_t *members;
     size_t member_cap;
 };

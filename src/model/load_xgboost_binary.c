@@ -11,7 +11,7 @@
  *             i32 leaf vector (0), reserved
  *   node 20   i32 parent, left (-1 = leaf), right; u32 split: bit 31 default left, rest feature,
  *             all ones = deleted; f32 threshold or leaf value
- *   stat 16   f32 gain, cover, base weight, i32 leaf children: skipped
+ *   stat 16   f32 gain, cover, base weight, i32 leaf children: only the cover is read
  *   4 a tree  output; DART: u64 count, f32 weights; then attributes where flagged: u64 count,
  *             pairs of text
  *   gblinear  in place of the trees: 136 bytes of parameters, u64 count, f32 weights
@@ -203,8 +203,10 @@ static qn_status take_tree(struct reader *r)
         return qn_err_set(x->err, QN_NOMEM, "out of memory");
     for (int32_t i = 0; i < nodes; i++)
         QN_TRY(take_node(r, tree, i, &x->nodes[x->node_count + (size_t)i]));
+    p = take(r, (uint64_t)nodes * 16);
+    for (int32_t i = 0; i < nodes; i++)
+        x->nodes[x->node_count + (size_t)i].cover = f32_at(p + (size_t)i * 16 + 4);
     x->node_count += (size_t)nodes;
-    take(r, (uint64_t)nodes * 16);
     return QN_OK;
 }
 

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "model/lanes.h"
 #include "model/model_int.h"
 
 #include <math.h>
@@ -19,13 +20,45 @@ typedef qn_status (*loader)(struct qn_model *m, struct qn_str bytes,
 
 /* In order of preference. */
 static const struct qn_model_kernel *const KERNELS[] = {
-    &qn_model_kernel_linear,
-    &qn_model_kernel_columns16,
-    &qn_model_kernel_walk8,
-    &qn_model_kernel_walk,
+    &qn_model_kernel_linear,    &qn_model_kernel_avx512, &qn_model_kernel_avx2,
+    &qn_model_kernel_columns16, &qn_model_kernel_walk8,  &qn_model_kernel_walk,
 };
 
 enum { KERNEL_COUNT = sizeof(KERNELS) / sizeof(KERNELS[0]) };
+
+/* ---- CPU ---- */
+
+static enum qn_model_cpu cpu_cap = QN_CPU_AVX512;
+
+bool qn_model_cap(const char *name)
+{
+    static const char *const names[] = {"portable", "avx2", "avx512"};
+
+    for (unsigned i = 0; name != NULL && i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            cpu_cap = (enum qn_model_cpu)i;
+            return true;
+        }
+    }
+    if (name == NULL)
+        cpu_cap = QN_CPU_AVX512;
+    return name == NULL;
+}
+
+bool qn_model_cpu_has(enum qn_model_cpu cpu)
+{
+    if (cpu > cpu_cap)
+        return false;
+#if defined(__x86_64__)
+    if (cpu == QN_CPU_AVX512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("bmi2");
+    if (cpu == QN_CPU_AVX2)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+#endif
+    return cpu == QN_CPU_PORTABLE;
+}
 
 /* ---- recognise ---- */
 
@@ -61,7 +94,9 @@ static const struct wrong_file {
     {"\x1f\x8b", 2, "this file is compressed with gzip; unpack it first"},
     {"\x28\xb5\x2f\xfd", 4, "this file is compressed with zstd; unpack it first"},
     {"PK\x03\x04", 4, "this is a zip archive; unpack it and give the model file inside"},
-    {"CBM1", 4, "this is a CatBoost model, which cannot be loaded; score it through another tier"},
+    {"CBM1", 4,
+     "this is a CatBoost model in its own binary form; save it as JSON: "
+     "model.save_model(\"model.json\", format=\"json\", pool=pool)"},
     {"<?xml", 5,
      "PMML and other XML models cannot be loaded; save the model in its library's format"},
     {"\x89HDF", 4, "HDF5 (Keras) models cannot be loaded; score them through another tier"},
@@ -78,14 +113,12 @@ static const char *wrong_file_advice(struct qn_str bytes)
     if (bytes.len >= 2 && p[0] == 0x80 && p[1] >= 2 && p[1] <= 5)
         return "this is a Python pickle, which is a program and not a model; save with "
                "booster.save_model(\"model.ubj\") (XGBoost), booster_.save_model(\"model.txt\") "
-               "(LightGBM), or write the linear JSON of docs/models.md (scikit-learn)";
+               "(LightGBM), or write it with python/quern_export.py (trees of scikit-learn) or as "
+               "the "
+               "linear JSON of docs/models.md";
     if (bytes.len >= 2 && p[0] == '[' && memchr(p, '{', bytes.len < 16 ? bytes.len : 16) != NULL)
         return "this looks like a JSON dump of XGBoost's trees, which lacks the objective; call "
                "booster.save_model(\"model.json\") instead of dump_model";
-    if (bytes.len >= 4 && p[0] == 0x08 && p[1] >= 1 && p[1] <= 20 && (p[2] == 0x12 || p[2] == 0x3a))
-        return "this looks like an ONNX model, which this version cannot load; save XGBoost, "
-               "LightGBM "
-               "and linear models in their own format (docs/models.md)";
     return NULL;
 }
 
@@ -97,7 +130,8 @@ static loader recognise_json(struct qn_str bytes, const char **format, struct qn
     enum qn_json_kind kind;
     loader found = NULL;
     const char *advice = "this JSON is no model that is known here: neither XGBoost's (member "
-                         "'learner') nor a linear one (\"format\": \"quern-linear\")";
+                         "'learner') nor CatBoost's ('features_info') nor one of ours (\"format\": "
+                         "\"quern-linear\" or \"quern-forest\")";
 
     qn_json_open(&r, bytes, &arena);
     kind = qn_json_next(&r);
@@ -108,12 +142,16 @@ static loader recognise_json(struct qn_str bytes, const char **format, struct qn
         if (qn_str_is(r.key, "learner")) {
             found = qn_model_load_xgboost_json;
             *format = "xgboost-json";
+        } else if (qn_str_is(r.key, "format") && kind == QN_JSON_STRING &&
+                   qn_str_is(r.text, "quern-forest")) {
+            found = qn_model_load_sklearn;
+            *format = "forest-json";
         } else if (qn_str_is(r.key, "format")) {
             found = qn_model_load_linear;
             *format = "linear-json";
-        } else if (qn_str_is(r.key, "oblivious_trees")) {
-            advice = "this is a CatBoost model in JSON, which this version cannot load";
-            break;
+        } else if (qn_str_is(r.key, "oblivious_trees") || qn_str_is(r.key, "features_info")) {
+            found = qn_model_load_catboost;
+            *format = "catboost-json";
         } else if (qn_str_is(r.key, "tree_info")) {
             advice =
                 "this is LightGBM's dump_model; call booster.save_model(\"model.txt\") instead";
@@ -154,6 +192,15 @@ static bool is_xgboost_binary(struct qn_str bytes)
            memchr(p + 144, ':', name_len) != NULL;
 }
 
+/* Field 1, the version of the format, then producer, graph, or the operator set. */
+static bool is_onnx(struct qn_str bytes)
+{
+    const uint8_t *p = (const uint8_t *)bytes.p;
+
+    return bytes.len >= 4 && p[0] == 0x08 && p[1] >= 1 && p[1] <= 20 &&
+           (p[2] == 0x12 || p[2] == 0x3a || p[2] == 0x42);
+}
+
 static loader recognise(struct qn_str bytes, const char **format, struct qn_err *err)
 {
     const char *advice = wrong_file_advice(bytes);
@@ -179,6 +226,10 @@ static loader recognise(struct qn_str bytes, const char **format, struct qn_err 
         *format = "lightgbm-text";
         return qn_model_load_lightgbm;
     }
+    if (is_onnx(bytes)) {
+        *format = "onnx";
+        return qn_model_load_onnx;
+    }
     if (is_xgboost_binary(bytes)) {
         *format = "xgboost-binary";
         return qn_model_load_xgboost_binary;
@@ -186,7 +237,8 @@ static loader recognise(struct qn_str bytes, const char **format, struct qn_err 
     qn_err_set(
         err, QN_UNSUPPORTED,
         "this is no model file that is known here; XGBoost (JSON, UBJ, old binary), LightGBM "
-        "text and linear JSON can be loaded (docs/models.md)");
+        "text, CatBoost JSON, ONNX tree ensembles, forest and linear JSON can be loaded "
+        "(docs/models.md)");
     return NULL;
 }
 
@@ -257,7 +309,7 @@ static qn_status probe(const struct qn_model *m, struct qn_err *err)
         columns[i] = values + i * QN_MODEL_BLOCK;
     /* blocks: full, part of one, single rows */
     for (unsigned block = 0; block < 5; block++) {
-        static const uint32_t rows_of[] = {64, 64, 17, 3, 1};
+        static const uint32_t rows_of[] = {64, 64, 17, 5, 1};
         const uint32_t rows = rows_of[block];
 
         fill_probe(m, &step, values);
@@ -318,10 +370,13 @@ static qn_status finish(struct qn_model *m, struct qn_err *err)
     m->info.leaves = f->leaf_count;
     if (!m->linear.is_used)
         QN_TRY(qn_model_plan(m, &no_plan, err));
+    if (m->plan.is_used && qn_model_cpu_has(QN_CPU_AVX2))
+        QN_TRY(qn_model_lanes(m, err));
+    QN_TRY(qn_model_explain_init(m, err));
     choose_kernel(m, no_plan);
     m->info.bytes = sizeof(*m) + m->arena.total_bytes + f->node_cap * sizeof(*f->nodes) +
-                    f->tree_cap * sizeof(*f->trees) + f->set_cap * sizeof(*f->sets) +
-                    f->member_cap * sizeof(*f->members) +
+                    f->share_cap * sizeof(*f->shares) + f->tree_cap * sizeof(*f->trees) +
+                    f->set_cap * sizeof(*f->sets) + f->member_cap * sizeof(*f->members) +
                     f->linear_cap * sizeof(*f->linear_leaves) + f->term_cap * sizeof(*f->terms);
     if (m->linear.is_used || f->tree_count == 0)
         return QN_OK;

@@ -34,7 +34,7 @@ struct qn_model_options {
 /* Facts of a loaded model. All pointers live as long as the model. */
 struct qn_model_info {
     const char *format;    /* "xgboost-json", "xgboost-ubj", "xgboost-binary", "lightgbm-text",
-                              "linear-json" */
+                              "catboost-json", "onnx", "forest-json", "linear-json" */
     const char *objective; /* as the file says: "binary:logistic" */
     const char *version;   /* of the library that wrote it, "3.2.0", or "" */
     uint32_t inputs;       /* columns that score() expects */
@@ -45,13 +45,21 @@ struct qn_model_info {
     bool is_float;        /* margins and predictions are float32 values (XGBoost), else double */
     uint32_t trees, trees_in_file; /* trees that run; 0 for linear models */
     uint32_t depth_max, nodes, leaves;
-    const char *kernel;        /* which kernel runs: "columns16", "walk8", "walk", "linear" */
+    const char *kernel;        /* which kernel runs: "avx512", "avx2", "columns16", "walk8", "walk",
+                                  "linear" */
     const char *kernel_reason; /* why, one phrase */
     size_t bytes;              /* memory the model takes */
     uint64_t hash; /* qn_hash of the file's bytes, seed 0: the model's version in predictions */
 };
 
 enum { QN_MODEL_FILE_MAX = 1 << 30 }; /* bytes */
+
+/* What models loaded from now on may use of the CPU, ascending. Scores are the same with each. */
+enum qn_model_cpu { QN_CPU_PORTABLE, QN_CPU_AVX2, QN_CPU_AVX512 };
+
+/* "portable", "avx2" or "avx512"; NULL takes the limit away. False where the name is unknown. Call
+ * before the first load, while there is one thread. */
+bool qn_model_cap(const char *name);
 
 /* Recognises the format by content, never by name, loads, verifies and warms up. Errors carry byte
  * offset or line. */

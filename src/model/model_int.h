@@ -48,6 +48,7 @@ struct qn_raw_node {
     double value;
     int64_t left, right; /* of a leaf: ignored */
     uint64_t column;
+    double cover; /* training weight that reached it, for contributions; 0 everywhere = not told */
     uint32_t set;
     uint8_t flags;
 };
@@ -87,6 +88,9 @@ struct qn_forest {
     size_t linear_count, linear_cap;
     struct qn_linear_term *terms;
     size_t term_count, term_cap;
+    double *shares; /* parallel to nodes: which part of the parent's cover came here, root 1 */
+    size_t share_cap;
+    bool lacks_covers; /* a tree was told without, or with impossible, covers */
     uint32_t leaf_count, depth_max;
     bool snaps_zero;         /* |x| <= 1e-35f becomes 0 before all else (LightGBM)         */
     bool truncates_negative; /* -0.5 is category 0 (LightGBM); else every negative number is in no
@@ -119,12 +123,15 @@ enum qn_link {
     QN_LINK_EXP,
     QN_LINK_SOFTMAX,
     QN_LINK_LOG1P_EXP,
-    QN_LINK_SIGNED_SQUARE
+    QN_LINK_SIGNED_SQUARE,
+    QN_LINK_FLOAT_LOGISTIC_FLIPPED, /* ONNX Runtime: of |x|, then 1 - it where x < 0 */
+    QN_LINK_ISOLATION               /* slope * 2^-x - offset */
 };
 
 struct qn_transform {
     enum qn_link link;
-    double slope;  /* LOGISTIC                                                           */
+    double slope;  /* LOGISTIC, ISOLATION                                                */
+    double offset; /* ISOLATION                                                          */
     double divide; /* margin is divided by this before the link; 1 = not (random forest) */
 };
 
@@ -180,6 +187,7 @@ struct qn_plan {
     struct qn_plan_perfect *perfect; /* parallel to qn_forest.trees; splits NULL = deeper    */
     uint32_t perfect_count;
     uint8_t *full_run; /* per tree: how many from it on have the full perfect depth, at most 255 */
+    const struct qn_lanes *lanes; /* lanes.h: the same for vector kernels; NULL = none runs here */
     uint64_t quantise_steps, walk_steps;
 };
 
@@ -200,7 +208,16 @@ struct qn_model_kernel {
 };
 
 extern const struct qn_model_kernel qn_model_kernel_walk, qn_model_kernel_walk8,
-    qn_model_kernel_columns16, qn_model_kernel_linear;
+    qn_model_kernel_columns16, qn_model_kernel_linear, qn_model_kernel_avx2, qn_model_kernel_avx512;
+
+/* What contributions need (treeshap.c), made after the load. */
+struct qn_model_explain {
+    const char *obstacle;  /* why there are none, one phrase; NULL = they can be had       */
+    double *bias;          /* [outputs] start and the mean of every tree                   */
+    const double **points; /* [quadrature_max + 1] t and weight of each rule in use        */
+    uint32_t quadrature_max;
+    uint32_t rows; /* of a block                                                  */
+};
 
 struct qn_model {
     struct qn_model_info info;
@@ -209,6 +226,7 @@ struct qn_model {
     struct qn_linear linear;
     struct qn_plan plan;
     struct qn_transform transform;
+    struct qn_model_explain explain;
     double *start; /* per output: the sum before the first tree */
     bool has_missing;
     double missing;
@@ -252,6 +270,9 @@ qn_status qn_model_forest_set(struct qn_forest *f, uint32_t *members, size_t cou
 bool qn_model_set_has(const struct qn_forest *f, uint32_t set, double x);
 void qn_model_forest_fini(struct qn_forest *f);
 
+/* Prepares contributions; m->explain.obstacle says where there are none. Only memory can fail. */
+qn_status qn_model_explain_init(struct qn_model *m, struct qn_err *err);
+
 /* Compiles the plan into m->plan; is_used stays false, with the reason, where the forest cannot
  * have one. */
 qn_status qn_model_plan(struct qn_model *m, const char **reason, struct qn_err *err);
@@ -259,6 +280,20 @@ qn_status qn_model_plan(struct qn_model *m, const char **reason, struct qn_err *
  * with one row. */
 void qn_model_quantise(const struct qn_model *m, const double *const *columns, uint32_t first,
                        uint32_t rows, uint32_t stride, int8_t *codes);
+/* The same for one column of the plan; rows behind the last up to a multiple of 16 are coded too.
+ */
+void qn_model_quantise_column(const struct qn_model *m, const struct qn_plan_column *pc,
+                              const double *const *columns, uint32_t first, uint32_t rows,
+                              uint32_t stride, int8_t *codes);
+/* False where coding the inputs takes longer than walking the trees: few trees, many inputs. */
+bool qn_model_codes_pay(const struct qn_model *m, const char **reason);
+/* Codes of a block of rows through one tree, node by node; codes of one row, stride 1, through all
+ * trees. */
+void qn_model_node_tree(const struct qn_model *m, const struct qn_tree *tree, const int8_t *codes,
+                        uint32_t rows, void *sum);
+void qn_model_score_row(const struct qn_model *m, const int8_t *codes, uint32_t row, void *sums);
+/* Whether this CPU has what a kernel for it needs, and qn_model_cap allows it. */
+bool qn_model_cpu_has(enum qn_model_cpu cpu);
 /* XGBoost's base score b as margin, in float32, for an objective and the version that wrote the
  * file. */
 bool qn_model_xgboost_objective(struct qn_model *m, struct qn_str objective, struct qn_err *err);
@@ -267,6 +302,9 @@ float qn_model_xgboost_margin(const struct qn_model *m, float base_score, uint32
 /* LightGBM's objective line, "binary sigmoid:1"; "" is a custom objective. False with *err set when
  * unknown. */
 bool qn_model_lightgbm_objective(struct qn_model *m, struct qn_str line, struct qn_err *err);
+/* For libraries that round inputs to float32 but add in double (cut.c). The smallest double that
+ * goes right where `(float)x <= threshold` does not go left. NaN: nothing goes right. */
+double qn_model_float_threshold(double threshold);
 /* Prediction of one margin, for links that look at one output only; else the margin itself. */
 double qn_model_predict(const struct qn_transform *tr, double margin);
 /* prediction[output * stride + row] from sums[output * BLOCK + row]. */
@@ -284,6 +322,12 @@ qn_status qn_model_load_lightgbm(struct qn_model *m, struct qn_str bytes,
                                  const struct qn_model_options *opt, struct qn_err *err);
 qn_status qn_model_load_linear(struct qn_model *m, struct qn_str bytes,
                                const struct qn_model_options *opt, struct qn_err *err);
+qn_status qn_model_load_catboost(struct qn_model *m, struct qn_str bytes,
+                                 const struct qn_model_options *opt, struct qn_err *err);
+qn_status qn_model_load_onnx(struct qn_model *m, struct qn_str bytes,
+                             const struct qn_model_options *opt, struct qn_err *err);
+qn_status qn_model_load_sklearn(struct qn_model *m, struct qn_str bytes,
+                                const struct qn_model_options *opt, struct qn_err *err);
 
 /* For tests and the bench: uses the kernel of that name from now on. False where it is unknown or
  * not suitable. */

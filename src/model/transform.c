@@ -193,6 +193,13 @@ static float float_logistic(float margin)
     return 1.0f / denominator;
 }
 
+static float flipped_logistic(float margin)
+{
+    float p = 1.0f / (1.0f + qn_expf(-fabsf(margin)));
+
+    return margin < 0 ? 1.0f - p : p;
+}
+
 double qn_model_predict(const struct qn_transform *tr, double margin)
 {
     switch (tr->link) {
@@ -210,6 +217,10 @@ double qn_model_predict(const struct qn_transform *tr, double margin)
         return qn_log1p(qn_exp(margin));
     case QN_LINK_SIGNED_SQUARE:
         return margin < 0 ? -(margin * margin) : margin * margin;
+    case QN_LINK_FLOAT_LOGISTIC_FLIPPED:
+        return flipped_logistic((float)margin);
+    case QN_LINK_ISOLATION:
+        return tr->slope * qn_pow2(-margin) - tr->offset;
     default:
         return margin;
     }

@@ -1,0 +1,728 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * load_onnx.c - ONNX models that are one tree ensemble (TreeEnsembleRegressor,
+ * TreeEnsembleClassifier of ai.onnx.ml 1 to 3, float), read from the protobuf and run by our
+ * kernels.
+ *
+ * A reader of our own for the few messages needed; nothing is decoded but what a tree ensemble has.
+ * Around the operator Cast and Identity may stand, behind it ZipMap; every other graph is refused
+ * by the operator's name. Sums in float32 in tree order, base values last: as trees of one leaf.
+ * Thread: the loader's. Memory: growing arrays, a few times the bytes of the file. */
+#include "model/model_int.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Part of the file: one message, one text, or packed numbers. */
+struct piece {
+    const uint8_t *p, *end;
+};
+
+struct field {
+    uint32_t number, type; /* type: 0 varint, 1 eight bytes, 2 piece, 5 four bytes */
+    uint64_t value;
+    struct piece piece;
+};
+
+struct floats {
+    float *v;
+    size_t count, cap;
+};
+
+struct ints {
+    int64_t *v;
+    size_t count, cap;
+};
+
+enum int_list {
+    TREE_IDS,
+    NODE_IDS,
+    FEATURES,
+    TRUE_IDS,
+    FALSE_IDS,
+    MISSING_TRUE,
+    LEAF_TREES,
+    LEAF_NODES,
+    LEAF_OUTPUTS,
+    LABELS,
+    INT_LISTS
+};
+enum float_list { THRESHOLDS, LEAF_WEIGHTS, BASES, FLOAT_LISTS };
+enum mode { LEQ, LT, GTE, GT, LEAF, MODES };
+
+/* Node and leaf entries by (tree, node), sorted; `at` is the place in the file's lists. */
+struct entry {
+    int64_t tree, node, output;
+    size_t at;
+};
+
+struct onnx {
+    struct qn_err *err;
+    struct qn_model *m;
+    const uint8_t *start;
+    struct piece op, graph_input, cast_in, cast_out;
+    bool has_op, is_classifier, has_cast, casts_to_float;
+    uint64_t graph_inputs, input_type, columns; /* columns: 0 = the file does not say */
+    struct ints ints[INT_LISTS];
+    struct floats floats[FLOAT_LISTS];
+    struct ints modes;
+    size_t label_texts;
+    uint64_t targets;
+    struct piece transform, aggregate;
+    struct entry *nodes, *leaves;
+    struct qn_raw_node *raw;
+    size_t raw_cap, budget;
+    bool has_weight[QN_MODEL_OUTPUTS_MAX]; /* of the tree being added, per output */
+};
+
+static qn_status bad(struct onnx *o, const char *text)
+{
+    return qn_err_set(o->err, QN_CORRUPT, "ONNX: %s", text);
+}
+
+static qn_status no_memory(struct onnx *o)
+{
+    return qn_err_set(o->err, QN_NOMEM, "out of memory");
+}
+
+static qn_status unavailable(struct onnx *o, struct piece name, const char *what)
+{
+    size_t len = (size_t)(name.end - name.p);
+
+    return qn_err_set(
+        o->err, QN_UNSUPPORTED,
+        "ONNX graphs other than tree ensembles are not available yet: %s '%.*s'; save "
+        "the model in its library's own format (docs/models.md)",
+        what, (int)(len > 60 ? 60 : len), (const char *)name.p);
+}
+
+static bool is(struct piece a, const char *text)
+{
+    size_t len = (size_t)(a.end - a.p);
+
+    return len == strlen(text) && (len == 0 || memcmp(a.p, text, len) == 0);
+}
+
+static bool same(struct piece a, struct piece b)
+{
+    size_t len = (size_t)(a.end - a.p);
+
+    return len == (size_t)(b.end - b.p) && (len == 0 || memcmp(a.p, b.p, len) == 0);
+}
+
+/* ---- protobuf ---- */
+
+static bool varint(struct piece *in, uint64_t *out)
+{
+    *out = 0;
+    for (unsigned shift = 0; shift < 64 && in->p < in->end; shift += 7) {
+        const uint8_t byte = *in->p++;
+
+        *out |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80))
+            return true;
+    }
+    return false;
+}
+
+static uint32_t little32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* The next field of a message. *more: false at its end. */
+static qn_status next(struct onnx *o, struct piece *in, struct field *f, bool *more)
+{
+    uint64_t key, len = 0;
+
+    *more = in->p < in->end;
+    if (!*more)
+        return QN_OK;
+    if (!varint(in, &key) || key >> 3 == 0 || key >> 3 > UINT32_MAX)
+        return bad(o, "the file is damaged or cut off");
+    *f = (struct field){.number = (uint32_t)(key >> 3), .type = (uint32_t)(key & 7)};
+    if (f->type == 0 ? !varint(in, &f->value) : f->type == 2 && !varint(in, &len))
+        return bad(o, "the file is damaged or cut off");
+    if (f->type != 0)
+        len = f->type == 1 ? 8 : f->type == 5 ? 4 : len;
+    if ((f->type != 0 && f->type != 1 && f->type != 2 && f->type != 5) ||
+        len > (uint64_t)(in->end - in->p))
+        return bad(o, "the file is damaged or cut off");
+    if (f->type == 5)
+        f->value = little32(in->p);
+    f->piece = (struct piece){in->p, in->p + len};
+    in->p += len;
+    return QN_OK;
+}
+
+static qn_status push_int(struct onnx *o, struct ints *list, uint64_t v)
+{
+    if (!qn_model_grow(&list->v, &list->cap, list->count + 1, sizeof(*list->v)))
+        return no_memory(o);
+    memcpy(&list->v[list->count++], &v, sizeof(v));
+    return QN_OK;
+}
+
+static qn_status push_float(struct onnx *o, struct floats *list, uint32_t bits)
+{
+    if (!qn_model_grow(&list->v, &list->cap, list->count + 1, sizeof(*list->v)))
+        return no_memory(o);
+    memcpy(&list->v[list->count++], &bits, sizeof(bits));
+    return QN_OK;
+}
+
+/* Numbers of a list, packed or one by one. */
+static qn_status add_ints(struct onnx *o, struct field *f, struct ints *list)
+{
+    uint64_t v;
+
+    if (f->type == 0)
+        return push_int(o, list, f->value);
+    while (f->type == 2 && f->piece.p < f->piece.end) {
+        if (!varint(&f->piece, &v))
+            return bad(o, "a list of numbers is cut off");
+        QN_TRY(push_int(o, list, v));
+    }
+    return QN_OK;
+}
+
+static qn_status add_floats(struct onnx *o, struct field *f, struct floats *list)
+{
+    if (f->type == 5)
+        return push_float(o, list, (uint32_t)f->value);
+    if (f->type != 2 || (f->piece.end - f->piece.p) % 4 != 0)
+        return bad(o, "a list of numbers is cut off");
+    for (; f->piece.p < f->piece.end; f->piece.p += 4)
+        QN_TRY(push_float(o, list, little32(f->piece.p)));
+    return QN_OK;
+}
+
+/* ---- the operator's attributes ---- */
+
+static const struct int_attribute {
+    const char *name;
+    enum int_list list;
+} INT_ATTRIBUTES[] = {
+    {"nodes_treeids", TREE_IDS},       {"nodes_nodeids", NODE_IDS},
+    {"nodes_featureids", FEATURES},    {"nodes_truenodeids", TRUE_IDS},
+    {"nodes_falsenodeids", FALSE_IDS}, {"nodes_missing_value_tracks_true", MISSING_TRUE},
+    {"target_treeids", LEAF_TREES},    {"target_nodeids", LEAF_NODES},
+    {"target_ids", LEAF_OUTPUTS},      {"class_treeids", LEAF_TREES},
+    {"class_nodeids", LEAF_NODES},     {"class_ids", LEAF_OUTPUTS},
+    {"classlabels_int64s", LABELS},
+};
+
+static const struct float_attribute {
+    const char *name;
+    enum float_list list;
+} FLOAT_ATTRIBUTES[] = {
+    {"nodes_values", THRESHOLDS},
+    {"target_weights", LEAF_WEIGHTS},
+    {"class_weights", LEAF_WEIGHTS},
+    {"base_values", BASES},
+};
+
+static qn_status add_mode(struct onnx *o, struct piece text)
+{
+    static const char *const names[MODES] = {"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT",
+                                             "LEAF"};
+
+    for (unsigned i = 0; i < MODES; i++) {
+        if (is(text, names[i]))
+            return push_int(o, &o->modes, i);
+    }
+    return unavailable(o, text, "node mode");
+}
+
+static qn_status read_attribute(struct onnx *o, struct piece in)
+{
+    struct piece name = {NULL, NULL}, whole = in;
+    struct ints *ints = NULL;
+    struct floats *floats = NULL;
+    struct field f;
+    bool more, is_ignored, is_mode, is_label;
+
+    for (;;) { /* the name need not stand first */
+        QN_TRY(next(o, &in, &f, &more));
+        if (!more)
+            break;
+        if (f.number == 1 && f.type == 2)
+            name = f.piece;
+    }
+    for (unsigned i = 0; i < sizeof(INT_ATTRIBUTES) / sizeof(INT_ATTRIBUTES[0]); i++) {
+        if (is(name, INT_ATTRIBUTES[i].name))
+            ints = &o->ints[INT_ATTRIBUTES[i].list];
+    }
+    for (unsigned i = 0; i < sizeof(FLOAT_ATTRIBUTES) / sizeof(FLOAT_ATTRIBUTES[0]); i++) {
+        if (is(name, FLOAT_ATTRIBUTES[i].name))
+            floats = &o->floats[FLOAT_ATTRIBUTES[i].list];
+    }
+    is_mode = is(name, "nodes_modes");
+    is_label = is(name, "classlabels_strings");
+    is_ignored = is(name, "nodes_hitrates");
+    for (;;) {
+        QN_TRY(next(o, &whole, &f, &more));
+        if (!more)
+            return QN_OK;
+        if (f.number == 8 && ints != NULL)
+            QN_TRY(add_ints(o, &f, ints));
+        else if (f.number == 7 && floats != NULL)
+            QN_TRY(add_floats(o, &f, floats));
+        else if (f.number == 9 && f.type == 2 && is_mode)
+            QN_TRY(add_mode(o, f.piece));
+        else if (f.number == 9 && is_label)
+            o->label_texts++;
+        else if (f.number == 3 && f.type == 0 && is(name, "n_targets"))
+            o->targets = f.value;
+        else if (f.number == 4 && f.type == 2 && is(name, "post_transform"))
+            o->transform = f.piece;
+        else if (f.number == 4 && f.type == 2 && is(name, "aggregate_function"))
+            o->aggregate = f.piece;
+        else if (f.number == 5 || f.number == 10 || f.number == 6 ||
+                 ((f.number == 7 || f.number == 8 || f.number == 9) && !is_ignored))
+            return unavailable(o, name, "attribute");
+    }
+}
+
+/* ---- the graph ---- */
+
+/* Cast's `to`, or 0. */
+static qn_status cast_type(struct onnx *o, struct piece in, uint64_t *to)
+{
+    struct field f;
+    bool more;
+
+    for (;;) {
+        QN_TRY(next(o, &in, &f, &more));
+        if (!more)
+            return QN_OK;
+        if (f.number == 3 && f.type == 0)
+            *to = f.value;
+    }
+}
+
+static qn_status read_operator(struct onnx *o, struct piece in)
+{
+    struct field f;
+    bool more;
+
+    for (;;) {
+        QN_TRY(next(o, &in, &f, &more));
+        if (!more)
+            return QN_OK;
+        if (f.number == 5 && f.type == 2)
+            QN_TRY(read_attribute(o, f.piece));
+        else if (f.number == 1 && f.type == 2)
+            o->op = f.piece;
+    }
+}
+
+static qn_status read_node(struct onnx *o, struct piece in)
+{
+    struct piece whole = in, op = {NULL, NULL}, from = {NULL, NULL}, to = {NULL, NULL};
+    struct field f;
+    uint64_t type = 0;
+    bool more, is_cast;
+
+    for (;;) {
+        QN_TRY(next(o, &in, &f, &more));
+        if (!more)
+            break;
+        if (f.number == 4 && f.type == 2)
+            op = f.piece;
+        else if (f.number == 1 && f.type == 2)
+            from = f.piece;
+        else if (f.number == 2 && f.type == 2)
+            to = f.piece;
+        else if (f.number == 5 && f.type == 2)
+            QN_TRY(cast_type(o, f.piece, &type));
+    }
+    is_cast = is(op, "Cast");
+    if (is(op, "TreeEnsembleRegressor") || is(op, "TreeEnsembleClassifier")) {
+        if (o->has_op)
+            return unavailable(o, op, "a second operator");
+        o->has_op = true;
+        o->is_classifier = is(op, "TreeEnsembleClassifier");
+        return read_operator(o, whole);
+    }
+    if (!is_cast && !is(op, "Identity") && !is(op, "ZipMap"))
+        return unavailable(o, op, "operator");
+    if (!o->has_op) { /* nodes stand in the order in which they run */
+        if (o->has_cast || is(op, "ZipMap"))
+            return unavailable(o, op, "operator before the trees");
+        o->has_cast = true;
+        o->casts_to_float = is_cast && type == 1;
+        o->cast_in = from;
+        o->cast_out = to;
+        if (is_cast && type != 1)
+            return unavailable(o, op, "not to float32: operator");
+    }
+    return QN_OK;
+}
+
+/* Goes down one level: the last field `number` of a message. Empty where there is none. */
+static qn_status inside(struct onnx *o, struct piece in, uint32_t number, struct piece *out)
+{
+    struct field f = {0};
+    bool more;
+
+    *out = (struct piece){in.end, in.end};
+    for (;;) {
+        QN_TRY(next(o, &in, &f, &more));
+        if (!more)
+            return QN_OK;
+        if (f.number == number && f.type == 2)
+            *out = f.piece;
+    }
+}
+
+/* A tensor [rows, columns]: its type and the number of columns. */
+static qn_status read_input(struct onnx *o, struct piece in)
+{
+    struct piece type, tensor, shape, dim;
+    struct field f;
+    bool more;
+
+    o->graph_inputs++;
+    QN_TRY(inside(o, in, 1, &o->graph_input));
+    QN_TRY(inside(o, in, 2, &type));
+    QN_TRY(inside(o, type, 1, &tensor));
+    QN_TRY(inside(o, tensor, 2, &shape));
+    QN_TRY(inside(o, shape, 1, &dim));
+    for (;;) {
+        QN_TRY(next(o, &tensor, &f, &more));
+        if (!more)
+            break;
+        if (f.number == 1 && f.type == 0)
+            o->input_type = f.value;
+    }
+    for (;;) {
+        QN_TRY(next(o, &dim, &f, &more));
+        if (!more)
+            return QN_OK;
+        if (f.number == 1 && f.type == 0)
+            o->columns = f.value;
+    }
+}
+
+static qn_status read_graph(struct onnx *o, struct piece in)
+{
+    struct field f;
+    bool more;
+
+    for (;;) {
+        QN_TRY(next(o, &in, &f, &more));
+        if (!more)
+            return QN_OK;
+        if (f.number == 1 && f.type == 2)
+            QN_TRY(read_node(o, f.piece));
+        else if (f.number == 11 && f.type == 2)
+            QN_TRY(read_input(o, f.piece));
+    }
+}
+
+/* The one input, directly or through one Cast or Identity, as float32. */
+static qn_status check_graph(struct onnx *o)
+{
+    const struct piece tensor = {(const uint8_t *)"tensor", (const uint8_t *)"tensor" + 6};
+
+    if (!o->has_op)
+        return unavailable(o, (struct piece){o->start, o->start}, "no operator");
+    if (o->graph_inputs != 1)
+        return unavailable(o, tensor, "more or less than one input");
+    if (!same(o->op, o->has_cast ? o->cast_out : o->graph_input) ||
+        (o->has_cast && !same(o->cast_in, o->graph_input)))
+        return unavailable(o, o->op, "the trees do not read the input but");
+    if (o->input_type != 1 && !(o->input_type == 11 && o->casts_to_float))
+        return unavailable(o, tensor, "the input is no float32");
+    if (o->aggregate.p != NULL && !is(o->aggregate, "SUM"))
+        return unavailable(o, o->aggregate, "aggregate_function");
+    return QN_OK;
+}
+
+/* ---- trees ---- */
+
+static int compare_entry(const void *a, const void *b)
+{
+    const struct entry *x = a, *y = b;
+
+    if (x->tree != y->tree)
+        return x->tree < y->tree ? -1 : 1;
+    if (x->node != y->node)
+        return x->node < y->node ? -1 : 1;
+    return (x->output > y->output) - (x->output < y->output);
+}
+
+/* First entry that is not before (tree, node, output). */
+static size_t find(const struct entry *e, size_t count, int64_t tree, int64_t node, int64_t output)
+{
+    const struct entry want = {.tree = tree, .node = node, .output = output};
+    size_t low = 0, high = count;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+
+        if (compare_entry(&e[mid], &want) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static qn_status sort_entries(struct onnx *o)
+{
+    const size_t nodes = o->ints[TREE_IDS].count, leaves = o->ints[LEAF_TREES].count;
+
+    o->nodes = qn_mem_zalloc(nodes + 1, sizeof(*o->nodes));
+    o->leaves = qn_mem_zalloc(leaves + 1, sizeof(*o->leaves));
+    if (o->nodes == NULL || o->leaves == NULL)
+        return no_memory(o);
+    for (size_t i = 0; i < nodes; i++)
+        o->nodes[i] = (struct entry){o->ints[TREE_IDS].v[i], o->ints[NODE_IDS].v[i], 0, i};
+    for (size_t i = 0; i < leaves; i++)
+        o->leaves[i] = (struct entry){o->ints[LEAF_TREES].v[i], o->ints[LEAF_NODES].v[i],
+                                      o->ints[LEAF_OUTPUTS].v[i], i};
+    qsort(o->nodes, nodes, sizeof(*o->nodes), compare_entry);
+    qsort(o->leaves, leaves, sizeof(*o->leaves), compare_entry);
+    for (size_t i = 1; i < nodes; i++) {
+        if (compare_entry(&o->nodes[i - 1], &o->nodes[i]) == 0)
+            return bad(o, "a node of a tree stands twice");
+    }
+    for (size_t i = 0; i < leaves; i++) {
+        const size_t at = find(o->nodes, nodes, o->leaves[i].tree, o->leaves[i].node, 0);
+
+        if (i > 0 && compare_entry(&o->leaves[i - 1], &o->leaves[i]) == 0)
+            return bad(o, "a leaf has two weights for one output");
+        if (at == nodes ||
+            compare_entry(&o->nodes[at],
+                          &(struct entry){o->leaves[i].tree, o->leaves[i].node, 0, 0}) != 0)
+            return bad(o, "a weight belongs to no node");
+        if (o->modes.v[o->nodes[at].at] != LEAF)
+            return bad(o, "a weight belongs to a node that is no leaf");
+        if (!isfinite(o->floats[LEAF_WEIGHTS].v[o->leaves[i].at]))
+            return bad(o, "a weight is not finite");
+    }
+    return QN_OK;
+}
+
+/* Node `at` of the file's lists as element of a tree whose nodes begin at `first`. */
+static qn_status build_node(struct onnx *o, size_t at, size_t first, size_t count, int64_t output,
+                            struct qn_raw_node *out)
+{
+    const int64_t tree = o->ints[TREE_IDS].v[at], node = o->ints[NODE_IDS].v[at];
+    const size_t leaves = o->ints[LEAF_TREES].count;
+    const enum mode mode = (enum mode)o->modes.v[at];
+    const float threshold = o->floats[THRESHOLDS].v[at];
+    const bool is_swapped = mode == GTE || mode == GT;
+    int64_t sides[2] = {o->ints[TRUE_IDS].v[at], o->ints[FALSE_IDS].v[at]};
+    bool missing_true;
+
+    *out = (struct qn_raw_node){.set = UINT32_MAX};
+    if (mode == LEAF) {
+        const size_t leaf = find(o->leaves, leaves, tree, node, output);
+
+        out->flags = QN_NODE_LEAF;
+        if (leaf < leaves && o->leaves[leaf].tree == tree && o->leaves[leaf].node == node &&
+            o->leaves[leaf].output == output)
+            out->value = (double)o->floats[LEAF_WEIGHTS].v[o->leaves[leaf].at];
+        return QN_OK;
+    }
+    if (isnan(threshold) || o->ints[FEATURES].v[at] < 0)
+        return bad(o, "a node compares with NaN or tests a negative feature");
+    for (unsigned i = 0; i < 2; i++) {
+        const size_t child = find(o->nodes + first, count, tree, sides[i], 0);
+
+        sides[i] = child < count && o->nodes[first + child].node == sides[i] ? (int64_t)child : -1;
+    }
+    missing_true = o->ints[MISSING_TRUE].count > 0 && o->ints[MISSING_TRUE].v[at] != 0;
+    out->left = sides[is_swapped];
+    out->right = sides[!is_swapped];
+    out->column = (uint64_t)o->ints[FEATURES].v[at];
+    out->flags = missing_true == is_swapped ? QN_NODE_MISSING_RIGHT : 0;
+    if (mode == LT || mode == GTE)
+        out->value = threshold;
+    else
+        out->value = threshold == INFINITY ? (double)NAN : (double)nextafterf(threshold, INFINITY);
+    return QN_OK;
+}
+
+/* The tree of nodes [first, first + count) in o->nodes, once for every output its leaves add to. */
+static qn_status add_tree(struct onnx *o, size_t first, size_t count, size_t root)
+{
+    struct qn_forest *forest = &o->m->forest;
+    const int64_t tree = o->nodes[first].tree;
+    const size_t leaves = o->ints[LEAF_TREES].count;
+
+    if (!qn_model_grow(&o->raw, &o->raw_cap, count, sizeof(*o->raw)))
+        return no_memory(o);
+    for (size_t i = find(o->leaves, leaves, tree, INT64_MIN, 0);
+         i < leaves && o->leaves[i].tree == tree; i++)
+        o->has_weight[o->leaves[i].output] = true;
+    for (int64_t k = 0; k < (int64_t)o->m->info.outputs; k++) {
+        const size_t before = forest->node_count;
+        struct qn_raw_node swap;
+
+        if (!o->has_weight[k])
+            continue;
+        o->has_weight[k] = false;
+        if (o->budget < count)
+            return qn_err_set(o->err, QN_LIMIT, "ONNX: the trees have too many outputs");
+        o->budget -= count;
+        for (size_t i = 0; i < count; i++)
+            QN_TRY(build_node(o, o->nodes[first + i].at, first, count, k, &o->raw[i]));
+        if (root != 0) { /* the root must stand first: it changes places with node 0 */
+            swap = o->raw[0];
+            o->raw[0] = o->raw[root];
+            o->raw[root] = swap;
+            for (size_t i = 0; i < count; i++) {
+                int64_t *sides[2] = {&o->raw[i].left, &o->raw[i].right};
+
+                for (unsigned s = 0; s < 2; s++)
+                    *sides[s] = *sides[s] == 0               ? (int64_t)root
+                                : *sides[s] == (int64_t)root ? 0
+                                                             : *sides[s];
+            }
+        }
+        QN_TRY(qn_model_forest_add(o->m, o->raw, count, (uint64_t)k, o->err));
+        if (forest->node_count - before != count)
+            return bad(o, "a tree has nodes that its first one does not reach");
+    }
+    o->m->info.trees_in_file++;
+    return QN_OK;
+}
+
+/* Trees in the order of the file; their nodes stand together. */
+static qn_status add_trees(struct onnx *o)
+{
+    const size_t nodes = o->ints[TREE_IDS].count;
+    const int64_t *ids = o->ints[TREE_IDS].v;
+    size_t root = 0;
+
+    o->budget = 64 * (nodes + o->ints[LEAF_TREES].count);
+    while (root < nodes) {
+        const int64_t tree = ids[root];
+        const size_t first = find(o->nodes, nodes, tree, INT64_MIN, 0);
+        size_t end = root;
+
+        while (end < nodes && ids[end] == tree)
+            end++;
+        if ((first + (end - root) < nodes && o->nodes[first + (end - root)].tree == tree))
+            return bad(o, "the nodes of a tree do not stand together");
+        QN_TRY(add_tree(o, first, end - root,
+                        find(o->nodes + first, end - root, tree, o->ints[NODE_IDS].v[root], 0)));
+        root = end;
+    }
+    return QN_OK;
+}
+
+/* ---- outputs ---- */
+
+static qn_status check_lists(struct onnx *o)
+{
+    const size_t nodes = o->ints[TREE_IDS].count, leaves = o->ints[LEAF_TREES].count;
+
+    for (unsigned i = NODE_IDS; i <= MISSING_TRUE; i++) {
+        if (o->ints[i].count != nodes && (i != MISSING_TRUE || o->ints[i].count > 0))
+            return bad(o, "the lists of nodes differ in length");
+    }
+    if (o->modes.count != nodes || o->floats[THRESHOLDS].count != nodes || nodes == 0)
+        return bad(o, "the lists of nodes differ in length");
+    if (o->ints[LEAF_NODES].count != leaves || o->ints[LEAF_OUTPUTS].count != leaves ||
+        o->floats[LEAF_WEIGHTS].count != leaves)
+        return bad(o, "the lists of weights differ in length");
+    return QN_OK;
+}
+
+/* A classifier of two classes whose weights all belong to one of them has one score. */
+static qn_status shape(struct onnx *o, uint64_t *outputs)
+{
+    const struct ints *of = &o->ints[LEAF_OUTPUTS];
+    struct qn_transform *t = &o->m->transform;
+    uint64_t classes = o->ints[LABELS].count + o->label_texts, columns = o->columns;
+    bool is_one = o->is_classifier && classes == 2, is_positive = true;
+
+    for (size_t i = 0; i < of->count; i++) {
+        is_one = is_one && of->v[i] == of->v[0];
+        is_positive = is_positive && o->floats[LEAF_WEIGHTS].v[i] >= 0;
+        if (of->v[i] < 0 || of->v[i] >= QN_MODEL_OUTPUTS_MAX)
+            return bad(o, "a weight belongs to an output that does not exist");
+    }
+    for (size_t i = 0; is_one && i < of->count; i++)
+        of->v[i] = 0;
+    *outputs = is_one ? 1 : o->is_classifier ? classes : o->targets;
+    for (size_t i = 0; i < of->count; i++) {
+        if ((uint64_t)of->v[i] >= *outputs)
+            return bad(o, "a weight belongs to an output that does not exist");
+    }
+    o->m->info.objective = o->is_classifier ? "TreeEnsembleClassifier" : "TreeEnsembleRegressor";
+    t->link = QN_LINK_IDENTITY;
+    if (o->transform.p != NULL && !is(o->transform, "NONE")) {
+        if (o->is_classifier && is(o->transform, "LOGISTIC") && is_one && !is_positive)
+            t->link = QN_LINK_FLOAT_LOGISTIC_FLIPPED;
+        else if (o->is_classifier && is(o->transform, "SOFTMAX") && !is_one)
+            t->link = QN_LINK_FLOAT_SOFTMAX;
+        else
+            return unavailable(o, o->transform, "post_transform");
+    }
+    for (size_t i = 0; i < o->ints[FEATURES].count && o->columns == 0; i++) {
+        if (o->ints[FEATURES].v[i] >= 0 && (uint64_t)o->ints[FEATURES].v[i] >= columns)
+            columns = (uint64_t)o->ints[FEATURES].v[i] + 1;
+    }
+    return qn_model_shape(o->m, columns, *outputs, o->err);
+}
+
+/* Base values are added last: leaves behind the trees. */
+static qn_status add_bases(struct onnx *o, uint64_t outputs)
+{
+    const struct floats *bases = &o->floats[BASES];
+
+    if (bases->count != 0 && bases->count != outputs)
+        return unavailable(o, (struct piece){o->start, o->start}, "number of base_values");
+    for (size_t k = 0; k < bases->count; k++) {
+        const struct qn_raw_node leaf = {
+            .value = (double)bases->v[k], .set = UINT32_MAX, .flags = QN_NODE_LEAF};
+
+        if (!isfinite(bases->v[k]))
+            return bad(o, "a base value is not finite");
+        if (bases->v[k] != 0)
+            QN_TRY(qn_model_forest_add(o->m, &leaf, 1, k, o->err));
+    }
+    return QN_OK;
+}
+
+static qn_status load(struct onnx *o, struct piece file)
+{
+    struct piece graph;
+    uint64_t outputs = 0;
+
+    QN_TRY(inside(o, file, 7, &graph));
+    QN_TRY(read_graph(o, graph));
+    QN_TRY(check_graph(o));
+    QN_TRY(check_lists(o));
+    QN_TRY(shape(o, &outputs));
+    o->m->info.is_float = true;
+    o->m->info.version = "";
+    QN_TRY(sort_entries(o));
+    QN_TRY(add_trees(o));
+    return add_bases(o, outputs);
+}
+
+qn_status qn_model_load_onnx(struct qn_model *m, struct qn_str bytes,
+                             const struct qn_model_options *opt, struct qn_err *err)
+{
+    const uint8_t *p = (const uint8_t *)bytes.p;
+    struct onnx o = {.err = err, .m = m, .start = p, .targets = 1};
+    qn_status rc;
+
+    (void)opt;
+    rc = load(&o, (struct piece){p, p + bytes.len});
+    for (unsigned i = 0; i < INT_LISTS; i++)
+        qn_mem_free(o.ints[i].v);
+    for (unsigned i = 0; i < FLOAT_LISTS; i++)
+        qn_mem_free(o.floats[i].v);
+    qn_mem_free(o.modes.v);
+    qn_mem_free(o.nodes);
+    qn_mem_free(o.leaves);
+    qn_mem_free(o.raw);
+    return rc;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * treeshap.h - what each input contributed to a margin: exact Shapley values, path-dependent.
+ *
+ * The contributions of a row and the bias add up to its margin. The bias is what the model says of
+ * an event of which nothing is known: the mean over the training set, as the nodes' covers tell it
+ * (XGBoost's sum_hessian, LightGBM's counts). The same numbers as XGBoost's pred_contribs and
+ * LightGBM's pred_contrib; of a linear model coefficient * (x - mean) / scale. What is computed:
+ * docs/models.md; how: treeshap.c. Thread: as scoring. Memory: the caller's. */
+#ifndef QN_MODEL_TREESHAP_H
+#define QN_MODEL_TREESHAP_H
+
+#include "model/model.h"
+
+/* Why this model's margins cannot be explained, one phrase ("the file holds no covers ..."); NULL =
+ * they can. Lives as long as the model. */
+const char *qn_model_explain_obstacle(const struct qn_model *m);
+
+/* Scratch that one call of qn_model_explain needs, whatever the number of rows; align to 64. At
+ * most some MiB. */
+size_t qn_model_explain_scratch_bytes(const struct qn_model *m);
+
+/* Explains rows [0, rows) of columns as in qn_model_score. With n inputs,
+ * contributions[(output * (n + 1) + input) * stride + row] gets what that input added to that
+ * output's margin; "input" n is the bias. All in double, also for float models, whose margins are
+ * float sums: there the total agrees to float precision. The model must have no obstacle. */
+void qn_model_explain(const struct qn_model *m, const double *const *columns, uint32_t rows,
+                      void *scratch, double *contributions, uint32_t stride);
+
+#endif

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * fuzz_catboost.c - the loader of the CatBoost JSON export and what it builds. */
+#include "fuzz_model.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    return fuzz_model(data, size, size > 1 && data[0] == '{');
+}
