@@ -8,12 +8,16 @@
 
 #include "base/check.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Largest single read or write: Linux moves at most about 2 GiB a call. */
@@ -21,7 +25,14 @@ enum { IO_MAX = 1 << 30, READ_STEP = 64 * 1024 };
 
 static int system_open(void *st, const char *path, enum qn_open how)
 {
-    int flags = how == QN_OPEN_READ ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC;
+    static const int flags_of[] = {
+        [QN_OPEN_READ] = O_RDONLY,
+        [QN_OPEN_REPLACE] = O_WRONLY | O_CREAT | O_TRUNC,
+        [QN_OPEN_UPDATE] = O_RDWR,
+        [QN_OPEN_CREATE] = O_RDWR | O_CREAT,
+        [QN_OPEN_READ_DIRECT] = O_RDONLY | O_DIRECT,
+    };
+    int flags = flags_of[how];
     int fd;
 
     do
@@ -105,6 +116,131 @@ static int64_t system_size(void *st, int fd)
     return S_ISREG(info.st_mode) ? (int64_t)info.st_size : -EINVAL;
 }
 
+static int64_t system_pread(void *st, int fd, void *p, size_t bytes, uint64_t offset)
+{
+    ssize_t n;
+
+    if (bytes > IO_MAX)
+        bytes = IO_MAX;
+    do
+        n = pread(fd, p, bytes, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+_Static_assert(QN_PIECES_MAX <= IOV_MAX, "one call takes all pieces");
+
+static int64_t system_pwritev(void *st, int fd, const struct qn_piece *v, unsigned count,
+                              uint64_t offset)
+{
+    struct iovec io[QN_PIECES_MAX];
+    ssize_t n;
+
+    QN_ASSERT(count <= QN_PIECES_MAX);
+    for (unsigned i = 0; i < count; i++)
+        io[i] = (struct iovec){.iov_base = (void *)(uintptr_t)v[i].p, .iov_len = v[i].bytes};
+    do
+        n = pwritev(fd, io, (int)count, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+/* posix_fallocate reports by value. Where the file system cannot reserve blocks, glibc writes one
+ * byte a block: slower, the same. */
+static int system_allocate(void *st, int fd, uint64_t bytes)
+{
+    int rc;
+
+    do
+        rc = posix_fallocate(fd, 0, (off_t)bytes);
+    while (rc == EINTR);
+    return -rc;
+}
+
+static int system_truncate(void *st, int fd, uint64_t bytes)
+{
+    int rc;
+
+    do
+        rc = ftruncate(fd, (off_t)bytes);
+    while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : 0;
+}
+
+static int system_sync_folder(void *st, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc;
+
+    if (fd < 0)
+        return -errno;
+    do
+        rc = fsync(fd);
+    while (rc < 0 && errno == EINTR);
+    rc = rc < 0 ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+static int system_make_folder(void *st, const char *path)
+{
+    return mkdir(path, 0755) < 0 ? -errno : 0;
+}
+
+static int system_list_folder(void *st, const char *path, void (*each)(void *arg, const char *name),
+                              void *arg)
+{
+    DIR *d = opendir(path);
+    const struct dirent *e;
+    int rc;
+
+    if (d == NULL)
+        return -errno;
+    for (errno = 0; (e = readdir(d)) != NULL; errno = 0)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            each(arg, e->d_name);
+    rc = -errno;
+    closedir(d);
+    return rc;
+}
+
+/* flock belongs to the open file, so that two logs of one process refuse each other as well. */
+static int system_lock(void *st, int fd)
+{
+    int rc;
+
+    do
+        rc = flock(fd, LOCK_EX | LOCK_NB);
+    while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : 0;
+}
+
+/* Magic numbers of statfs(2) whose sync ends in memory or on another machine. */
+static int system_is_durable(void *st, const char *path, const char **kind)
+{
+    static const struct {
+        uint32_t magic;
+        const char *kind;
+    } rows[] = {
+        {0x01021994, "tmpfs"}, {0x858458F6, "ramfs"}, {0x794C7630, "overlay"},
+        {0x6969, "nfs"},       {0xFF534D42, "cifs"},  {0xFE534D42, "smb2"},
+        {0x517B, "smb"},       {0x01021997, "9p"},    {0x65735546, "fuse"},
+        {0x00C36400, "ceph"},  {0x47504653, "gpfs"},  {0x0BD00BD0, "lustre"},
+        {0x5346414F, "afs"},   {0x73757245, "coda"},
+    };
+    struct statfs info;
+
+    *kind = "disk";
+    if (statfs(path, &info) < 0)
+        return -errno;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if ((uint32_t)info.f_type == rows[i].magic) {
+            *kind = rows[i].kind;
+            return 0;
+        }
+    return 1;
+}
+
 const struct qn_files qn_files_system = {
     .open = system_open,
     .read = system_read,
@@ -114,8 +250,58 @@ const struct qn_files qn_files_system = {
     .rename = system_rename,
     .remove = system_remove,
     .size = system_size,
+    .pread = system_pread,
+    .pwritev = system_pwritev,
+    .allocate = system_allocate,
+    .truncate = system_truncate,
+    .sync_folder = system_sync_folder,
+    .make_folder = system_make_folder,
+    .list_folder = system_list_folder,
+    .lock = system_lock,
+    .is_durable = system_is_durable,
     .st = NULL,
 };
+
+qn_status qn_file_write_at(const struct qn_files *f, int fd, const char *name, const void *p,
+                           size_t bytes, uint64_t offset, struct qn_err *err)
+{
+    const char *at = p;
+
+    while (bytes > 0) {
+        struct qn_piece piece = {at, bytes};
+        int64_t n = f->pwritev(f->st, fd, &piece, 1, offset);
+
+        if (n < 0)
+            return qn_err_sys(err, (int)-n, "cannot write '%s'", name);
+        if (n == 0)
+            return qn_err_set(err, QN_IO, "cannot write '%s': nothing was taken", name);
+        QN_ASSERT((uint64_t)n <= bytes);
+        at += n;
+        bytes -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return QN_OK;
+}
+
+qn_status qn_file_read_at(const struct qn_files *f, int fd, const char *name, void *p, size_t bytes,
+                          uint64_t offset, size_t *got, struct qn_err *err)
+{
+    char *to = p;
+
+    for (*got = 0; *got < bytes;) {
+        int64_t n = f->pread(f->st, fd, to + *got, bytes - *got, offset + *got);
+
+        if (n < 0)
+            return qn_err_sys(err, (int)-n, "cannot read '%s'", name);
+        QN_ASSERT((uint64_t)n <= bytes - *got);
+        if (n == 0)
+            break;
+        *got += (size_t)n;
+        if (n % 4096 != 0 && *got < bytes) /* the end of the file; a direct read must not go on */
+            break;
+    }
+    return QN_OK;
+}
 
 qn_status qn_file_write_all(const struct qn_files *f, int fd, const char *name, const void *p,
                             size_t bytes, struct qn_err *err)

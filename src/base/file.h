@@ -14,7 +14,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum qn_open { QN_OPEN_READ, QN_OPEN_REPLACE /* create or truncate, mode 0644 */ };
+enum qn_open {
+    QN_OPEN_READ,
+    QN_OPEN_REPLACE,     /* create or truncate, mode 0644                                        */
+    QN_OPEN_UPDATE,      /* read and write what is there                                         */
+    QN_OPEN_CREATE,      /* read and write; created empty where it is not there                  */
+    QN_OPEN_READ_DIRECT, /* past the page cache: memory, offset and count in multiples of 4 KiB;
+                            -EINVAL where the file system has no such thing                      */
+};
+
+/* One piece of a gathered write. */
+struct qn_piece {
+    const void *p;
+    size_t bytes;
+};
+enum { QN_PIECES_MAX = 1024 };
 
 struct qn_files {
     /* All return 0 or a count, or -errno. EINTR is retried inside, short writes are the caller's
@@ -27,6 +41,19 @@ struct qn_files {
     int (*rename)(void *st, const char *from, const char *to);
     int (*remove)(void *st, const char *path);
     int64_t (*size)(void *st, int fd); /* -EINVAL where it has none (a pipe) */
+
+    /* What the durable log needs beyond that; a table for readers of whole files leaves it out. */
+    int64_t (*pread)(void *st, int fd, void *p, size_t bytes, uint64_t offset);
+    int64_t (*pwritev)(void *st, int fd, const struct qn_piece *v, unsigned count, uint64_t offset);
+    int (*allocate)(void *st, int fd, uint64_t bytes); /* blocks for [0, bytes), zero; -ENOSPC */
+    int (*truncate)(void *st, int fd, uint64_t bytes);
+    int (*sync_folder)(void *st, const char *path); /* names created, renamed, removed in it */
+    int (*make_folder)(void *st, const char *path); /* -EEXIST where there is one */
+    int (*list_folder)(void *st, const char *path, void (*each)(void *arg, const char *name),
+                       void *arg);
+    int (*lock)(void *st, int fd); /* until close; -EWOULDBLOCK while another open file has it */
+    /* 1 where a sync reaches a disk of this machine; else 0 and the kind ("tmpfs", "nfs", ...). */
+    int (*is_durable)(void *st, const char *path, const char **kind);
     void *st;
 };
 extern const struct qn_files qn_files_system;
@@ -35,6 +62,14 @@ extern const struct qn_files qn_files_system;
  * message. */
 qn_status qn_file_write_all(const struct qn_files *f, int fd, const char *name, const void *p,
                             size_t bytes, struct qn_err *err);
+
+/* Writes all of p at offset; status as above. */
+qn_status qn_file_write_at(const struct qn_files *f, int fd, const char *name, const void *p,
+                           size_t bytes, uint64_t offset, struct qn_err *err);
+
+/* Reads bytes at offset; *got < bytes only at the end of the file. */
+qn_status qn_file_read_at(const struct qn_files *f, int fd, const char *name, void *p, size_t bytes,
+                          uint64_t offset, size_t *got, struct qn_err *err);
 
 /* Reads a whole file of at most limit_bytes into out (cleared first). QN_LIMIT when it is larger.
  */

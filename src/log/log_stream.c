@@ -173,8 +173,41 @@ static enum kind recognise(const unsigned char *p, size_t n, bool is_over)
     return n >= MAGIC_BYTES ? KIND_ZSTD : is_over ? KIND_PLAIN : KIND_UNKNOWN;
 }
 
+/* First bytes of what people hand in by mistake, none of which begins JSON or a CSV header: said
+ * once, instead of a dead letter per line of garbage. */
+static const char *foreign(const unsigned char *p, size_t n)
+{
+    static const struct {
+        const char *magic;
+        size_t bytes;
+        const char *what;
+    } kinds[] = {{"\xFD\x37\x7A\x58\x5A\x00", 6, "xz data"},
+                 {"\x42\x5A\x68", 3, "bzip2 data"},
+                 {"\x04\x22\x4D\x18", 4, "lz4 data"},
+                 {"PK\x03\x04", 4, "a zip archive"},
+                 {"PAR1\x15", 5, "a Parquet file"},
+                 {"Obj\x01", 4, "an Avro file"},
+                 {"\xFF\xFE", 2, "UTF-16 text"},
+                 {"\xFE\xFF", 2, "UTF-16 text"}};
+
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (n >= kinds[i].bytes && memcmp(p, kinds[i].magic, kinds[i].bytes) == 0 &&
+            (kinds[i].bytes != 3 || (n >= 10 && memcmp(p + 4, "1AY&SY", 6) == 0)))
+            return kinds[i].what;
+    return NULL;
+}
+
 static qn_status open_kind(struct qn_log_stream *s, struct qn_err *err)
 {
+    const char *what = s->kind == KIND_PLAIN
+                           ? foreign((const unsigned char *)s->input + s->at, s->end - s->at)
+                           : NULL;
+
+    if (what != NULL) {
+        qn_err_set(&s->failed, QN_UNSUPPORTED,
+                   "this is %s: events are NDJSON or CSV in UTF-8, plain, gzip or zstd", what);
+        return fail(s, err);
+    }
     if (s->kind == KIND_GZIP) {
         s->gzip.zalloc = zlib_alloc;
         s->gzip.zfree = zlib_free;

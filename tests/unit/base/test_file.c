@@ -87,6 +87,57 @@ static void test_system(void **state)
     qn_buf_fini(&b);
 }
 
+static void note_name(void *arg, const char *name)
+{
+    unsigned *seen = arg;
+
+    *seen |= strcmp(name, "a") == 0 ? 1 : strcmp(name, "b") == 0 ? 2 : 4;
+}
+
+/* Reading and writing at places, and what the log asks of a folder. */
+static void test_places(void **state)
+{
+    const struct qn_files *f = &qn_files_system;
+    struct qn_piece v[3] = {{"ab", 2}, {"", 0}, {"cdef", 4}};
+    unsigned seen = 0;
+    const char *kind = NULL;
+    char out[16];
+    size_t got;
+    int fd, second;
+
+    assert_int_equal(f->open(f->st, path, QN_OPEN_UPDATE), -ENOENT);
+    fd = f->open(f->st, path, QN_OPEN_CREATE);
+    assert_true(fd >= 0);
+    assert_int_equal(f->allocate(f->st, fd, 8192), 0);
+    assert_int_equal(f->size(f->st, fd), 8192);
+    assert_int_equal(f->pwritev(f->st, fd, v, 3, 4094), 6);
+    assert_int_equal(qn_file_write_at(f, fd, path, "XY", 2, 4095, NULL), QN_OK);
+    assert_int_equal(f->pread(f->st, fd, out, 8, 4093), 8);
+    assert_memory_equal(out, "\0aXYdef", 8);
+    assert_int_equal(qn_file_read_at(f, fd, path, out, 16, 8188, &got, NULL), QN_OK);
+    assert_int_equal(got, 4);
+    assert_int_equal(f->truncate(f->st, fd, 3), 0);
+    assert_int_equal(f->size(f->st, fd), 3);
+    assert_int_equal(f->lock(f->st, fd), 0);
+    second = f->open(f->st, path, QN_OPEN_UPDATE);
+    assert_true(second >= 0);
+    assert_int_equal(f->lock(f->st, second), -EWOULDBLOCK);
+    assert_int_equal(f->close(f->st, fd), 0);
+    assert_int_equal(f->lock(f->st, second), 0);
+    assert_int_equal(f->close(f->st, second), 0);
+    assert_int_equal(f->list_folder(f->st, folder, note_name, &seen), 0);
+    assert_int_equal(seen, 1);
+    assert_int_equal(f->list_folder(f->st, other, note_name, &seen), -ENOENT);
+    assert_int_equal(f->sync_folder(f->st, folder), 0);
+    assert_int_equal(f->make_folder(f->st, folder), -EEXIST);
+    assert_int_equal(f->make_folder(f->st, other), 0);
+    assert_int_equal(rmdir(other), 0);
+    assert_true(f->is_durable(f->st, folder, &kind) >= 0);
+    assert_non_null(kind);
+    assert_int_equal(f->is_durable(f->st, other, &kind), -ENOENT);
+    assert_int_equal(f->remove(f->st, path), 0);
+}
+
 static void test_pipe(void **state)
 {
     const struct qn_files *f = &qn_files_system;
@@ -201,8 +252,8 @@ static void test_faults(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_system), cmocka_unit_test(test_pipe),
-                                       cmocka_unit_test(test_faults)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_system), cmocka_unit_test(test_places),
+                                       cmocka_unit_test(test_pipe), cmocka_unit_test(test_faults)};
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
