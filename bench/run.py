@@ -485,7 +485,7 @@ def parts(a):
                 "-Wl,--start-group",
             ]
             + libs
-            + ["-Wl,--end-group", "-lxxhash", "-lyaml", "-lz", "-lzstd", "-lm", "-lpthread"],
+            + ["-Wl,--end-group", "-lxxhash", "-lyaml", "-lz", "-lzstd", "-llz4", "-lm", "-lpthread"],
             check=True,
         )
         print(f"\n{name}", flush=True)

@@ -85,7 +85,14 @@ struct qn_plan *qn_cli_plan(struct qn_cli *c, const char *path, int *exit_code)
     struct qn_plan *plan = NULL;
     struct qn_err err = {0};
     struct qn_buf b = {0};
-    qn_status rc = qn_plan_load(path, &opt, &c->arena, &diags, &plan, &err);
+    qn_status rc;
+
+    if (strcmp(path, "-") == 0) {
+        qn_cli_say(c, "quern: a spec is a file, not '-': standard input is for events");
+        *exit_code = QN_EXIT_USAGE;
+        return NULL;
+    }
+    rc = qn_plan_load(path, &opt, &c->arena, &diags, &plan, &err);
 
     if (diags.count > 0) {
         qn_diag_print(&diags, true, &b);
@@ -119,9 +126,28 @@ static void print_commands(struct qn_cli *c, int fd)
 
 static int unknown_command(struct qn_cli *c, const char *name)
 {
+    static const char *const planned[][2] = {{"run", "quern pipe"},
+                                             {"test", "quern pipe over sample events, and compare"},
+                                             {"replay", "quern pipe"},
+                                             {"diff", "quern pipe with both specs, and compare"},
+                                             {"dlq", "quern pipe --dead FILE"},
+                                             {"log", NULL},
+                                             {"top", "quern demo"},
+                                             {"serve", "quern pipe"},
+                                             {"bench", "./dev bench"},
+                                             {"deploy", NULL}};
     struct qn_str names[64];
     unsigned n = 0;
     int near;
+
+    for (size_t i = 0; i < sizeof planned / sizeof planned[0]; i++) {
+        if (strcmp(name, planned[i][0]) != 0)
+            continue;
+        qn_cli_say(c, "quern: '%s' is not available in this version%s%s; try 'quern --help'", name,
+                   planned[i][1] != NULL ? "; until then: " : "",
+                   planned[i][1] != NULL ? planned[i][1] : "");
+        return QN_EXIT_USAGE;
+    }
 
     for (const struct qn_command *k = qn_commands; k->usage != NULL && n < 64; k++)
         names[n++] = qn_str_of(k->usage->name);

@@ -155,6 +155,8 @@ int qn_cmd_features(struct qn_cli *c, int argc, char **argv)
     else
         rc = split_columns(c, opt.columns, &out, &err);
     if (rc == QN_OK)
+        rc = qn_run_guard(c, rest.items[0], &opt.run, &opt.output, 1, &err);
+    if (rc == QN_OK)
         rc = qn_run_create(c, opt.output, &target, &err);
     out.targets = &target;
     code = rc == QN_OK ? qn_run_files(c, plan, &opt.run, true, &out) : qn_cli_fail(c, &err);

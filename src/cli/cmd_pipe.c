@@ -112,6 +112,19 @@ static qn_status find_output(const struct qn_plan *p, const char *name, uint32_t
                       QN_STR_ARG(names[near]));
 }
 
+/* No output may overwrite what the run reads, or another output. */
+static qn_status guard_targets(struct qn_cli *c, const char *spec, const struct pipe_options *opt,
+                               struct qn_err *err)
+{
+    const char **paths = QN_NEW_N(&c->arena, const char *, opt->outputs.count + 1), *name;
+
+    if (paths == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the outputs");
+    for (uint32_t i = 0; i < opt->outputs.count; i++)
+        qn_run_split(c, opt->outputs.items[i], &name, &paths[i]);
+    return qn_run_guard(c, spec, &opt->run, paths, opt->outputs.count, err);
+}
+
 /* One target per output of the plan: predictions to stdout unless said otherwise. */
 static qn_status open_targets(struct qn_cli *c, const struct qn_plan *plan,
                               const struct qn_option_list *list, struct qn_output_target *targets,
@@ -149,8 +162,10 @@ int qn_cmd_pipe(struct qn_cli *c, int argc, char **argv)
     if (plan == NULL)
         return code;
     targets = QN_NEW_N(&c->arena, struct qn_output_target, plan->output_count);
-    rc = targets != NULL ? open_targets(c, plan, &opt.outputs, targets, &err)
+    rc = targets != NULL ? guard_targets(c, rest.items[0], &opt, &err)
                          : qn_err_set(&err, QN_NOMEM, "out of memory for the outputs");
+    if (rc == QN_OK)
+        rc = open_targets(c, plan, &opt.outputs, targets, &err);
     out.targets = targets;
     code = rc == QN_OK ? qn_run_files(c, plan, &opt.run, false, &out) : qn_cli_fail(c, &err);
     for (uint32_t i = 0; targets != NULL && i < plan->output_count; i++)

@@ -15,6 +15,9 @@
     X(check)                                                                                       \
     X(pipe)                                                                                        \
     X(features)                                                                                    \
+    X(explain)                                                                                     \
+    X(model)                                                                                       \
+    X(log)                                                                                         \
     X(reference)                                                                                   \
     X(version)
 

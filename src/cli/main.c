@@ -4,6 +4,8 @@
  * The only file outside the libraries. SIGINT and SIGTERM set a flag; a second one ends the program
  * at once. SIGPIPE is an error of the write that met it. Thread: main. */
 #include "cli/cli.h"
+#include "event/decode.h"
+#include "model/model.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -56,6 +58,24 @@ static bool has_colors(const struct qn_cli *c)
            (term == NULL || strcmp(term, "dumb") != 0);
 }
 
+/* QUERN_CPU limits the instruction sets in use, to compare paths and to rule one out. The answers
+ * are the same with each. */
+static bool cap_cpu(struct qn_cli *c)
+{
+    const char *name = getenv("QUERN_CPU");
+
+    if (name == NULL || name[0] == 0)
+        return true;
+    if (!qn_model_cap(name)) {
+        qn_cli_say(c, "quern: QUERN_CPU is '%s'; it can be portable, avx2 or avx512", name);
+        return false;
+    }
+    /* a CPU that has less than the cap uses the best it has */
+    if (!qn_decode_force(name))
+        qn_decode_force(NULL);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     struct qn_files files = qn_files_system;
@@ -77,6 +97,8 @@ int main(int argc, char **argv)
         qn_cli_say(&c, "quern: cannot set up signals");
         return QN_EXIT_FAILED;
     }
+    if (!cap_cpu(&c))
+        return QN_EXIT_USAGE;
     code = qn_cli_main(&c, argc, argv);
     qn_arena_fini(&c.arena);
     return code;

@@ -5,7 +5,9 @@
  * Thread: main. Memory: the command's arena. */
 #include "cli/run_files.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 void qn_run_split(struct qn_cli *c, const char *text, const char **name, const char **file)
 {
@@ -17,6 +19,78 @@ void qn_run_split(struct qn_cli *c, const char *text, const char **name, const c
         *name = qn_arena_strdup(&c->arena, text, (size_t)(equal - text));
         *file = equal + 1;
     }
+}
+
+/* A file of the command line and what it is there for. */
+struct guarded {
+    const char *path, *what;
+    struct stat st;
+    bool is_output, is_file; /* is_file: there already, and no device or pipe */
+};
+
+static qn_status guard_inputs(struct qn_cli *c, const struct qn_run_options *opt,
+                              struct guarded *list, struct qn_err *err)
+{
+    bool has_standard = false;
+
+    for (uint32_t i = 0; i < opt->inputs.count; i++) {
+        const char *name;
+
+        list[i].what = "input";
+        qn_run_split(c, opt->inputs.items[i], &name, &list[i].path);
+        if (strcmp(list[i].path, "-") == 0) {
+            if (has_standard)
+                return qn_err_set(err, QN_INVALID, "standard input can only be one --input");
+            has_standard = true;
+            list[i].is_file = fstat(c->in, &list[i].st) == 0 && S_ISREG(list[i].st.st_mode);
+        } else if (stat(list[i].path, &list[i].st) != 0) {
+            return qn_err_sys(err, errno, "cannot open '%s'", list[i].path);
+        } else {
+            list[i].is_file = S_ISREG(list[i].st.st_mode);
+        }
+    }
+    if (opt->inputs.count == 0)
+        list[0] = (struct guarded){.path = "-", .what = "input"};
+    if (opt->inputs.count == 0)
+        list[0].is_file = fstat(c->in, &list[0].st) == 0 && S_ISREG(list[0].st.st_mode);
+    return QN_OK;
+}
+
+qn_status qn_run_guard(struct qn_cli *c, const char *spec, const struct qn_run_options *opt,
+                       const char *const *outputs, uint32_t count, struct qn_err *err)
+{
+    const uint32_t inputs = opt->inputs.count > 0 ? opt->inputs.count : 1;
+    struct guarded *list = QN_NEW_N(&c->arena, struct guarded, inputs + count + 2);
+    uint32_t n = inputs;
+
+    if (list == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the files");
+    QN_TRY(guard_inputs(c, opt, list, err));
+    list[n++] = (struct guarded){.path = spec, .what = "the spec"};
+    for (uint32_t i = 0; i < count; i++)
+        list[n++] = (struct guarded){.path = outputs[i], .what = "output", .is_output = true};
+    if (opt->dead != NULL)
+        list[n++] = (struct guarded){.path = opt->dead, .what = "output", .is_output = true};
+    for (uint32_t i = inputs; i < n; i++) {
+        struct guarded *a = &list[i];
+
+        if (a->is_output && strcmp(a->path, "-") == 0)
+            continue;
+        a->is_file = stat(a->path, &a->st) == 0 && S_ISREG(a->st.st_mode);
+        for (uint32_t k = 0; a->is_output && k < i; k++) {
+            const struct guarded *b = &list[k];
+            const bool is_same = a->is_file && b->is_file && a->st.st_dev == b->st.st_dev &&
+                                 a->st.st_ino == b->st.st_ino;
+
+            if (is_same || (b->is_output && strcmp(a->path, b->path) == 0 &&
+                            strncmp(a->path, "/dev/", 5) != 0))
+                return qn_err_set(err, QN_INVALID,
+                                  b->is_output ? "'%s' would be written by two outputs"
+                                               : "'%s' would be overwritten: it is %s%s",
+                                  a->path, b->what[0] == 'i' ? "an " : "", b->what);
+        }
+    }
+    return QN_OK;
 }
 
 qn_status qn_run_create(struct qn_cli *c, const char *path, struct qn_output_target *out,

@@ -23,6 +23,11 @@ struct qn_run_options {
  * a '/'. */
 void qn_run_split(struct qn_cli *c, const char *text, const char **name, const char **file);
 
+/* Before anything is created: QN_INVALID where an output would overwrite the spec, an input or
+ * another output, or standard input is read twice; an input that is not there is said here, too. */
+qn_status qn_run_guard(struct qn_cli *c, const char *spec, const struct qn_run_options *opt,
+                       const char *const *outputs, uint32_t count, struct qn_err *err);
+
 /* Creates the file, or gives stdout for "-". */
 qn_status qn_run_create(struct qn_cli *c, const char *path, struct qn_output_target *out,
                         struct qn_err *err);

@@ -52,7 +52,18 @@ static qn_status answers_init(struct qn_engine *en, uint32_t rows_max, struct qn
     return QN_OK;
 }
 
-static qn_status scorer_init(struct qn_engine *en, uint32_t rows_max, struct qn_err *err)
+/* True if somebody will ask for contributions. */
+static bool wants_explain(const struct qn_plan *p, const struct qn_engine_options *opt)
+{
+    bool wants = opt->explains;
+
+    for (uint32_t o = 0; o < p->output_count; o++)
+        wants |= (p->outputs[o].include & QN_INCLUDE_CONTRIBUTIONS) != 0;
+    return wants;
+}
+
+static qn_status scorer_init(struct qn_engine *en, const struct qn_engine_options *opt,
+                             uint32_t rows_max, struct qn_err *err)
 {
     const struct qn_plan_model *m = &en->plan->models[en->plan->score_model];
     const struct qn_model_info *info = qn_model_info(m->model);
@@ -64,7 +75,13 @@ static qn_status scorer_init(struct qn_engine *en, uint32_t rows_max, struct qn_
         return qn_err_set(err, QN_NOMEM, "out of memory for the scores of a batch");
     for (uint32_t i = 0; i < m->input_count; i++)
         columns[i] = m->inputs[i].column;
-    return qn_scorer_new(m->model, columns, en->threads, rows_max, &en->boot, &en->scorer, err);
+    QN_TRY(qn_scorer_new(m->model, columns, en->threads, rows_max, &en->boot, &en->scorer, err));
+    if (!wants_explain(en->plan, opt))
+        return QN_OK;
+    if (qn_scorer_explain_obstacle(en->scorer) != NULL)
+        return qn_err_set(err, QN_UNSUPPORTED, "model '%.*s' cannot be explained: %s",
+                          QN_STR_ARG(m->name), qn_scorer_explain_obstacle(en->scorer));
+    return qn_scorer_explain_init(en->scorer, en->threads, &en->boot, err);
 }
 
 /* The plan's numbering of columns, as pointers. */
@@ -98,7 +115,7 @@ static qn_status engine_init(struct qn_engine *en, const struct qn_engine_option
     QN_TRY(qn_features_start(p->features, &en->batch, opt->seed, &en->boot, err));
     QN_TRY(answers_init(en, rows_max, err));
     if (!opt->without_models && p->score_model >= 0)
-        QN_TRY(scorer_init(en, rows_max, err));
+        QN_TRY(scorer_init(en, opt, rows_max, err));
     QN_TRY(columns_init(en, err));
     en->counts = QN_NEW_N(&en->boot, struct qn_counts, p->schema_count);
     en->worker_err = QN_NEW_N(&en->boot, struct qn_err, en->threads);
@@ -158,6 +175,15 @@ const struct qn_col *qn_engine_column(const struct qn_engine *en, uint32_t colum
 {
     QN_ASSERT(column <= en->plan->score_column);
     return en->columns[column];
+}
+
+void qn_engine_explain(const struct qn_engine *en, const uint32_t *rows, uint32_t count,
+                       uint32_t worker, double *contributions, uint32_t stride)
+{
+    QN_ASSERT(en->scorer != NULL);
+    QN_ASSERT(count <= QN_ENGINE_EXPLAIN_ROWS);
+    QN_ASSERT(worker < en->threads);
+    qn_scorer_explain(en->scorer, en->columns, rows, count, worker, contributions, stride);
 }
 
 size_t qn_engine_bytes(const struct qn_engine *en)

@@ -63,7 +63,8 @@ struct qn_engine_options {
     uint32_t threads;    /* 1 to QN_TEAM_MAX                                  */
     uint32_t rows_max;   /* of a batch; 0 = QN_ENGINE_ROWS_DEFAULT per thread */
     bool without_models; /* features only                                     */
-    uint64_t seed;       /* probe seed of the tables; never shows             */
+    bool explains; /* qn_engine_explain will be called, though no output asks for contributions */
+    uint64_t seed; /* probe seed of the tables; never shows             */
 };
 
 /* The plan must outlive the engine and serve one engine only (it holds the feature state). */
@@ -82,6 +83,13 @@ const struct qn_plan *qn_engine_plan(const struct qn_engine *en);
 const struct qn_counts *qn_engine_counts(const struct qn_engine *en);
 /* Column as the plan numbers them (fields of the main stream, features, score). */
 const struct qn_col *qn_engine_column(const struct qn_engine *en, uint32_t column);
+/* What each input of the model added to the margins of scored rows of the batch that is being
+ * encoded or committed: contributions[(output * (inputs + 1) + input) * stride + i] for rows[i],
+ * the bias behind the inputs. At most QN_ENGINE_EXPLAIN_ROWS rows a call. Only where an output
+ * includes contributions or the engine was made with `explains`. Thread: that worker. */
+enum { QN_ENGINE_EXPLAIN_ROWS = 64 };
+void qn_engine_explain(const struct qn_engine *en, const uint32_t *rows, uint32_t count,
+                       uint32_t worker, double *contributions, uint32_t stride);
 /* Bytes of memory: batch, features' state, models. */
 size_t qn_engine_bytes(const struct qn_engine *en);
 

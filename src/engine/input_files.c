@@ -209,10 +209,14 @@ static qn_status read_one(struct qn_input_files *f, struct qn_batch *b, enum qn_
     struct input *in = &f->list[0];
 
     while (b->rows < b->rows_max && *flow != QN_END) {
-        QN_TRY(qn_log_file_read(in->log, in->pending,
-                                b->rows_max - b->rows < PENDING_MAX ? b->rows_max - b->rows
-                                                                    : PENDING_MAX,
-                                b->rows == 0, &in->count, flow, err));
+        qn_status rc = qn_log_file_read(in->log, in->pending,
+                                        b->rows_max - b->rows < PENDING_MAX ? b->rows_max - b->rows
+                                                                            : PENDING_MAX,
+                                        b->rows == 0, &in->count, flow, err);
+
+        if (rc != QN_OK && b->rows > 0)
+            break; /* what came before the damage counts, whatever the batch; it is said again */
+        QN_TRY(rc);
         for (in->head = 0; in->head < in->count;)
             give(b, in);
         if (*flow == QN_IDLE)

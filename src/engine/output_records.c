@@ -48,6 +48,15 @@ struct qn_outputs {
     struct qn_str fixed_id, fixed_after;
     bool is_float;
     uint32_t scores, margins; /* values per row; 0 = no model */
+    /* contributions: names as JSON members, and a block of rows per worker */
+    struct qn_str *inputs; /* [input_count]; NULL = no output takes them */
+    uint32_t input_count;
+    double **blocks; /* [workers][margins * (input_count + 1)][QN_ENGINE_EXPLAIN_ROWS] */
+};
+
+/* Contributions of one row: values[(output * (inputs + 1) + input) * QN_ENGINE_EXPLAIN_ROWS]. */
+struct explained {
+    const double *values;
 };
 
 static struct qn_str keep(struct qn_arena *a, struct qn_buf *b)
@@ -124,6 +133,10 @@ static qn_status columns_init(struct qn_outputs *o, const struct qn_outputs_opti
 
         if (opt->columns != NULL)
             QN_TRY(find_column(p, opt->columns[i], &column, err));
+        for (uint32_t k = 0; opt->columns != NULL && k < i; k++)
+            if (qn_str_eq(opt->columns[k], opt->columns[i]))
+                return qn_err_set(err, QN_INVALID, "column '%.*s' is named twice",
+                                  QN_STR_ARG(opt->columns[i]));
         if (!named_init(&o->columns[i], o, column))
             return qn_err_set(err, QN_NOMEM, "out of memory for the name of a column");
     }
@@ -165,6 +178,40 @@ static qn_status fixed_init(struct qn_outputs *o, struct qn_err *err)
     return o->fixed_after.p != NULL && o->fixed_id.p != NULL ? QN_OK : QN_NOMEM;
 }
 
+/* Where an output takes contributions: names and memory for them. */
+static qn_status explain_init(struct qn_outputs *o, struct qn_err *err)
+{
+    const struct qn_plan *p = o->plan;
+    const struct qn_plan_model *m = p->score_model >= 0 ? &p->models[p->score_model] : NULL;
+    struct qn_buf b = {0};
+    uint32_t include = 0;
+    bool is_good;
+
+    for (uint32_t i = 0; i < p->output_count && o->kind == QN_OUTPUTS_RECORDS; i++)
+        include |= p->outputs[i].include;
+    if (m == NULL || !(include & QN_INCLUDE_CONTRIBUTIONS))
+        return QN_OK;
+    o->input_count = m->input_count;
+    o->inputs = QN_NEW_N(&o->arena, struct qn_str, m->input_count + 1);
+    o->blocks = QN_NEW_N(&o->arena, double *, o->workers);
+    is_good = o->inputs != NULL && o->blocks != NULL;
+    for (uint32_t i = 0; is_good && i < m->input_count; i++) {
+        qn_buf_clear(&b);
+        qn_buf_byte(&b, ',');
+        qn_json_string(&b, m->inputs[i].name);
+        qn_buf_byte(&b, ':');
+        o->inputs[i] = keep(&o->arena, &b);
+        is_good = !b.failed;
+    }
+    qn_buf_fini(&b);
+    for (uint32_t w = 0; is_good && w < o->workers; w++) {
+        o->blocks[w] = QN_NEW_N(&o->arena, double,
+                                (size_t)o->margins *(m->input_count + 1) * QN_ENGINE_EXPLAIN_ROWS);
+        is_good = o->blocks[w] != NULL;
+    }
+    return is_good ? QN_OK : qn_err_set(err, QN_NOMEM, "out of memory for contributions");
+}
+
 static bool target_init(struct target *t, struct qn_outputs *o, struct qn_output_target to)
 {
     t->to = to;
@@ -199,6 +246,8 @@ qn_status qn_outputs_new(const struct qn_plan *plan, const struct qn_outputs_opt
         rc = columns_init(o, opt, err);
     if (rc == QN_OK)
         rc = fixed_init(o, err);
+    if (rc == QN_OK)
+        rc = explain_init(o, err);
     if (rc != QN_OK) {
         qn_outputs_free(o);
         return rc;
@@ -284,8 +333,38 @@ static void add_position(struct qn_buf *b, const struct qn_batch *batch, uint32_
     b->len += n;
 }
 
+/* {"bias":...,"amount":...} of one output's margin. */
+static void add_contributions_of(struct qn_buf *b, const struct qn_outputs *o, const double *values)
+{
+    ADD_LITERAL(b, "{\"bias\":");
+    add_number(b, values[(size_t)o->input_count * QN_ENGINE_EXPLAIN_ROWS], o->is_float);
+    for (uint32_t i = 0; i < o->input_count; i++) {
+        add_str(b, o->inputs[i]);
+        add_number(b, values[(size_t)i * QN_ENGINE_EXPLAIN_ROWS], o->is_float);
+    }
+    qn_buf_byte(b, '}');
+}
+
+/* One object, or a list where the model has several margins. */
+static void add_contributions(struct qn_buf *b, const struct qn_outputs *o,
+                              const struct explained *x)
+{
+    const size_t step = (size_t)(o->input_count + 1) * QN_ENGINE_EXPLAIN_ROWS;
+
+    ADD_LITERAL(b, ",\"contributions\":");
+    for (uint32_t k = 0; k < o->margins; k++) {
+        if (o->margins > 1)
+            qn_buf_byte(b, k == 0 ? '[' : ',');
+        add_contributions_of(b, o, x->values + k * step);
+    }
+    if (o->margins > 1)
+        qn_buf_byte(b, ']');
+}
+
+/* x: NULL = without contributions. */
 static void add_prediction(struct qn_buf *b, const struct qn_outputs *o, const struct qn_engine *en,
-                           const struct qn_step_result *r, uint32_t row, uint32_t include)
+                           const struct qn_step_result *r, uint32_t row, uint32_t include,
+                           const struct explained *x)
 {
     const struct qn_batch *batch = r->batch;
     const struct qn_schema *s = &o->plan->schemas[o->plan->main_stream];
@@ -313,6 +392,8 @@ static void add_prediction(struct qn_buf *b, const struct qn_outputs *o, const s
             ADD_LITERAL(b, ",\"margin\":");
             add_values(b, r->margins, o->margins, row, o->is_float);
         }
+        if (x != NULL)
+            add_contributions(b, o, x);
     }
     if (batch->is_late[row])
         ADD_LITERAL(b, ",\"late\":true");
@@ -334,11 +415,15 @@ static void add_prediction(struct qn_buf *b, const struct qn_outputs *o, const s
 static void add_csv_row(struct qn_buf *b, const struct qn_outputs *o, const struct qn_engine *en,
                         uint32_t row)
 {
+    const size_t start = b->len;
+
     for (uint32_t i = 0; i < o->column_count; i++) {
         if (i > 0)
             qn_buf_byte(b, ',');
         qn_encode_csv_cell(b, qn_engine_column(en, o->columns[i].column), row);
     }
+    if (b->len == start) /* null in an only column: readers would skip an empty line */
+        qn_buf_text(b, "\"\"");
     qn_buf_byte(b, '\n');
 }
 
@@ -363,6 +448,32 @@ static void encode_dead(struct qn_outputs *o, const struct qn_batch *b, uint32_t
     }
 }
 
+/* Predictions with contributions: blocks of the rows that this output takes, and no others. */
+static void encode_explained(struct qn_outputs *o, const struct qn_engine *en,
+                             const struct qn_step_result *r, uint32_t output, uint32_t first,
+                             uint32_t end, uint32_t worker)
+{
+    struct slice *to = &o->targets[output].slices[worker];
+    uint32_t rows[QN_ENGINE_EXPLAIN_ROWS];
+
+    while (first < end) {
+        uint32_t n = 0;
+
+        for (; first < end && n < QN_ENGINE_EXPLAIN_ROWS; first++)
+            if (r->output_on[output][first])
+                rows[n++] = first;
+        if (n == 0)
+            return;
+        qn_engine_explain(en, rows, n, worker, o->blocks[worker], QN_ENGINE_EXPLAIN_ROWS);
+        for (uint32_t i = 0; i < n; i++) {
+            const struct explained x = {o->blocks[worker] + i};
+
+            to->records++;
+            add_prediction(&to->bytes, o, en, r, rows[i], o->plan->outputs[output].include, &x);
+        }
+    }
+}
+
 static void outputs_encode(void *st, const struct qn_engine *en, const struct qn_step_result *r,
                            uint32_t first, uint32_t end, uint32_t worker)
 {
@@ -373,6 +484,11 @@ static void outputs_encode(void *st, const struct qn_engine *en, const struct qn
         struct qn_buf *b = &t->slices[worker].bytes;
         const uint8_t *on = o->kind == QN_OUTPUTS_RECORDS ? r->output_on[i] : r->is_scored;
 
+        if (o->kind == QN_OUTPUTS_RECORDS && t->to.fd >= 0 && o->blocks != NULL &&
+            (o->plan->outputs[i].include & QN_INCLUDE_CONTRIBUTIONS)) {
+            encode_explained(o, en, r, i, first, end, worker);
+            continue;
+        }
         for (uint32_t row = first; row < end; row++) {
             if (!on[row])
                 continue;
@@ -380,7 +496,7 @@ static void outputs_encode(void *st, const struct qn_engine *en, const struct qn
             if (t->to.fd < 0)
                 continue;
             if (o->kind == QN_OUTPUTS_RECORDS) {
-                add_prediction(b, o, en, r, row, o->plan->outputs[i].include);
+                add_prediction(b, o, en, r, row, o->plan->outputs[i].include, NULL);
             } else if (o->kind == QN_OUTPUTS_CSV) {
                 add_csv_row(b, o, en, row);
             } else {

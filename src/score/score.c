@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/number.h"
+#include "model/treeshap.h"
 
 #include <math.h>
 
@@ -16,6 +17,7 @@ struct scratch {
     double *scores;  /* [predictions][rows_max] */
     uint32_t *rows;  /* [rows_max] which rows of the batch were packed */
     void *model;     /* the model's own scratch */
+    void *explain;   /* of qn_model_explain; NULL = not asked for */
 };
 
 struct qn_scorer {
@@ -137,4 +139,35 @@ void qn_scorer_run(struct qn_scorer *s, const struct qn_col *const *cols, const 
                    s->rows_max);
     spread(margins, t->margins, s->outputs, t->rows, n, s->rows_max);
     spread(scores, t->scores, s->predictions, t->rows, n, s->rows_max);
+}
+
+const char *qn_scorer_explain_obstacle(const struct qn_scorer *s)
+{
+    return qn_model_explain_obstacle(s->model);
+}
+
+qn_status qn_scorer_explain_init(struct qn_scorer *s, uint32_t workers, struct qn_arena *boot,
+                                 struct qn_err *err)
+{
+    const size_t bytes = qn_model_explain_scratch_bytes(s->model);
+
+    for (uint32_t w = 0; w < workers; w++) {
+        s->scratch[w].explain = qn_arena_aligned(boot, 64, bytes);
+        if (!s->scratch[w].explain)
+            return qn_err_set(err, QN_NOMEM, "out of memory for contributions");
+    }
+    return QN_OK;
+}
+
+void qn_scorer_explain(struct qn_scorer *s, const struct qn_col *const *cols, const uint32_t *rows,
+                       uint32_t count, uint32_t worker, double *contributions, uint32_t stride)
+{
+    struct scratch *t = &s->scratch[worker];
+
+    QN_ASSERT(t->explain != NULL);
+    QN_ASSERT(count <= s->rows_max);
+    for (uint32_t i = 0; i < s->inputs; i++)
+        pack(t->inputs[i], cols[s->columns[i]], rows, count);
+    qn_model_explain(s->model, (const double *const *)t->inputs, count, t->explain, contributions,
+                     stride);
 }

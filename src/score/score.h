@@ -26,4 +26,14 @@ void qn_scorer_run(struct qn_scorer *s, const struct qn_col *const *cols, const 
                    uint32_t first, uint32_t end, uint32_t worker, double *const *margins,
                    double *const *scores);
 
+/* Why the model's margins cannot be explained, NULL = they can (model/treeshap.h). */
+const char *qn_scorer_explain_obstacle(const struct qn_scorer *s);
+/* Makes what qn_scorer_explain needs. Once, at boot; the model must have no obstacle. */
+qn_status qn_scorer_explain_init(struct qn_scorer *s, uint32_t workers, struct qn_arena *boot,
+                                 struct qn_err *err);
+/* What each input added to the margins of the given rows: contributions[(output * (inputs + 1) +
+ * input) * stride + i] for rows[i], the bias behind the inputs; i < count, at most rows_max. */
+void qn_scorer_explain(struct qn_scorer *s, const struct qn_col *const *cols, const uint32_t *rows,
+                       uint32_t count, uint32_t worker, double *contributions, uint32_t stride);
+
 #endif

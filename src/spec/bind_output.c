@@ -3,6 +3,7 @@
  *
  * Part of binding (bind.c). `predictions` always exists and stands first, whatever the spec says.
  * `when` is compiled over fields, features and score. Thread: one. Memory: boot arena. */
+#include "model/treeshap.h"
 #include "spec/spec_int.h"
 
 enum { OUTPUTS_MAX = 64, COLUMNS_MAX = 4096 };
@@ -98,6 +99,27 @@ static void read_when(struct qn_builder *b, const struct qn_slot *slot, const st
     o->when_text = qn_shown(n);
 }
 
+/* Contributions need a model, and one that can tell them. */
+static void check_include(struct qn_builder *b, const struct qn_yaml_node *n, uint32_t include)
+{
+    const struct qn_model *model;
+    const char *obstacle;
+
+    if (!(include & QN_INCLUDE_CONTRIBUTIONS) || b->score_broken)
+        return;
+    if (b->plan->score_model < 0) {
+        QN_REPORT(&b->bind, UNKNOWN_NAME, n, "add a model and 'score: {model: ...}'",
+                  "contributions explain a score, and this spec scores nothing");
+        return;
+    }
+    model = b->plan->models[b->plan->score_model].model;
+    obstacle = model != NULL ? qn_model_explain_obstacle(model) : NULL;
+    if (obstacle != NULL)
+        QN_REPORT(&b->bind, MODEL, n, "leave 'contributions' out",
+                  "the model '%.*s' cannot tell contributions: %s",
+                  QN_STR_ARG(b->plan->models[b->plan->score_model].name), obstacle);
+}
+
 static qn_status build_output(struct qn_builder *b, const struct qn_yaml_item *item,
                               const struct scope *sc, struct qn_plan_output *o)
 {
@@ -112,12 +134,15 @@ static qn_status build_output(struct qn_builder *b, const struct qn_yaml_item *i
         return QN_OK;
     if (slots[OUTPUT_WHEN].is_set)
         read_when(b, &slots[OUTPUT_WHEN], sc, o);
-    if (slots[OUTPUT_INCLUDE].is_set)
+    if (slots[OUTPUT_INCLUDE].is_set) {
         o->include = (uint32_t)slots[OUTPUT_INCLUDE].i64;
+        check_include(b, slots[OUTPUT_INCLUDE].value, o->include);
+    }
     return QN_OK;
 }
 
-_Static_assert(QN_INCLUDE_FEATURES == 1 && QN_INCLUDE_EVENT == 2 && QN_INCLUDE_MARGIN == 4,
+_Static_assert(QN_INCLUDE_FEATURES == 1 && QN_INCLUDE_EVENT == 2 && QN_INCLUDE_MARGIN == 4 &&
+                   QN_INCLUDE_CONTRIBUTIONS == 8,
                "choices of 'include' are the bits of enum qn_include");
 
 qn_status qn_build_outputs(struct qn_builder *b)

@@ -348,10 +348,10 @@ static const struct qn_key output_keys[] = {
     [OUTPUT_INCLUDE] =
         {.name = "include",
          .type = QN_KEY_CHOICES,
-         .choices = "features|event|margin|!contributions",
-         .choice_advice = "features, event and margin are there",
+         .choices = "features|event|margin|contributions",
          .since = "0.1",
-         .help = "what each record holds besides the answer: the features, the original event"},
+         .help = "what each record holds besides the answer: the features, the original event, the "
+                 "score before its transform, what each input added to that"},
     [OUTPUT_TO] =
         {.name = "to",
          .type = QN_KEY_CHOICE,

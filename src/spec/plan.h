@@ -18,10 +18,9 @@
 
 /* Where one input of a model comes from. */
 struct qn_model_input {
-    struct qn_str name; /* as in the model, or the column's name where the model has none */
-    uint32_t column;    /* see qn_plan: fields, then features                             */
-    struct qn_kind
-        kind; /* bool, int64, double, decimal: goes to the model as double; null -> NaN */
+    struct qn_str name;  /* as in the model, or the column's name where the model has none */
+    uint32_t column;     /* see qn_plan: fields, then features                             */
+    struct qn_kind kind; /* bool, int64, double, decimal: the model's double; null is NaN */
 };
 
 struct qn_plan_model {
@@ -33,8 +32,14 @@ struct qn_plan_model {
     uint32_t input_count;
 };
 
-/* margin: the raw score before the objective's transform. */
-enum qn_include { QN_INCLUDE_FEATURES = 1, QN_INCLUDE_EVENT = 2, QN_INCLUDE_MARGIN = 4 };
+/* margin: the raw score before the objective's transform. contributions: what each input of the
+ * model added to it. */
+enum qn_include {
+    QN_INCLUDE_FEATURES = 1,
+    QN_INCLUDE_EVENT = 2,
+    QN_INCLUDE_MARGIN = 4,
+    QN_INCLUDE_CONTRIBUTIONS = 8
+};
 
 struct qn_plan_output {
     struct qn_str name;         /* "predictions" is the one that pipe writes to stdout */
@@ -62,10 +67,10 @@ struct qn_plan {
      * where there is none). */
     uint32_t field_count, feature_count;
     uint32_t score_column;
-    const struct qn_str
-        *feature_texts; /* [feature_count] sentences as they may be shown: secrets not filled in */
-    const bool *const
-        *field_hidden; /* [schema_count][field_count] default and limits hold a secret: not shown */
+    /* [feature_count] sentences as they may be shown: secrets not filled in */
+    const struct qn_str *feature_texts;
+    /* [schema_count][field_count] default and limits hold a secret: not shown */
+    const bool *const *field_hidden;
     struct qn_arena *boot;
 };
 
@@ -82,8 +87,8 @@ qn_status qn_plan_load(const char *path, const struct qn_plan_options *opt, stru
 qn_status qn_plan_load_text(struct qn_str text, const char *path, const struct qn_plan_options *opt,
                             struct qn_arena *boot, struct qn_diags *diags, struct qn_plan **out,
                             struct qn_err *err);
-void qn_plan_free(
-    struct qn_plan *p); /* models and feature state; the rest lies in boot. NULL is fine */
+/* Frees models and feature state; the rest lies in boot. NULL is fine. */
+void qn_plan_free(struct qn_plan *p);
 
 /* What `quern check` shows: streams, features with types, groups with memory per key, models with
  * inputs. */

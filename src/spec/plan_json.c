@@ -244,7 +244,7 @@ static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct 
 
 static void put_output(struct qn_buf *out, const struct qn_plan_output *o)
 {
-    static const char *const names[] = {"features", "event", "margin"};
+    static const char *const names[] = {"features", "event", "margin", "contributions"};
     bool is_first = true;
 
     qn_buf_byte(out, '{');
@@ -252,7 +252,7 @@ static void put_output(struct qn_buf *out, const struct qn_plan_output *o)
     optional_text(out, "when", o->when != NULL ? &o->when_text : NULL);
     member(out, false, "include");
     qn_buf_byte(out, '[');
-    for (uint32_t i = 0; i < 3; i++)
+    for (uint32_t i = 0; i < 4; i++)
         if (o->include & (1u << i)) {
             qn_buf_printf(out, "%s\"%s\"", is_first ? "" : ",", names[i]);
             is_first = false;

@@ -336,10 +336,10 @@ static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *
 /* ", with features, the event" */
 static void put_includes(struct qn_buf *out, uint32_t include)
 {
-    static const char *const names[] = {"features", "the event", "the margin"};
+    static const char *const names[] = {"features", "the event", "the margin", "contributions"};
     const char *before = ", with ";
 
-    for (uint32_t i = 0; i < 3; i++)
+    for (uint32_t i = 0; i < 4; i++)
         if (include & (1u << i)) {
             qn_buf_printf(out, "%s%s", before, names[i]);
             before = ", ";

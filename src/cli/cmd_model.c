@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cmd_model.c - `quern model inspect FILE`: what a model file holds and how it will run.
+ *
+ * The subcommands that write control records (list, promote, rollback, canary) are refused by name.
+ * Thread: main. */
+#include "cli/commands.h"
+#include "model/treeshap.h"
+
+enum { TREES_ALL, TREES_BEST };
+
+struct model_options {
+    bool json;
+    int trees;
+};
+
+static const struct qn_option options[] = {
+    {.name = "trees",
+     .type = QN_OPT_ENUM,
+     .value = "WHICH",
+     .fallback = "all",
+     .choices = "all|best",
+     .since = "0.1",
+     .help = "which trees run, as 'trees' of a model in the spec: all, or up to best_iteration",
+     .offset = offsetof(struct model_options, trees)},
+    {.name = "json",
+     .type = QN_OPT_FLAG,
+     .since = "0.1",
+     .help = "the same as one JSON document on stdout",
+     .offset = offsetof(struct model_options, json)},
+    {.name = NULL},
+};
+
+const struct qn_command_usage qn_usage_model = {
+    .name = "model",
+    .summary = "what a model file holds: inputs, outputs, trees, and which kernel will run it",
+    .positional = "inspect FILE",
+    .options = options,
+    .examples = {"quern model inspect fraud.ubj", "quern model inspect fraud.ubj --json"},
+};
+
+static void put_bytes(struct qn_buf *out, size_t bytes)
+{
+    if (bytes < 1000)
+        qn_buf_printf(out, "%zu B", bytes);
+    else if (bytes < 1000000)
+        qn_buf_printf(out, "%.1f KB", (double)bytes / 1e3);
+    else
+        qn_buf_printf(out, "%.1f MB", (double)bytes / 1e6);
+}
+
+static const char *plural(uint32_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+/* Names in lines of up to 100 columns, from column 12 on. */
+static void put_names(const struct qn_model_info *info, struct qn_buf *out)
+{
+    uint32_t used = 100;
+
+    if (info->input_names == NULL)
+        qn_buf_text(out, "\n            by position: the file has no names");
+    for (uint32_t i = 0; i < info->inputs && info->input_names != NULL; i++) {
+        const struct qn_str name = info->input_names[i];
+        const uint32_t width = (uint32_t)qn_utf8_count(name.p, name.len) + 1;
+
+        if (used + 1 + width > 100) {
+            qn_buf_text(out, "\n            ");
+            used = 12;
+        } else {
+            qn_buf_byte(out, ' ');
+            used++;
+        }
+        qn_buf_printf(out, "%.*s%s", QN_STR_ARG(name), i + 1 < info->inputs ? "," : "");
+        used += width;
+    }
+    qn_buf_byte(out, '\n');
+}
+
+static void print_model(const struct qn_model *m, const char *path, struct qn_buf *out)
+{
+    const struct qn_model_info *info = qn_model_info(m);
+    const char *obstacle = qn_model_explain_obstacle(m);
+
+    qn_buf_printf(out, "%s\n  format    %s%s%s\n  objective %s\n", path, info->format,
+                  info->version[0] ? ", version " : "", info->version,
+                  info->objective[0] ? info->objective : "none told");
+    qn_buf_printf(out, "  output    %u margin%s, %u prediction%s, %s\n", info->outputs,
+                  plural(info->outputs), info->predictions, plural(info->predictions),
+                  info->is_float ? "float32 values" : "double values");
+    if (info->trees > 0 || info->trees_in_file > 0) {
+        qn_buf_printf(out, "  trees     %u", info->trees);
+        if (info->trees != info->trees_in_file)
+            qn_buf_printf(out, " of %u in the file", info->trees_in_file);
+        qn_buf_printf(out, ", depth %u, %u nodes, %u leaves\n", info->depth_max, info->nodes,
+                      info->leaves);
+    }
+    qn_buf_printf(out, "  kernel    %s: %s\n", info->kernel, info->kernel_reason);
+    qn_buf_printf(out, "  explain   %s%s\n", obstacle != NULL ? "not possible: " : "yes",
+                  obstacle != NULL ? obstacle : "");
+    qn_buf_text(out, "  memory    ");
+    put_bytes(out, info->bytes);
+    qn_buf_printf(out, "\n  version   %016llx, the hash of the file\n  inputs    %u column%s",
+                  (unsigned long long)info->hash, info->inputs, plural(info->inputs));
+    put_names(info, out);
+}
+
+static void put_member(struct qn_buf *out, const char *name, const char *value)
+{
+    qn_buf_printf(out, ",\"%s\":", name);
+    qn_json_string(out, qn_str_of(value));
+}
+
+static void print_model_json(const struct qn_model *m, const char *path, struct qn_buf *out)
+{
+    const struct qn_model_info *info = qn_model_info(m);
+    const char *obstacle = qn_model_explain_obstacle(m);
+
+    qn_buf_text(out, "{\"file\":");
+    qn_json_string(out, qn_str_of(path));
+    put_member(out, "format", info->format);
+    put_member(out, "library_version", info->version);
+    put_member(out, "objective", info->objective);
+    qn_buf_printf(out, ",\"outputs\":%u,\"predictions\":%u,\"values\":\"%s\"", info->outputs,
+                  info->predictions, info->is_float ? "float32" : "double");
+    qn_buf_printf(out, ",\"trees\":%u,\"trees_in_file\":%u,\"depth\":%u,\"nodes\":%u,\"leaves\":%u",
+                  info->trees, info->trees_in_file, info->depth_max, info->nodes, info->leaves);
+    put_member(out, "kernel", info->kernel);
+    put_member(out, "kernel_reason", info->kernel_reason);
+    qn_buf_printf(out, ",\"explains\":%s", obstacle == NULL ? "true" : "false");
+    if (obstacle != NULL)
+        put_member(out, "explains_not", obstacle);
+    qn_buf_printf(out,
+                  ",\"bytes\":%zu,\"version\":\"%016llx\",\"columns\":%u,\"inputs\":", info->bytes,
+                  (unsigned long long)info->hash, info->inputs);
+    if (info->input_names == NULL)
+        qn_buf_text(out, "null");
+    for (uint32_t i = 0; i < info->inputs && info->input_names != NULL; i++) {
+        qn_buf_byte(out, i == 0 ? '[' : ',');
+        qn_json_string(out, info->input_names[i]);
+    }
+    qn_buf_text(out, info->input_names == NULL ? "}\n" : "]}\n");
+}
+
+static int inspect(struct qn_cli *c, const char *path, const struct model_options *opt)
+{
+    const struct qn_model_options load = {.trees = opt->trees == TREES_BEST ? QN_TREES_BEST
+                                                                            : QN_TREES_ALL};
+    struct qn_model *m = NULL;
+    struct qn_buf out = {0};
+    struct qn_err err = {0};
+    qn_status rc = qn_model_load(c->files, path, &load, &m, &err);
+    int code;
+
+    if (rc != QN_OK)
+        return qn_cli_fail(c, &err);
+    if (opt->json)
+        print_model_json(m, path, &out);
+    else
+        print_model(m, path, &out);
+    if (out.failed)
+        code = qn_cli_fail(c, &(struct qn_err){.code = QN_NOMEM, .text = "out of memory"});
+    else
+        code = qn_cli_write(c, out.data, out.len) ? QN_EXIT_OK : QN_EXIT_FAILED;
+    qn_buf_fini(&out);
+    qn_model_free(m);
+    return code;
+}
+
+int qn_cmd_model(struct qn_cli *c, int argc, char **argv)
+{
+    static const char *const later[] = {"list", "promote", "rollback", "canary"};
+    struct model_options opt = {0};
+    struct qn_option_list rest;
+    int code;
+
+    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
+        if (argc > 0 && strcmp(argv[0], later[i]) == 0) {
+            qn_cli_say(c,
+                       "quern model: '%s' is not available yet; 'quern model inspect FILE' shows a "
+                       "model, and the spec's 'file' says which one scores",
+                       later[i]);
+            return QN_EXIT_USAGE;
+        }
+    }
+    if (!qn_cli_options(c, &qn_usage_model, argc, argv, &opt, &rest, &code))
+        return code;
+    if (strcmp(rest.items[0], "inspect") != 0) {
+        qn_cli_say(c, "quern model: unknown subcommand '%.40s'; try 'quern model inspect FILE'",
+                   rest.items[0]);
+        return QN_EXIT_USAGE;
+    }
+    return inspect(c, rest.items[1], &opt);
+}
