@@ -4,8 +4,10 @@ every event of the log before it, sums as fractions.
 
 Written from the documents (docs/spec.md, docs/expressions.md, docs/formats.md) and, where they say too little, from the
 headers; it shares no code with the program. What rests on the program's sources alone (operator typing, CSV grammar,
-which of several reasons comes first) could be misread the same way on both sides. Values: bool, int, float and str are themselves, a decimal(n) is the int scaled by 10^n, a
-timestamp the int of microseconds since 1970; null is None. A kind is a tuple: ("int64",), ("decimal", 2), ...
+which of several reasons comes first) could be misread the same way on both sides.
+
+Values: bool, int, float and str are themselves, a decimal(n) is the int scaled by 10^n, a timestamp the int of
+microseconds since 1970; null is None. A kind is a tuple: ("int64",), ("decimal", 2), ...
 """
 import csv
 import datetime
