@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Rooms from the lowest up; a room may include those before it, but for the neighbours that do not know each other.
 ROOMS = ["base", "event", "log", "monitor", "state", "feature", "model", "score", "sink", "source", "spec", "engine",
-         "cli"]
+         "serve", "cli"]
 NEIGHBOURS = {"source", "sink", "score", "model", "feature", "monitor"}
 SIDEWAYS = {("score", "model")}
 

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * metrics.h - numbers about the running program, as Prometheus reads them.
+ *
+ * One table (QN_METRIC_LIST) names every metric: docs/metrics.md, HELP and TYPE lines come from it.
+ * A series is a metric with its label values, made at start and never per event, so the number of
+ * series is known; labels come from the spec, never from events. Thread: making series, one;
+ * adding, setting, observing and rendering, any (atomics, no locks). Memory: boot lifetime. */
+#ifndef QN_MONITOR_METRICS_H
+#define QN_MONITOR_METRICS_H
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/status.h"
+#include "base/text.h"
+
+struct qn_metrics; /* private */
+struct qn_series;  /* private */
+
+enum qn_metric_type { QN_COUNTER, QN_GAUGE, QN_HISTOGRAM };
+
+/* X(NAME, name, type, labels joined by a blank, help, when to worry). Counters end in _total;
+ * units are seconds, bytes, ratios. */
+#define QN_METRIC_LIST(X)                                                                          \
+    X(EVENTS, "quern_events_total", QN_COUNTER, "stream verdict",                                  \
+      "events read, by what became of them: scored, late, dead or shed",                           \
+      "dead or late grows faster than scored")                                                     \
+    X(PREDICTIONS, "ml_predictions_total", QN_COUNTER, "model version", "predictions made",        \
+      "stands still while events come")                                                            \
+    X(DEAD, "ml_dead_letter_total", QN_COUNTER, "stream reason", "dead letters, by reason",        \
+      "any growth: look at `quern dlq list`")                                                      \
+    X(EVENT_AGE, "ml_event_age_seconds", QN_HISTOGRAM, "stream",                                   \
+      "from an event's append to the log until its prediction is durable",                         \
+      "p99 above what your users accept")                                                          \
+    X(STAGE, "quern_stage_seconds_total", QN_COUNTER, "stage",                                     \
+      "time the engine spent in each stage of a batch", "one stage takes most of a second")        \
+    X(BATCH, "ml_inference_batch_size", QN_HISTOGRAM, "", "events in a batch of the engine",       \
+      "always at its limit: the engine is behind")                                                 \
+    X(LAG, "ml_stream_consumer_lag", QN_GAUGE, "stream topic partition",                           \
+      "records in the log that the engine has not read yet", "grows for minutes")                  \
+    X(WATERMARK_LAG, "quern_watermark_lag_seconds", QN_GAUGE, "",                                  \
+      "wall clock minus the newest event time seen", "grows: events stopped, or clocks differ")    \
+    X(STATE_KEYS, "quern_state_keys", QN_GAUGE, "group", "keys held by the windows of a group",    \
+      "grows without end: ids used as keys")                                                       \
+    X(STATE_BYTES, "quern_state_bytes", QN_GAUGE, "group",                                         \
+      "memory held by the windows of a group", "near `limits: memory`")                            \
+    X(LOG_BYTES, "quern_log_bytes", QN_GAUGE, "", "size of the log on disk",                       \
+      "near the size of the disk")                                                                 \
+    X(LOG_SYNC, "quern_log_sync_seconds", QN_HISTOGRAM, "",                                        \
+      "time of one durable write of the log",                                                      \
+      "p99 above some tens of milliseconds: the disk is slow")                                     \
+    X(LOG_FULL, "quern_log_full", QN_GAUGE, "", "1 while no space is left for events", "1")        \
+    X(SNAPSHOT_AGE, "quern_snapshot_age_seconds", QN_GAUGE, "",                                    \
+      "since the newest complete snapshot", "many times the interval")                             \
+    X(SNAPSHOT_AGE_RATIO, "quern_snapshot_age_ratio", QN_GAUGE, "",                                \
+      "age of the snapshot as a part of how long the input is kept", "above 0.5")                  \
+    X(SNAPSHOT_BYTES, "quern_snapshot_bytes", QN_GAUGE, "", "size of the newest snapshot",         \
+      "near the free space of the disk")                                                           \
+    X(SNAPSHOT_PAUSE, "quern_snapshot_pause_seconds", QN_HISTOGRAM, "",                            \
+      "how long the engine stood still at a time for a snapshot", "p99 above 5 ms")                \
+    X(SINK_LAG, "quern_sink_lag", QN_GAUGE, "sink", "records a sink has not delivered yet",        \
+      "grows for minutes: look at quern_breaker_state")                                            \
+    X(SINK_DELIVERED, "quern_sink_delivered_total", QN_COUNTER, "sink",                            \
+      "records a sink delivered", "stands still while the lag grows")                              \
+    X(SINK_FAILED, "quern_sink_failed_total", QN_COUNTER, "sink", "deliveries that failed",        \
+      "grows steadily")                                                                            \
+    X(SINK_DEAD, "quern_sink_dead_total", QN_COUNTER, "sink",                                      \
+      "records that a target refused for good, now dead letters", "any growth")                    \
+    X(BREAKER, "quern_breaker_state", QN_GAUGE, "sink", "0 closed, 1 half open, 2 open",           \
+      "2 for minutes: the target is down")                                                         \
+    X(HTTP_REQUESTS, "quern_http_requests_total", QN_COUNTER, "route code", "answers given",       \
+      "5xx grows; 429 grows: more arrives than can be done")                                       \
+    X(HTTP_SECONDS, "quern_http_request_seconds", QN_HISTOGRAM, "route",                           \
+      "from a whole request to its answer", "p99 above what your users accept")                    \
+    X(UP, "quern_ready", QN_GAUGE, "", "1 while the pipeline accepts events", "0")                 \
+    X(BUILD, "quern_build_info", QN_GAUGE, "version kernel", "1, with what is running",            \
+      "versions differ between machines")                                                          \
+    X(CPU, "process_cpu_seconds_total", QN_COUNTER, "", "user and system CPU time",                \
+      "near the number of cores per second")                                                       \
+    X(RSS, "process_resident_memory_bytes", QN_GAUGE, "", "resident memory", "grows without end")  \
+    X(FDS, "process_open_fds", QN_GAUGE, "", "open file descriptors", "grows without end")         \
+    X(MAX_FDS, "process_max_fds", QN_GAUGE, "", "limit of open file descriptors",                  \
+      "near process_open_fds")                                                                     \
+    X(START, "process_start_time_seconds", QN_GAUGE, "", "start, seconds since 1970",              \
+      "changes often: something restarts it")
+
+enum qn_metric {
+#define QN_METRIC_ENUM(name, text, type, labels, help, worry) QN_METRIC_##name,
+    QN_METRIC_LIST(QN_METRIC_ENUM)
+#undef QN_METRIC_ENUM
+        QN_METRIC_COUNT
+};
+
+qn_status qn_metrics_new(struct qn_metrics **out, struct qn_err *err);
+void qn_metrics_free(struct qn_metrics *m); /* NULL is fine */
+
+/* The series of these label values, as many as the metric has labels, in its order (copied); made
+ * where it is not there yet. Never NULL: out of memory gives a series that nobody renders. */
+struct qn_series *qn_metrics_series(struct qn_metrics *m, enum qn_metric metric,
+                                    const struct qn_str *labels);
+
+/* Counters and gauges. Counters only grow; `set` on a counter is for totals kept elsewhere. */
+void qn_series_add(struct qn_series *s, double by);
+void qn_series_set(struct qn_series *s, double value);
+double qn_series_get(const struct qn_series *s);
+/* Histograms: log-linear buckets inside (at most 5 % wide), rendered as the classic ones 0.0005 to
+ * 10; count values of `value`. */
+void qn_series_observe(struct qn_series *s, double value, uint64_t count);
+/* Quantiles q (0 to 1) of what was observed since the last call with the same `since` (a caller's
+ * own, {0} at first): out[i] is NaN where there was nothing. One caller per `since`. */
+struct qn_series_since;                            /* private; qn_series_since_new */
+struct qn_series_since *qn_series_since_new(void); /* NULL: out of memory; free: qn_mem_free */
+void qn_series_quantiles(const struct qn_series *s, struct qn_series_since *since, const double *q,
+                         uint32_t count, double *out);
+
+/* text/plain; version=0.0.4, or OpenMetrics. The process_* metrics are read at this moment. */
+void qn_metrics_render(struct qn_metrics *m, bool is_open_metrics, struct qn_buf *out);
+/* docs/metrics.md */
+void qn_metrics_reference(struct qn_buf *out);
+
+#endif
