@@ -249,6 +249,15 @@ static qn_status set_defaults(struct reading *r)
     return QN_OK;
 }
 
+qn_status qn_options_defaults(const struct qn_option *options, void *into, struct qn_arena *arena,
+                              struct qn_err *err)
+{
+    struct qn_command_usage u = {.name = "", .options = options};
+    struct reading r = {.usage = &u, .into = into, .arena = arena, .err = err};
+
+    return set_defaults(&r);
+}
+
 static qn_status unknown_option(struct reading *r, struct qn_str name)
 {
     struct qn_str names[NAMES_MAX + 1];

@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "base/text.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,8 @@ struct qn_option {
     const char *since;    /* version */
     const char *help;     /* one line, lower case, no full stop */
     size_t offset;        /* into the options struct */
+    bool is_required;     /* keys of the spec only */
+    bool is_secret;       /* its value is never shown */
 };
 
 struct qn_option_list {
@@ -52,6 +55,10 @@ struct qn_command_usage {
     const struct qn_option *options; /* ended by a row whose name is NULL */
     const char *examples[4];         /* up to 4, NULL-ended when fewer */
 };
+
+/* Sets every field of a table (ended by a row whose name is NULL) to its default. QN_NOMEM. */
+qn_status qn_options_defaults(const struct qn_option *options, void *into, struct qn_arena *arena,
+                              struct qn_err *err);
 
 /* Sets defaults, then reads argv[0..argc) (options anywhere, "--opt=value", "--opt value", "--"
  * ends options). positional arguments land in `rest`. QN_INVALID with one line such as
