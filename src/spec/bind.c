@@ -240,9 +240,54 @@ static bool bind_duration(struct qn_binder *b, const struct qn_key *k, struct qn
         return false;
     }
     if (slot->i64 < k->min || slot->i64 > k->max) {
-        qn_duration_print(most, k->max);
-        QN_REPORT(b, RANGE, n, NULL, "'%s' is at most %s, found %s", k->name, most,
-                  qn_show(n, found));
+        bool is_short = slot->i64 < k->min;
+
+        qn_duration_print(most, is_short ? k->min : k->max);
+        QN_REPORT(b, RANGE, n, NULL, "'%s' is at %s %s, found %s", k->name,
+                  is_short ? "least" : "most", most, qn_show(n, found));
+        return false;
+    }
+    return true;
+}
+
+/* 64KiB, 1GB, 4096B: digits, an optional blank, an optional prefix, B. */
+static bool parse_bytes(struct qn_str s, int64_t *out)
+{
+    static const char prefixes[] = "KMGT";
+    const char *prefix;
+    int64_t v = 0, unit = 1;
+    uint32_t i = 0;
+
+    for (; i < s.len && s.p[i] >= '0' && s.p[i] <= '9'; i++)
+        if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, s.p[i] - '0', &v))
+            return false;
+    if (i == 0)
+        return false;
+    i += i < s.len && s.p[i] == ' ';
+    prefix = i < s.len && s.p[i] != '\0' ? strchr(prefixes, s.p[i]) : NULL;
+    if (prefix != NULL) {
+        bool is_binary = i + 1 < s.len && s.p[i + 1] == 'i';
+
+        for (int k = 0; k <= prefix - prefixes; k++)
+            unit *= is_binary ? 1024 : 1000;
+        i += is_binary ? 2 : 1;
+    }
+    return i + 1 == s.len && s.p[i] == 'B' && !__builtin_mul_overflow(v, unit, out);
+}
+
+static bool bind_bytes(struct qn_binder *b, const struct qn_key *k, struct qn_slot *slot)
+{
+    const struct qn_yaml_node *n = slot->value;
+    char found[QN_SHOW_BYTES];
+
+    if (!qn_yaml_is_scalar(n) || n->kind == QN_YAML_NULL || !parse_bytes(n->text, &slot->i64)) {
+        QN_REPORT(b, TYPE, n->kind == QN_YAML_NULL ? slot->key : n, "such as 64KiB, 256MiB, 1GB",
+                  "'%s' must be a size with its unit, found %s", k->name, qn_describe(n, found));
+        return false;
+    }
+    if (slot->i64 < k->min || slot->i64 > k->max) {
+        QN_REPORT(b, RANGE, n, NULL, "'%s' lies between %lld and %lld bytes, found %s", k->name,
+                  (long long)k->min, (long long)k->max, qn_show(n, found));
         return false;
     }
     return true;
@@ -399,6 +444,8 @@ static bool bind_value(struct qn_binder *b, const struct qn_key *k, struct qn_sl
         return bind_number(b, k, slot);
     case QN_KEY_DURATION:
         return bind_duration(b, k, slot);
+    case QN_KEY_BYTES:
+        return bind_bytes(b, k, slot);
     case QN_KEY_CHOICE:
         return bind_choice(b, k, slot->value, &slot->i64);
     case QN_KEY_CHOICES:

@@ -396,6 +396,107 @@ const struct qn_key_table qn_keys_output = {
             "others take the part that "
             "`when` describes."};
 
+/* ---- what `quern run` keeps ---- */
+
+#define MIB INT64_C(1048576)
+#define GIB (MIB * 1024)
+
+static const struct qn_key storage_keys[] = {
+    [STORAGE_SEGMENT] = {.name = "segment",
+                         .type = QN_KEY_BYTES,
+                         .min = 32 * MIB,
+                         .max = 4 * GIB,
+                         .fallback = "256MiB",
+                         .since = "0.2",
+                         .help = "size of one file of the log; it is removed as a whole"},
+    [STORAGE_COMPRESSION] = {.name = "compression",
+                             .type = QN_KEY_CHOICE,
+                             .choices = "none|lz4|zstd",
+                             .fallback = "none",
+                             .since = "0.2",
+                             .help = "of what is written from now on"},
+    [STORAGE_KEEP] = {.name = "keep",
+                      .type = QN_KEY_DURATION,
+                      .min = 1000000,
+                      .max = 3650 * DAY_US,
+                      .fallback = "for ever",
+                      .since = "0.2",
+                      .help = "how long records stay, by the time they were written; what a "
+                              "snapshot, a sink or a reader needs stays longer"},
+    [STORAGE_KEEP_BYTES] = {.name = "keep_bytes",
+                            .type = QN_KEY_BYTES,
+                            .min = MIB,
+                            .max = INT64_MAX,
+                            .fallback = "no limit",
+                            .since = "0.2",
+                            .help = "how many bytes of each topic stay"},
+    [STORAGE_DURABILITY] = {.name = "durability",
+                            .type = QN_KEY_CHOICE,
+                            .choices = "full|none",
+                            .fallback = "full",
+                            .since = "0.2",
+                            .help = "full: acknowledged means on the disk; none: no syncs, a "
+                                    "power failure loses the last seconds"},
+};
+
+static const struct qn_key_synonym storage_synonyms[] = {
+    {"retention", "keep"},
+    {"retain", "keep"},
+    {"ttl", "keep"},
+    {"retention_bytes", "keep_bytes"},
+    {"max_bytes", "keep_bytes"},
+    {"segment_bytes", "segment"},
+    {"codec", "compression"},
+    {"fsync", "durability"},
+    {"sync", "durability"},
+    {"dir", "the folder stands in log: local:DIR"},
+    {"path", "the folder stands in log: local:DIR"},
+    {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_storage = {
+    .id = "storage",
+    .path = "storage:",
+    .what = "storage",
+    .keys = storage_keys,
+    .count = COUNT(storage_keys),
+    .synonyms = storage_synonyms,
+    .help = "How the log of `quern run` is kept. Sizes have a unit: `64KiB`, `256MiB`, `1GB`."};
+
+static const struct qn_key snapshots_keys[] = {
+    [SNAPSHOTS_EVERY] = {.name = "every",
+                         .type = QN_KEY_DURATION,
+                         .min = 100000,
+                         .max = DAY_US,
+                         .fallback = "30s",
+                         .since = "0.2",
+                         .help = "how often; a start replays what came after the newest one"},
+    [SNAPSHOTS_KEEP] = {.name = "keep",
+                        .type = QN_KEY_INT,
+                        .min = 1,
+                        .max = 100,
+                        .fallback = "2",
+                        .since = "0.2",
+                        .help = "how many stay; the log is kept from the oldest of them on"},
+};
+
+static const struct qn_key_synonym snapshots_synonyms[] = {
+    {"interval", "every"},
+    {"period", "every"},
+    {"count", "keep"},
+    {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_snapshots = {
+    .id = "snapshots",
+    .path = "snapshots:",
+    .what = "snapshots",
+    .keys = snapshots_keys,
+    .count = COUNT(snapshots_keys),
+    .synonyms = snapshots_synonyms,
+    .help = "Saved state, in the folder `snap` of the log. Losing all of them costs time, never an "
+            "answer, as long as the log reaches back far enough."};
+
 /* ---- the whole spec ---- */
 
 static const struct qn_key top_keys[] = {
@@ -446,10 +547,22 @@ static const struct qn_key top_keys[] = {
                      .fallback = "predictions",
                      .since = "0.1",
                      .help = "what leaves the pipeline"},
-    {.name = "log",
-     .type = QN_KEY_TEXT,
-     .not_yet = "events come in by 'quern pipe' and --input: leave it out",
-     .help = "where events are kept"},
+    [KEY_LOG] = {.name = "log",
+                 .type = QN_KEY_TEXT,
+                 .value = "`local:DIR`",
+                 .since = "0.2",
+                 .help = "where `quern run` keeps events and answers: `local:` and a folder, "
+                         "relative to the spec's"},
+    [KEY_STORAGE] = {.name = "storage",
+                     .type = QN_KEY_TABLE,
+                     .sub = &qn_keys_storage,
+                     .since = "0.2",
+                     .help = "how the log is kept on disk, and for how long"},
+    [KEY_SNAPSHOTS] = {.name = "snapshots",
+                       .type = QN_KEY_TABLE,
+                       .sub = &qn_keys_snapshots,
+                       .since = "0.2",
+                       .help = "how often the engine's state is saved, so that a start is quick"},
     {.name = "tables",
      .type = QN_KEY_MAP,
      .not_yet = "join the table before, and send its columns as fields of the event",
@@ -510,6 +623,11 @@ static const struct qn_key_synonym top_synonyms[] = {
     {"sinks", "outputs"},
     {"alerts", "outputs"},
     {"default_stream", "main"},
+    {"checkpoint", "snapshots"},
+    {"checkpoints", "snapshots"},
+    {"snapshot", "snapshots"},
+    {"broker", "log"},
+    {"retention", "write storage: {keep: 7d}"},
     {"metrics", "monitor"},
     {"http", "serve"},
     {"api", "serve"},
@@ -531,8 +649,9 @@ const struct qn_key_table qn_keys_top = {.id = "spec",
                                          .help = "One YAML file describes one pipeline."};
 
 const struct qn_key_table *const qn_key_tables[] = {
-    &qn_keys_top, &qn_keys_stream, &qn_keys_field, &qn_keys_model, &qn_keys_score, &qn_keys_output,
-    NULL};
+    &qn_keys_top,     &qn_keys_stream,    &qn_keys_field,
+    &qn_keys_model,   &qn_keys_score,     &qn_keys_output,
+    &qn_keys_storage, &qn_keys_snapshots, NULL};
 
 _Static_assert(COUNT(top_keys) == KEY_TOP_LAST + 1 && COUNT(top_keys) <= KEYS_MAX, "rows and enum");
 _Static_assert(COUNT(stream_keys) == STREAM_LAST + 1, "rows and enum");
@@ -540,3 +659,5 @@ _Static_assert(COUNT(field_keys) == FIELD_LAST + 1, "rows and enum");
 _Static_assert(COUNT(model_keys) == MODEL_LAST + 1, "rows and enum");
 _Static_assert(COUNT(score_keys) == SCORE_LAST + 1, "rows and enum");
 _Static_assert(COUNT(output_keys) == OUTPUT_LAST + 1, "rows and enum");
+_Static_assert(COUNT(storage_keys) == STORAGE_LAST + 1, "rows and enum");
+_Static_assert(COUNT(snapshots_keys) == SNAPSHOTS_LAST + 1, "rows and enum");

@@ -49,6 +49,18 @@ struct qn_plan_output {
     bool is_predictions;
 };
 
+/* Where and how `quern run` keeps the log; codec as enum qn_log_codec. */
+struct qn_plan_storage {
+    const char *dir; /* NULL = the spec names no log; else ready to open */
+    uint64_t segment_bytes;
+    uint8_t codec;
+    bool is_volatile;    /* no syncs                                 */
+    int64_t keep_us;     /* 0 = for ever                             */
+    uint64_t keep_bytes; /* of each topic; 0 = without limit         */
+    int64_t snapshot_every_us;
+    uint32_t snapshots_kept;
+};
+
 struct qn_plan {
     struct qn_str name;        /* of the pipeline */
     const char *file;          /* the spec, as the user named it */
@@ -67,6 +79,7 @@ struct qn_plan {
      * where there is none). */
     uint32_t field_count, feature_count;
     uint32_t score_column;
+    struct qn_plan_storage storage;
     /* [feature_count] sentences as they may be shown: secrets not filled in */
     const struct qn_str *feature_texts;
     /* [schema_count][field_count] default and limits hold a secret: not shown */

@@ -291,5 +291,8 @@ void qn_plan_json(const struct qn_plan *p, struct qn_buf *out)
         qn_buf_text(out, i > 0 ? "," : "");
         put_output(out, &p->outputs[i]);
     }
-    qn_buf_text(out, "]}");
+    qn_buf_byte(out, ']');
+    if (p->storage.dir != NULL)
+        text(out, false, "log", qn_str_of(p->storage.dir));
+    qn_buf_byte(out, '}');
 }

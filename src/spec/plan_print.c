@@ -372,6 +372,25 @@ static void print_outputs(const struct qn_plan *p, struct qn_buf *out)
     qn_buf_fini(&line);
 }
 
+/* Only what `quern run` uses; nothing where the spec names no log. */
+static void print_log(const struct qn_plan *p, struct qn_buf *out)
+{
+    static const char *const codecs[] = {"plain", "lz4", "zstd"};
+    const struct qn_plan_storage *st = &p->storage;
+    char keep[41] = {0}, every[41] = {0};
+
+    if (st->dir == NULL)
+        return;
+    if (st->keep_us > 0)
+        qn_duration_print(keep, st->keep_us);
+    qn_duration_print(every, st->snapshot_every_us);
+    qn_buf_printf(out, "  log\n    %s  %s, kept %s", st->dir, codecs[st->codec],
+                  st->keep_us > 0 ? keep : "for ever");
+    if (st->keep_bytes > 0)
+        qn_buf_printf(out, ", at most %llu bytes a topic", (unsigned long long)st->keep_bytes);
+    qn_buf_printf(out, "%s · snapshot every %s\n", st->is_volatile ? ", not durable" : "", every);
+}
+
 void qn_plan_print(const struct qn_plan *p, struct qn_buf *out)
 {
     qn_buf_printf(out, "%.*s  (%s, spec %016llx)\n  streams\n", QN_STR_ARG(p->name), p->file,
@@ -385,4 +404,5 @@ void qn_plan_print(const struct qn_plan *p, struct qn_buf *out)
     for (uint32_t i = 0; i < p->model_count; i++)
         print_model(p, i, out);
     print_outputs(p, out);
+    print_log(p, out);
 }

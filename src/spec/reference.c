@@ -163,6 +163,7 @@ static void put_value(struct qn_buf *out, const struct qn_key *k)
         [QN_KEY_INT] = "a whole number",
         [QN_KEY_NUMBER] = "a number",
         [QN_KEY_DURATION] = "a duration",
+        [QN_KEY_BYTES] = "a size",
         [QN_KEY_CHOICE] = "",
         [QN_KEY_CHOICES] = "a list of ",
         [QN_KEY_VALUE] = "a value",
@@ -288,6 +289,9 @@ static void put_key_schema(struct qn_buf *out, const struct qn_key *k)
         break;
     case QN_KEY_DURATION:
         put_or_variable(out, "{\"type\":\"string\",\"pattern\":\"^([0-9]+(us|ms|s|m|h|d|w))+$\"}");
+        break;
+    case QN_KEY_BYTES:
+        put_or_variable(out, "{\"type\":\"string\",\"pattern\":\"^[0-9]+ ?([KMGT]i?)?B$\"}");
         break;
     case QN_KEY_CHOICE:
     case QN_KEY_CHOICES:

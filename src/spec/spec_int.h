@@ -21,6 +21,7 @@ enum qn_key_type {
     QN_KEY_INT,      /* a whole number within [min, max]                                         */
     QN_KEY_NUMBER,   /* a number                                                                 */
     QN_KEY_DURATION, /* 10s, 1h30m: microseconds within [min, max]                               */
+    QN_KEY_BYTES,    /* 64KiB, 1GB: bytes within [min, max]                                      */
     QN_KEY_CHOICE,   /* one of `choices`                                                         */
     QN_KEY_CHOICES,  /* a list of them, or one alone: a bit set                                  */
     QN_KEY_VALUE,    /* a value of the field's own type                                          */
@@ -75,7 +76,10 @@ enum {
     KEY_MODELS,
     KEY_SCORE,
     KEY_OUTPUTS,
-    KEY_TOP_LAST = KEY_OUTPUTS + 8
+    KEY_LOG,
+    KEY_STORAGE,
+    KEY_SNAPSHOTS,
+    KEY_TOP_LAST = KEY_SNAPSHOTS + 7
 };
 enum {
     STREAM_ID,
@@ -101,11 +105,20 @@ enum {
 };
 enum { MODEL_FILE, MODEL_INPUTS, MODEL_TREES, MODEL_MISSING, MODEL_LAST = MODEL_MISSING };
 enum { SCORE_MODEL, SCORE_LAST = SCORE_MODEL + 5 };
+enum {
+    STORAGE_SEGMENT,
+    STORAGE_COMPRESSION,
+    STORAGE_KEEP,
+    STORAGE_KEEP_BYTES,
+    STORAGE_DURABILITY,
+    STORAGE_LAST = STORAGE_DURABILITY
+};
+enum { SNAPSHOTS_EVERY, SNAPSHOTS_KEEP, SNAPSHOTS_LAST = SNAPSHOTS_KEEP };
 enum { OUTPUT_WHEN, OUTPUT_INCLUDE, OUTPUT_TO, OUTPUT_LAST = OUTPUT_TO + 1 };
 enum { KEYS_MAX = 24 };
 
 extern const struct qn_key_table qn_keys_top, qn_keys_stream, qn_keys_field, qn_keys_model,
-    qn_keys_score, qn_keys_output;
+    qn_keys_score, qn_keys_output, qn_keys_storage, qn_keys_snapshots;
 /* All of them in the order of the spec, NULL-ended. */
 extern const struct qn_key_table *const qn_key_tables[];
 
@@ -117,8 +130,9 @@ struct qn_slot {
     bool is_set;    /* there, and of the right kind                                          */
     bool is_broken; /* there and reported                                                    */
     union {
-        int64_t i64; /* INT, DURATION in microseconds, CHOICE index, CHOICES bits, BOOL 0 or 1 */
-        double f64;  /* NUMBER                                                                */
+        int64_t
+            i64; /* INT, BYTES, DURATION in microseconds, CHOICE index, CHOICES bits, BOOL 0 or 1 */
+        double f64; /* NUMBER                                                                */
     };
 };
 
@@ -190,6 +204,7 @@ qn_status qn_build_streams(struct qn_builder *b);  /* bind_stream.c  */
 qn_status qn_build_features(struct qn_builder *b); /* bind_feature.c */
 qn_status qn_build_models(struct qn_builder *b);   /* bind_model.c   */
 qn_status qn_build_outputs(struct qn_builder *b);  /* bind_output.c  */
+qn_status qn_build_log(struct qn_builder *b);      /* bind_log.c     */
 
 /* Fields of one stream; bind_field.c. */
 qn_status qn_build_fields(struct qn_builder *b, const struct qn_yaml_node *owner,
