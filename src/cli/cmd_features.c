@@ -147,8 +147,8 @@ int qn_cmd_features(struct qn_cli *c, int argc, char **argv)
     plan = qn_cli_plan(c, rest.items[0], &code);
     if (plan == NULL)
         return code;
-    out.kind = strcmp(opt.output, "-") == 0 || ends_with(opt.output, ".csv") ? QN_OUTPUTS_CSV
-                                                                             : QN_OUTPUTS_NDJSON;
+    out.kind = strcmp(opt.output, "-") == 0 || ends_with(opt.output, ".csv") ? QN_RECORDS_CSV
+                                                                             : QN_RECORDS_NDJSON;
     if (ends_with(opt.output, ".parquet"))
         rc =
             qn_err_set(&err, QN_UNSUPPORTED, "Parquet is not available yet; write .csv or .ndjson");

@@ -148,7 +148,7 @@ static qn_status open_targets(struct qn_cli *c, const struct qn_plan *plan,
 int qn_cmd_pipe(struct qn_cli *c, int argc, char **argv)
 {
     struct pipe_options opt = {0};
-    struct qn_outputs_options out = {.kind = QN_OUTPUTS_RECORDS};
+    struct qn_outputs_options out = {.kind = QN_RECORDS_PREDICTIONS};
     struct qn_output_target *targets;
     struct qn_option_list rest;
     struct qn_err err = {0};

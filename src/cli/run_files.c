@@ -262,7 +262,7 @@ int qn_run_files(struct qn_cli *c, struct qn_plan *plan, const struct qn_run_opt
         start_ns = c->clock->mono_ns(c->clock->st);
         rc = run_steps(c, en, files, opt->quiet, &err);
         if (!opt->quiet && (rc == QN_OK || has_read(en, plan)))
-            say_counts(c, en, plan, out_opt->kind == QN_OUTPUTS_RECORDS ? outputs : NULL,
+            say_counts(c, en, plan, out_opt->kind == QN_RECORDS_PREDICTIONS ? outputs : NULL,
                        opt->dead);
         if (opt->timing)
             say_timing(c, en, plan, c->clock->mono_ns(c->clock->st) - start_ns);

@@ -9,7 +9,7 @@
 #include "cli/cli.h"
 #include "engine/engine.h"
 #include "engine/input_files.h"
-#include "engine/output_records.h"
+#include "engine/output_files.h"
 
 struct qn_run_options {
     struct qn_option_list inputs; /* "STREAM=FILE" or "FILE" */

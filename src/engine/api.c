@@ -10,7 +10,7 @@
 
 #include "base/check.h"
 #include "engine/engine.h"
-#include "engine/output_records.h"
+#include "engine/output_files.h"
 
 #include <stdio.h>
 
@@ -101,7 +101,7 @@ static qn_status start(struct qn_pipeline *p, struct qn_err *err)
     struct qn_output_target *targets =
         QN_NEW_N(&p->arena, struct qn_output_target, p->plan->output_count);
     struct qn_engine_options en_opt = {.threads = p->opt.threads};
-    struct qn_outputs_options out_opt = {.kind = QN_OUTPUTS_RECORDS,
+    struct qn_outputs_options out_opt = {.kind = QN_RECORDS_PREDICTIONS,
                                          .files = &p->files,
                                          .targets = targets,
                                          .workers = p->opt.threads,

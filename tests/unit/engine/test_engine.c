@@ -3,7 +3,7 @@
  * allocation per event, every allocation failing in turn, and verdicts that add up. */
 #include "base/clock.h"
 #include "engine/engine.h"
-#include "engine/output_records.h"
+#include "engine/output_files.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -145,7 +145,7 @@ static qn_status run(struct memory_input *m, uint32_t threads, uint32_t rows,
     struct qn_engine_options opt = {
         .threads = threads, .rows_max = rows, .seed = rows * 977 + threads};
     struct qn_output_target targets[2] = {{1, "predictions"}, {2, "big"}};
-    struct qn_outputs_options out_opt = {.kind = QN_OUTPUTS_RECORDS,
+    struct qn_outputs_options out_opt = {.kind = QN_RECORDS_PREDICTIONS,
                                          .files = &files,
                                          .targets = targets,
                                          .dead = {3, "dead"},

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
- * output_records.h - where finished batches go when there is no log: predictions and dead letters
- * to files.
+ * output_files.h - where finished batches go when there is no log: predictions, table rows and dead
+ * letters (records.h) to files.
  *
- * Two kinds share it. Records (`quern pipe`): one NDJSON prediction per row and output
- * (docs/formats.md). Table (`quern features`): one row per scored event of the main stream, its
- * fields and its features, as CSV or NDJSON. Both write dead letters as NDJSON. Rows are encoded in
- * parallel into one buffer per worker and written in row order. Thread: encode on workers, commit
- * on the stepping thread. Memory: buffers keep their capacity. */
-#ifndef QN_ENGINE_OUTPUT_RECORDS_H
-#define QN_ENGINE_OUTPUT_RECORDS_H
+ * The commit writes each output's records in row order, dead letters first; a short write or an
+ * error ends the run. Thread: encode on workers, the rest on the stepping thread. Memory: boot;
+ * records keep their capacity. */
+#ifndef QN_ENGINE_OUTPUT_FILES_H
+#define QN_ENGINE_OUTPUT_FILES_H
 
 #include "engine/engine.h"
+#include "engine/records.h"
 
 struct qn_outputs; /* private */
 
@@ -20,12 +19,10 @@ struct qn_output_target {
     const char *name; /* for messages */
 };
 
-enum qn_outputs_kind { QN_OUTPUTS_RECORDS, QN_OUTPUTS_CSV, QN_OUTPUTS_NDJSON };
-
 struct qn_outputs_options {
-    enum qn_outputs_kind kind;
+    enum qn_records_kind kind;
     const struct qn_files *files;
-    const struct qn_output_target *targets; /* RECORDS: [plan->output_count]; tables: one */
+    const struct qn_output_target *targets; /* PREDICTIONS: [plan->output_count]; tables: one */
     struct qn_output_target dead;
     const struct qn_str *columns; /* tables: names to write; NULL = all fields, then all features */
     uint32_t column_count;
