@@ -364,13 +364,14 @@ def rule_pages(write=False):
 
 
 def option_rows():
-    """(path, line, row text) of every row of every option table in the sources."""
-    table = re.compile(r"struct\s+qn_(?:option|key)\s+\w+\[\]\s*=\s*\{")
-    for path in files("src/**/*.c"):
+    """(path, line, row text) of every row of every option table, and of every QN_..._ROWS of them, in the sources."""
+    table = re.compile(r"struct\s+qn_(?:option|key)\s+\w+\[\]\s*=\s*\{|#define\s+QN_\w+_ROWS\(")
+    for path in files("src/**/*.[ch]"):
         text, blanked = code_of(path, keep_strings=True), code_of(path)
         for m in table.finditer(blanked):
+            end = re.compile(r"(?<!\\)\n").search(blanked, m.end()).start() if m[0][0] == "#" else len(blanked)
             depth, begin, i = 0, 0, m.end()
-            while i < len(blanked) and depth >= 0:
+            while i < end and depth >= 0:
                 if blanked[i] == "{":
                     depth += 1
                     begin = i if depth == 1 else begin
@@ -392,7 +393,7 @@ def rule_options():
             continue  # the row that ends the table
         if not re.search(r'\.help\s*=\s*("[^"]+"|\w+)', row):
             yield path, line, f"'{m[1]}' has no help"
-        if name(path).startswith("src/cli/") and f"--{m[1]}" not in tests:
+        if name(path).startswith(("src/cli/", "src/source/")) and f"--{m[1]}" not in tests:
             yield path, line, f"no test sets '--{m[1]}'"
         if name(path).startswith("src/spec/") and not re.search(rf"\b{re.escape(m[1])}[\"']?:", specs):
             yield path, line, f"no test has the key '{m[1]}'"

@@ -14,28 +14,12 @@
 enum { NEAR_MAX = 2, NEAR_BYTES = 128 };
 
 struct explain_options {
-    struct qn_option_list inputs;
-    int format;
+    struct qn_run_inputs inputs;
     bool json, quiet;
 };
 
 static const struct qn_option options[] = {
-    {.name = "input",
-     .type = QN_OPT_LIST,
-     .short_name = 'i',
-     .value = "STREAM=FILE",
-     .since = "0.1",
-     .help = "events of a stream, NDJSON or CSV, plain, gzip or zstd; '-' is standard input; may "
-             "be repeated, then merged by time",
-     .offset = offsetof(struct explain_options, inputs)},
-    {.name = "format",
-     .type = QN_OPT_ENUM,
-     .value = "FORMAT",
-     .fallback = "auto",
-     .choices = "auto|ndjson|csv",
-     .since = "0.1",
-     .help = "how the inputs are written (auto: by their names' endings, else NDJSON)",
-     .offset = offsetof(struct explain_options, format)},
+    QN_RUN_INPUT_ROWS(struct explain_options, inputs),
     {.name = "json",
      .type = QN_OPT_FLAG,
      .since = "0.1",
@@ -189,22 +173,6 @@ static qn_status finder_init(struct qn_cli *c, struct finder *f, struct qn_err *
     return f->contributions != NULL ? QN_OK : qn_err_set(err, QN_NOMEM, "out of memory");
 }
 
-static qn_status open_inputs(struct qn_cli *c, const struct explain_options *opt,
-                             const struct qn_plan *plan, struct qn_input_files **files,
-                             struct qn_err *err)
-{
-    const uint32_t count = opt->inputs.count > 0 ? opt->inputs.count : 1;
-    struct qn_input_file *list = QN_NEW_N(&c->arena, struct qn_input_file, count);
-
-    if (list == NULL)
-        return qn_err_set(err, QN_NOMEM, "out of memory for %u inputs", count);
-    list[0].path = "-";
-    for (uint32_t i = 0; i < opt->inputs.count; i++)
-        qn_run_split(c, opt->inputs.items[i], &list[i].stream, &list[i].path);
-    return qn_input_files_open(list, count, (enum qn_format)opt->format, plan, c->files, files,
-                               err);
-}
-
 static qn_status not_found(const struct finder *f, struct qn_err *err)
 {
     const struct qn_plan *p = f->plan;
@@ -257,7 +225,7 @@ static int explain(struct qn_cli *c, struct qn_plan *plan, const char *id,
     en_opt.explains = f.contributions != NULL;
     qn_random_system.fill(qn_random_system.st, &en_opt.seed, sizeof en_opt.seed);
     if (rc == QN_OK)
-        rc = open_inputs(c, opt, plan, &files, &err);
+        rc = qn_run_open(c, &opt->inputs, plan, &files, &err);
     if (rc == QN_OK) {
         struct qn_input in = qn_input_files_input(files);
 

@@ -8,21 +8,14 @@
 #include "cli/run_files.h"
 
 struct features_options {
+    struct qn_run_inputs inputs;
     struct qn_run_options run;
     const char *output;
     const char *columns;
 };
 
 static const struct qn_option options[] = {
-    {.name = "input",
-     .type = QN_OPT_LIST,
-     .short_name = 'i',
-     .value = "STREAM=FILE",
-     .since = "0.1",
-     .help = "events of a stream, NDJSON or CSV, plain, gzip or zstd; '-' is standard input; may "
-             "be repeated, then merged "
-             "by time",
-     .offset = offsetof(struct features_options, run.inputs)},
+    QN_RUN_INPUT_ROWS(struct features_options, inputs),
     {.name = "output",
      .type = QN_OPT_TEXT,
      .short_name = 'o',
@@ -40,51 +33,7 @@ static const struct qn_option options[] = {
      .help =
          "only these fields and features, in this order (default: all fields, then all features)",
      .offset = offsetof(struct features_options, columns)},
-    {.name = "dead",
-     .type = QN_OPT_TEXT,
-     .short_name = 'd',
-     .value = "FILE",
-     .since = "0.1",
-     .help = "write dead letters there as NDJSON, with reason and original bytes",
-     .offset = offsetof(struct features_options, run.dead)},
-    {.name = "format",
-     .type = QN_OPT_ENUM,
-     .value = "FORMAT",
-     .fallback = "auto",
-     .choices = "auto|ndjson|csv",
-     .since = "0.1",
-     .help = "how the inputs are written (auto: by their names' endings, else NDJSON)",
-     .offset = offsetof(struct features_options, run.format)},
-    {.name = "threads",
-     .type = QN_OPT_INT,
-     .short_name = 't',
-     .value = "N",
-     .fallback = "1",
-     .min = 1,
-     .max = QN_TEAM_MAX,
-     .since = "0.1",
-     .help = "threads that share the work; the answers do not depend on it",
-     .offset = offsetof(struct features_options, run.threads)},
-    {.name = "batch",
-     .type = QN_OPT_INT,
-     .value = "N",
-     .fallback = "0",
-     .max = QN_BATCH_ROWS_MAX,
-     .unit = "rows",
-     .since = "0.1",
-     .help = "most events in a batch, 0 = 1024 per thread; the answers do not depend on it",
-     .offset = offsetof(struct features_options, run.rows)},
-    {.name = "timing",
-     .type = QN_OPT_FLAG,
-     .since = "0.1",
-     .help = "print nanoseconds per stage as one JSON line on stderr",
-     .offset = offsetof(struct features_options, run.timing)},
-    {.name = "quiet",
-     .type = QN_OPT_FLAG,
-     .short_name = 'q',
-     .since = "0.1",
-     .help = "no progress and no closing counts",
-     .offset = offsetof(struct features_options, run.quiet)},
+    QN_RUN_ROWS(struct features_options, run),
     {.name = NULL},
 };
 
@@ -155,11 +104,12 @@ int qn_cmd_features(struct qn_cli *c, int argc, char **argv)
     else
         rc = split_columns(c, opt.columns, &out, &err);
     if (rc == QN_OK)
-        rc = qn_run_guard(c, rest.items[0], &opt.run, &opt.output, 1, &err);
+        rc = qn_run_guard(c, rest.items[0], &opt.inputs, opt.run.dead,
+                          &(struct qn_option_list){&opt.output, 1}, &err);
     if (rc == QN_OK)
         rc = qn_run_create(c, opt.output, &target, &err);
     out.targets = &target;
-    code = rc == QN_OK ? qn_run_files(c, plan, &opt.run, true, &out) : qn_cli_fail(c, &err);
+    code = rc == QN_OK ? qn_run_files(c, plan, &opt.inputs, &opt.run, &out) : qn_cli_fail(c, &err);
     qn_run_close(c, &target, &err, &rc);
     if (code == QN_EXIT_OK && rc != QN_OK)
         code = qn_cli_fail(c, &err);

@@ -6,27 +6,13 @@
 #include "cli/run_files.h"
 
 struct pipe_options {
+    struct qn_run_inputs inputs;
     struct qn_run_options run;
     struct qn_option_list outputs; /* "NAME=FILE" */
 };
 
 static const struct qn_option options[] = {
-    {.name = "input",
-     .type = QN_OPT_LIST,
-     .short_name = 'i',
-     .value = "STREAM=FILE",
-     .since = "0.1",
-     .help = "events of a stream, NDJSON or CSV, plain, gzip or zstd; '-' is standard input; may "
-             "be repeated, then merged "
-             "by time (default: standard input, main stream)",
-     .offset = offsetof(struct pipe_options, run.inputs)},
-    {.name = "dead",
-     .type = QN_OPT_TEXT,
-     .short_name = 'd',
-     .value = "FILE",
-     .since = "0.1",
-     .help = "write dead letters there as NDJSON, with reason and original bytes",
-     .offset = offsetof(struct pipe_options, run.dead)},
+    QN_RUN_INPUT_ROWS(struct pipe_options, inputs),
     {.name = "output",
      .type = QN_OPT_LIST,
      .short_name = 'o',
@@ -36,44 +22,7 @@ static const struct qn_option options[] = {
              "(default: "
              "predictions=-, other outputs are only counted)",
      .offset = offsetof(struct pipe_options, outputs)},
-    {.name = "format",
-     .type = QN_OPT_ENUM,
-     .value = "FORMAT",
-     .fallback = "auto",
-     .choices = "auto|ndjson|csv",
-     .since = "0.1",
-     .help = "how the inputs are written (auto: by their names' endings, else NDJSON)",
-     .offset = offsetof(struct pipe_options, run.format)},
-    {.name = "threads",
-     .type = QN_OPT_INT,
-     .short_name = 't',
-     .value = "N",
-     .fallback = "1",
-     .min = 1,
-     .max = QN_TEAM_MAX,
-     .since = "0.1",
-     .help = "threads that share the work; the answers do not depend on it",
-     .offset = offsetof(struct pipe_options, run.threads)},
-    {.name = "batch",
-     .type = QN_OPT_INT,
-     .value = "N",
-     .fallback = "0",
-     .max = QN_BATCH_ROWS_MAX,
-     .unit = "rows",
-     .since = "0.1",
-     .help = "most events in a batch, 0 = 1024 per thread; the answers do not depend on it",
-     .offset = offsetof(struct pipe_options, run.rows)},
-    {.name = "timing",
-     .type = QN_OPT_FLAG,
-     .since = "0.1",
-     .help = "print nanoseconds per stage as one JSON line on stderr",
-     .offset = offsetof(struct pipe_options, run.timing)},
-    {.name = "quiet",
-     .type = QN_OPT_FLAG,
-     .short_name = 'q',
-     .since = "0.1",
-     .help = "no progress and no closing counts",
-     .offset = offsetof(struct pipe_options, run.quiet)},
+    QN_RUN_ROWS(struct pipe_options, run),
     {.name = NULL},
 };
 
@@ -116,13 +65,15 @@ static qn_status find_output(const struct qn_plan *p, const char *name, uint32_t
 static qn_status guard_targets(struct qn_cli *c, const char *spec, const struct pipe_options *opt,
                                struct qn_err *err)
 {
-    const char **paths = QN_NEW_N(&c->arena, const char *, opt->outputs.count + 1), *name;
+    const struct qn_option_list paths = {QN_NEW_N(&c->arena, const char *, opt->outputs.count + 1),
+                                         opt->outputs.count};
+    const char *name;
 
-    if (paths == NULL)
+    if (paths.items == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for the outputs");
     for (uint32_t i = 0; i < opt->outputs.count; i++)
-        qn_run_split(c, opt->outputs.items[i], &name, &paths[i]);
-    return qn_run_guard(c, spec, &opt->run, paths, opt->outputs.count, err);
+        qn_run_split(c, opt->outputs.items[i], &name, &paths.items[i]);
+    return qn_run_guard(c, spec, &opt->inputs, opt->run.dead, &paths, err);
 }
 
 /* One target per output of the plan: predictions to stdout unless said otherwise. */
@@ -167,7 +118,7 @@ int qn_cmd_pipe(struct qn_cli *c, int argc, char **argv)
     if (rc == QN_OK)
         rc = open_targets(c, plan, &opt.outputs, targets, &err);
     out.targets = targets;
-    code = rc == QN_OK ? qn_run_files(c, plan, &opt.run, false, &out) : qn_cli_fail(c, &err);
+    code = rc == QN_OK ? qn_run_files(c, plan, &opt.inputs, &opt.run, &out) : qn_cli_fail(c, &err);
     for (uint32_t i = 0; targets != NULL && i < plan->output_count; i++)
         qn_run_close(c, &targets[i], &err, &rc);
     if (code == QN_EXIT_OK && rc != QN_OK)

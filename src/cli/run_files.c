@@ -28,16 +28,16 @@ struct guarded {
     bool is_output, is_file; /* is_file: there already, and no device or pipe */
 };
 
-static qn_status guard_inputs(struct qn_cli *c, const struct qn_run_options *opt,
+static qn_status guard_inputs(struct qn_cli *c, const struct qn_option_list *inputs,
                               struct guarded *list, struct qn_err *err)
 {
     bool has_standard = false;
 
-    for (uint32_t i = 0; i < opt->inputs.count; i++) {
+    for (uint32_t i = 0; i < inputs->count; i++) {
         const char *name;
 
         list[i].what = "input";
-        qn_run_split(c, opt->inputs.items[i], &name, &list[i].path);
+        qn_run_split(c, inputs->items[i], &name, &list[i].path);
         if (strcmp(list[i].path, "-") == 0) {
             if (has_standard)
                 return qn_err_set(err, QN_INVALID, "standard input can only be one --input");
@@ -49,29 +49,30 @@ static qn_status guard_inputs(struct qn_cli *c, const struct qn_run_options *opt
             list[i].is_file = S_ISREG(list[i].st.st_mode);
         }
     }
-    if (opt->inputs.count == 0)
+    if (inputs->count == 0)
         list[0] = (struct guarded){.path = "-", .what = "input"};
-    if (opt->inputs.count == 0)
+    if (inputs->count == 0)
         list[0].is_file = fstat(c->in, &list[0].st) == 0 && S_ISREG(list[0].st.st_mode);
     return QN_OK;
 }
 
-qn_status qn_run_guard(struct qn_cli *c, const char *spec, const struct qn_run_options *opt,
-                       const char *const *outputs, uint32_t count, struct qn_err *err)
+qn_status qn_run_guard(struct qn_cli *c, const char *spec, const struct qn_run_inputs *inputs,
+                       const char *dead, const struct qn_option_list *outputs, struct qn_err *err)
 {
-    const uint32_t inputs = opt->inputs.count > 0 ? opt->inputs.count : 1;
-    struct guarded *list = QN_NEW_N(&c->arena, struct guarded, inputs + count + 2);
-    uint32_t n = inputs;
+    const uint32_t input_count = inputs->list.count > 0 ? inputs->list.count : 1;
+    struct guarded *list = QN_NEW_N(&c->arena, struct guarded, input_count + outputs->count + 2);
+    uint32_t n = input_count;
 
     if (list == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for the files");
-    QN_TRY(guard_inputs(c, opt, list, err));
+    QN_TRY(guard_inputs(c, &inputs->list, list, err));
     list[n++] = (struct guarded){.path = spec, .what = "the spec"};
-    for (uint32_t i = 0; i < count; i++)
-        list[n++] = (struct guarded){.path = outputs[i], .what = "output", .is_output = true};
-    if (opt->dead != NULL)
-        list[n++] = (struct guarded){.path = opt->dead, .what = "output", .is_output = true};
-    for (uint32_t i = inputs; i < n; i++) {
+    for (uint32_t i = 0; i < outputs->count; i++)
+        list[n++] =
+            (struct guarded){.path = outputs->items[i], .what = "output", .is_output = true};
+    if (dead != NULL)
+        list[n++] = (struct guarded){.path = dead, .what = "output", .is_output = true};
+    for (uint32_t i = input_count; i < n; i++) {
         struct guarded *a = &list[i];
 
         if (a->is_output && strcmp(a->path, "-") == 0)
@@ -209,28 +210,28 @@ static qn_status run_steps(struct qn_cli *c, struct qn_engine *en,
     return rc;
 }
 
-static qn_status open_inputs(struct qn_cli *c, const struct qn_run_options *opt,
-                             const struct qn_plan *plan, struct qn_input_files **files,
-                             struct qn_err *err)
+qn_status qn_run_open(struct qn_cli *c, const struct qn_run_inputs *inputs,
+                      const struct qn_plan *plan, struct qn_input_files **files, struct qn_err *err)
 {
-    uint32_t count = opt->inputs.count > 0 ? opt->inputs.count : 1;
+    const uint32_t count = inputs->list.count > 0 ? inputs->list.count : 1;
     struct qn_input_file *list = QN_NEW_N(&c->arena, struct qn_input_file, count);
 
     if (list == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for %u inputs", count);
     list[0].path = "-";
-    for (uint32_t i = 0; i < opt->inputs.count; i++)
-        qn_run_split(c, opt->inputs.items[i], &list[i].stream, &list[i].path);
-    return qn_input_files_open(list, count, (enum qn_format)opt->format, plan, c->files, files,
+    for (uint32_t i = 0; i < inputs->list.count; i++)
+        qn_run_split(c, inputs->list.items[i], &list[i].stream, &list[i].path);
+    return qn_input_files_open(list, count, (enum qn_format)inputs->format, plan, c->files, files,
                                err);
 }
 
-int qn_run_files(struct qn_cli *c, struct qn_plan *plan, const struct qn_run_options *opt,
-                 bool without_models, struct qn_outputs_options *out_opt)
+int qn_run_files(struct qn_cli *c, struct qn_plan *plan, const struct qn_run_inputs *inputs,
+                 const struct qn_run_options *opt, struct qn_outputs_options *out_opt)
 {
+    const bool is_table = out_opt->kind != QN_RECORDS_PREDICTIONS;
     struct qn_engine_options en_opt = {.threads = (uint32_t)opt->threads,
                                        .rows_max = (uint32_t)opt->rows,
-                                       .without_models = without_models};
+                                       .without_models = is_table};
     struct qn_input_files *files = NULL;
     struct qn_outputs *outputs = NULL;
     struct qn_engine *en = NULL;
@@ -244,7 +245,7 @@ int qn_run_files(struct qn_cli *c, struct qn_plan *plan, const struct qn_run_opt
     out_opt->workers = en_opt.threads;
     out_opt->files = c->files;
     qn_random_system.fill(qn_random_system.st, &en_opt.seed, sizeof en_opt.seed);
-    rc = open_inputs(c, opt, plan, &files, &err);
+    rc = qn_run_open(c, inputs, plan, &files, &err);
     if (rc == QN_OK && opt->dead != NULL)
         rc = qn_run_create(c, opt->dead, &out_opt->dead, &err);
     if (rc == QN_OK)
@@ -262,8 +263,7 @@ int qn_run_files(struct qn_cli *c, struct qn_plan *plan, const struct qn_run_opt
         start_ns = c->clock->mono_ns(c->clock->st);
         rc = run_steps(c, en, files, opt->quiet, &err);
         if (!opt->quiet && (rc == QN_OK || has_read(en, plan)))
-            say_counts(c, en, plan, out_opt->kind == QN_RECORDS_PREDICTIONS ? outputs : NULL,
-                       opt->dead);
+            say_counts(c, en, plan, is_table ? NULL : outputs, opt->dead);
         if (opt->timing)
             say_timing(c, en, plan, c->clock->mono_ns(c->clock->st) - start_ns);
     }

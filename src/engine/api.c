@@ -272,19 +272,6 @@ static enum qn_result push_partial(struct qn_pipeline *p, uint32_t stream)
     return result;
 }
 
-static bool find_stream(const struct qn_plan *plan, const char *name, uint32_t *stream)
-{
-    *stream = plan->main_stream;
-    if (name == NULL)
-        return true;
-    for (uint32_t s = 0; s < plan->schema_count; s++)
-        if (qn_str_is(plan->schemas[s].name, name)) {
-            *stream = s;
-            return true;
-        }
-    return false;
-}
-
 enum qn_result qn_pipeline_feed(struct qn_pipeline *p, const char *stream, const void *bytes,
                                 size_t n)
 {
@@ -293,10 +280,8 @@ enum qn_result qn_pipeline_feed(struct qn_pipeline *p, const char *stream, const
 
     if (p->is_failed)
         return QN_RESULT_USAGE;
-    if (!find_stream(p->plan, stream, &s)) {
-        qn_err_set(&p->err, QN_NOT_FOUND, "unknown stream '%s'", stream);
+    if (qn_plan_find_stream(p->plan, stream, &s, &p->err) != QN_OK)
         return QN_RESULT_USAGE;
-    }
     while (at < end) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         struct partial *part = &p->partials[s];

@@ -32,30 +32,6 @@ struct qn_input_files {
     const struct qn_csv_header *const **headers; /* [streams] -> [partitions]; NULL = JSON */
 };
 
-static qn_status find_stream(const struct qn_plan *p, const char *name, uint32_t *stream,
-                             struct qn_err *err)
-{
-    struct qn_str names[QN_STREAMS_MAX];
-    int near;
-
-    *stream = p->main_stream;
-    if (name == NULL)
-        return QN_OK;
-    for (uint32_t s = 0; s < p->schema_count; s++) {
-        names[s] = p->schemas[s].name;
-        if (qn_str_is(names[s], name)) {
-            *stream = s;
-            return QN_OK;
-        }
-    }
-    near = qn_nearest(qn_str_of(name), names, p->schema_count);
-    if (near >= 0)
-        return qn_err_set(err, QN_INVALID, "unknown stream '%s' (did you mean '%.*s'?)", name,
-                          QN_STR_ARG(names[near]));
-    return qn_err_set(err, QN_INVALID, "unknown stream '%s'; the spec has '%.*s'%s", name,
-                      QN_STR_ARG(names[0]), p->schema_count > 1 ? " and others" : "");
-}
-
 static qn_status read_header(struct qn_input_files *f, struct input *in, struct qn_err *err)
 {
     struct qn_str line;
@@ -73,7 +49,7 @@ static qn_status open_one(struct qn_input_files *f, struct input *in,
                           const struct qn_input_file *file, enum qn_format format,
                           const struct qn_files *files, struct qn_err *err)
 {
-    QN_TRY(find_stream(f->plan, file->stream, &in->stream, err));
+    QN_TRY(qn_plan_find_stream(f->plan, file->stream, &in->stream, err));
     in->path = file->path;
     in->last_time_us = INT64_MIN;
     in->pending = QN_NEW_N(&f->arena, struct qn_record, PENDING_MAX);

@@ -297,3 +297,27 @@ void qn_plan_free(struct qn_plan *p)
     qn_features_free(p->features);
     p->features = NULL;
 }
+
+qn_status qn_plan_find_stream(const struct qn_plan *p, const char *name, uint32_t *stream,
+                              struct qn_err *err)
+{
+    struct qn_str names[QN_STREAMS_MAX];
+    int near;
+
+    *stream = p->main_stream;
+    if (name == NULL)
+        return QN_OK;
+    for (uint32_t s = 0; s < p->schema_count; s++) {
+        names[s] = p->schemas[s].name;
+        if (qn_str_is(names[s], name)) {
+            *stream = s;
+            return QN_OK;
+        }
+    }
+    near = qn_nearest(qn_str_of(name), names, p->schema_count);
+    if (near >= 0)
+        return qn_err_set(err, QN_INVALID, "unknown stream '%s' (did you mean '%.*s'?)", name,
+                          QN_STR_ARG(names[near]));
+    return qn_err_set(err, QN_INVALID, "unknown stream '%s'; the spec has '%.*s'%s", name,
+                      QN_STR_ARG(names[0]), p->schema_count > 1 ? " and others" : "");
+}

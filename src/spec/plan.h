@@ -103,6 +103,11 @@ qn_status qn_plan_load_text(struct qn_str text, const char *path, const struct q
 /* Frees models and feature state; the rest lies in boot. NULL is fine. */
 void qn_plan_free(struct qn_plan *p);
 
+/* Index of the stream of that name; NULL is the main stream. QN_INVALID, with the nearest name,
+ * where there is none. */
+qn_status qn_plan_find_stream(const struct qn_plan *p, const char *name, uint32_t *stream,
+                              struct qn_err *err);
+
 /* What `quern check` shows: streams, features with types, groups with memory per key, models with
  * inputs. */
 void qn_plan_print(const struct qn_plan *p, struct qn_buf *out);
