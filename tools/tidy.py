@@ -32,6 +32,8 @@ SIDEWAYS = {("score", "model")}
 EXEMPT = {
     ("banned calls", "src/cli/main.c", "getenv"):
         "main() is where the environment enters; what it finds is handed on in struct qn_cli",
+    ("dead files", "src/monitor/report.c", "nothing but tests"):
+        "waits for the service, which writes to it",
     ("words", "tools/tidy.py", ""):
         "names the words it looks for",
 }
@@ -59,7 +61,7 @@ BAD_FILE_WORDS = {"util", "utils", "misc", "common", "helper", "helpers", "tools
 BAD_WORDS = [re.compile(p) for p in (r"\b(TODO|FIXME|XXX|HACK)\b", r"(?<![\w.])/work/", r"(?<![\w.])/root/\w",
                                      r"(?<![\w.])/home/\w")]
 PAGES = {"docs/commands.md": "commands", "docs/spec.md": "spec", "docs/expressions.md": "expressions",
-         "docs/errors.md": "errors", "docs/spec.schema.json": "json-schema"}
+         "docs/errors.md": "errors", "docs/metrics.md": "metrics", "docs/spec.schema.json": "json-schema"}
 C_COLUMNS, OTHER_COLUMNS = 100, 120
 
 

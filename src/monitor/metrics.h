@@ -3,20 +3,28 @@
  *
  * One table (QN_METRIC_LIST) names every metric: docs/metrics.md, HELP and TYPE lines come from it.
  * A series is a metric with its label values, made at start and never per event, so the number of
- * series is known; labels come from the spec, never from events. Thread: making series, one;
- * adding, setting, observing and rendering, any (atomics, no locks). Memory: boot lifetime. */
+ * series is known; labels come from the spec, never from events. Thread: any; adding, setting,
+ * observing, quantiles and rendering are atomics without locks, making a series takes one. Memory:
+ * boot lifetime; a histogram is 11 KiB a series. */
 #ifndef QN_MONITOR_METRICS_H
 #define QN_MONITOR_METRICS_H
 
 #include "base/buffer.h"
-#include "base/clock.h"
 #include "base/status.h"
 #include "base/text.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 struct qn_metrics; /* private */
 struct qn_series;  /* private */
 
-enum qn_metric_type { QN_COUNTER, QN_GAUGE, QN_HISTOGRAM };
+enum qn_metric_type {
+    QN_COUNTER,
+    QN_GAUGE,
+    QN_SECONDS, /* a histogram of times: rendered in buckets of 0.0005 to 10 s */
+    QN_SIZES,   /* a histogram of whole numbers: buckets of 1, 2, 4 to 16384   */
+};
 
 /* X(NAME, name, type, labels joined by a blank, help, when to worry). Counters end in _total;
  * units are seconds, bytes, ratios. */
@@ -28,12 +36,12 @@ enum qn_metric_type { QN_COUNTER, QN_GAUGE, QN_HISTOGRAM };
       "stands still while events come")                                                            \
     X(DEAD, "ml_dead_letter_total", QN_COUNTER, "stream reason", "dead letters, by reason",        \
       "any growth: look at `quern dlq list`")                                                      \
-    X(EVENT_AGE, "ml_event_age_seconds", QN_HISTOGRAM, "stream",                                   \
+    X(EVENT_AGE, "ml_event_age_seconds", QN_SECONDS, "stream",                                     \
       "from an event's append to the log until its prediction is durable",                         \
       "p99 above what your users accept")                                                          \
     X(STAGE, "quern_stage_seconds_total", QN_COUNTER, "stage",                                     \
       "time the engine spent in each stage of a batch", "one stage takes most of a second")        \
-    X(BATCH, "ml_inference_batch_size", QN_HISTOGRAM, "", "events in a batch of the engine",       \
+    X(BATCH, "ml_inference_batch_size", QN_SIZES, "", "events in a batch of the engine",           \
       "always at its limit: the engine is behind")                                                 \
     X(LAG, "ml_stream_consumer_lag", QN_GAUGE, "stream topic partition",                           \
       "records in the log that the engine has not read yet", "grows for minutes")                  \
@@ -45,8 +53,7 @@ enum qn_metric_type { QN_COUNTER, QN_GAUGE, QN_HISTOGRAM };
       "memory held by the windows of a group", "near `limits: memory`")                            \
     X(LOG_BYTES, "quern_log_bytes", QN_GAUGE, "", "size of the log on disk",                       \
       "near the size of the disk")                                                                 \
-    X(LOG_SYNC, "quern_log_sync_seconds", QN_HISTOGRAM, "",                                        \
-      "time of one durable write of the log",                                                      \
+    X(LOG_SYNC, "quern_log_sync_seconds", QN_SECONDS, "", "time of one durable write of the log",  \
       "p99 above some tens of milliseconds: the disk is slow")                                     \
     X(LOG_FULL, "quern_log_full", QN_GAUGE, "", "1 while no space is left for events", "1")        \
     X(SNAPSHOT_AGE, "quern_snapshot_age_seconds", QN_GAUGE, "",                                    \
@@ -55,7 +62,7 @@ enum qn_metric_type { QN_COUNTER, QN_GAUGE, QN_HISTOGRAM };
       "age of the snapshot as a part of how long the input is kept", "above 0.5")                  \
     X(SNAPSHOT_BYTES, "quern_snapshot_bytes", QN_GAUGE, "", "size of the newest snapshot",         \
       "near the free space of the disk")                                                           \
-    X(SNAPSHOT_PAUSE, "quern_snapshot_pause_seconds", QN_HISTOGRAM, "",                            \
+    X(SNAPSHOT_PAUSE, "quern_snapshot_pause_seconds", QN_SECONDS, "",                              \
       "how long the engine stood still at a time for a snapshot", "p99 above 5 ms")                \
     X(SINK_LAG, "quern_sink_lag", QN_GAUGE, "sink", "records a sink has not delivered yet",        \
       "grows for minutes: look at quern_breaker_state")                                            \
@@ -69,7 +76,7 @@ enum qn_metric_type { QN_COUNTER, QN_GAUGE, QN_HISTOGRAM };
       "2 for minutes: the target is down")                                                         \
     X(HTTP_REQUESTS, "quern_http_requests_total", QN_COUNTER, "route code", "answers given",       \
       "5xx grows; 429 grows: more arrives than can be done")                                       \
-    X(HTTP_SECONDS, "quern_http_request_seconds", QN_HISTOGRAM, "route",                           \
+    X(HTTP_SECONDS, "quern_http_request_seconds", QN_SECONDS, "route",                             \
       "from a whole request to its answer", "p99 above what your users accept")                    \
     X(UP, "quern_ready", QN_GAUGE, "", "1 while the pipeline accepts events", "0")                 \
     X(BUILD, "quern_build_info", QN_GAUGE, "version kernel", "1, with what is running",            \
@@ -93,8 +100,9 @@ enum qn_metric {
 qn_status qn_metrics_new(struct qn_metrics **out, struct qn_err *err);
 void qn_metrics_free(struct qn_metrics *m); /* NULL is fine */
 
-/* The series of these label values, as many as the metric has labels, in its order (copied); made
- * where it is not there yet. Never NULL: out of memory gives a series that nobody renders. */
+/* The series of these label values, as many as the metric has labels, in its order (copied; NULL
+ * where it has none); made where it is not there yet, with the value 0. Never NULL: out of memory
+ * gives a series that nobody renders. Lives as long as m. */
 struct qn_series *qn_metrics_series(struct qn_metrics *m, enum qn_metric metric,
                                     const struct qn_str *labels);
 
@@ -102,17 +110,21 @@ struct qn_series *qn_metrics_series(struct qn_metrics *m, enum qn_metric metric,
 void qn_series_add(struct qn_series *s, double by);
 void qn_series_set(struct qn_series *s, double value);
 double qn_series_get(const struct qn_series *s);
-/* Histograms: log-linear buckets inside (at most 5 % wide), rendered as the classic ones 0.0005 to
- * 10; count values of `value`. */
+/* Histograms: count values of `value` (not NaN; below 0 counts as 0). Kept twice: exactly in the
+ * buckets that are rendered, and for quantiles in cells, 1e-6 to 1e6 and at most 3.2 % wide. */
 void qn_series_observe(struct qn_series *s, double value, uint64_t count);
-/* Quantiles q (0 to 1) of what was observed since the last call with the same `since` (a caller's
- * own, {0} at first): out[i] is NaN where there was nothing. One caller per `since`. */
-struct qn_series_since;                            /* private; qn_series_since_new */
-struct qn_series_since *qn_series_since_new(void); /* NULL: out of memory; free: qn_mem_free */
-void qn_series_quantiles(const struct qn_series *s, struct qn_series_since *since, const double *q,
-                         uint32_t count, double *out);
 
-/* text/plain; version=0.0.4, or OpenMetrics. The process_* metrics are read at this moment. */
+/* Where a caller last looked; one caller per `since`. */
+struct qn_series_since;                            /* private */
+struct qn_series_since *qn_series_since_new(void); /* NULL: out of memory; free: qn_mem_free */
+/* Quantiles q (0 to 1) of what was observed since the last call with this `since` (at first: since
+ * the series was made), each within 3.2 % of the value of that rank; out[i] is NaN where nothing
+ * was observed. Sizes come as whole numbers. Returns how many were observed. */
+uint64_t qn_series_quantiles(const struct qn_series *s, struct qn_series_since *since,
+                             const double *q, uint32_t count, double *out);
+
+/* Appends all series: text/plain; version=0.0.4, or application/openmetrics-text; version=1.0.0.
+ * The process_* metrics are read at this moment. */
 void qn_metrics_render(struct qn_metrics *m, bool is_open_metrics, struct qn_buf *out);
 /* docs/metrics.md */
 void qn_metrics_reference(struct qn_buf *out);
