@@ -76,6 +76,15 @@ static bool cap_cpu(struct qn_cli *c)
     return true;
 }
 
+/* QUERN_ONNXRUNTIME names the library that runs the ONNX models our kernels cannot. */
+static void name_onnxruntime(void)
+{
+    const char *path = getenv("QUERN_ONNXRUNTIME");
+
+    if (path != NULL && path[0] != 0)
+        qn_model_onnxruntime(path);
+}
+
 int main(int argc, char **argv)
 {
     struct qn_files files = qn_files_system;
@@ -97,6 +106,7 @@ int main(int argc, char **argv)
         qn_cli_say(&c, "quern: cannot set up signals");
         return QN_EXIT_FAILED;
     }
+    name_onnxruntime();
     if (!cap_cpu(&c))
         return QN_EXIT_USAGE;
     code = qn_cli_main(&c, argc, argv);

@@ -14,7 +14,7 @@
 static bool walk_is_suitable(const struct qn_model *m, const char **reason)
 {
     *reason = "it runs every forest";
-    return !m->linear.is_used;
+    return !m->linear.is_used && m->ort == NULL;
 }
 
 static size_t walk_scratch_bytes(const struct qn_model *m)

@@ -4,12 +4,13 @@
  * kernels.
  *
  * A reader of our own for the few messages needed; nothing is decoded but what a tree ensemble has.
- * Around the operator Cast and Identity may stand, behind it ZipMap; every other graph is refused
- * by the operator's name. Sums in float32 in tree order, base values last: as trees of one leaf.
- * Thread: the loader's. Memory: growing arrays, a few times the bytes of the file. */
-#include "model/model_int.h"
+ * Around the operator Cast and Identity may stand, behind it ZipMap; every other graph goes to ONNX
+ * Runtime (load_onnxruntime.c). Sums in float32 in tree order, base values last: as trees of one
+ * leaf. Thread: the loader's. Memory: growing arrays, a few times the bytes of the file. */
+#include "model/onnxruntime.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Part of the file: one message, one text, or packed numbers. */
@@ -84,15 +85,15 @@ static qn_status no_memory(struct onnx *o)
     return qn_err_set(o->err, QN_NOMEM, "out of memory");
 }
 
+/* Nothing for our kernels: ONNX Runtime gets the model, and this reason stands beside it. */
 static qn_status unavailable(struct onnx *o, struct piece name, const char *what)
 {
     size_t len = (size_t)(name.end - name.p);
 
-    return qn_err_set(
-        o->err, QN_UNSUPPORTED,
-        "ONNX graphs other than tree ensembles are not available yet: %s '%.*s'; save "
-        "the model in its library's own format (docs/models.md)",
-        what, (int)(len > 60 ? 60 : len), (const char *)name.p);
+    if (len == 0)
+        return qn_err_set(o->err, QN_UNSUPPORTED, "%s", what);
+    return qn_err_set(o->err, QN_UNSUPPORTED, "%s '%.*s'", what, (int)(len > 60 ? 60 : len),
+                      (const char *)name.p);
 }
 
 static bool is(struct piece a, const char *text)
@@ -423,17 +424,17 @@ static qn_status read_graph(struct onnx *o, struct piece in)
 /* The one input, directly or through one Cast or Identity, as float32. */
 static qn_status check_graph(struct onnx *o)
 {
-    const struct piece tensor = {(const uint8_t *)"tensor", (const uint8_t *)"tensor" + 6};
+    const struct piece none = {o->start, o->start};
 
     if (!o->has_op)
-        return unavailable(o, (struct piece){o->start, o->start}, "no operator");
+        return unavailable(o, none, "a graph without trees");
     if (o->graph_inputs != 1)
-        return unavailable(o, tensor, "more or less than one input");
+        return unavailable(o, none, "a graph that has not one input");
     if (!same(o->op, o->has_cast ? o->cast_out : o->graph_input) ||
         (o->has_cast && !same(o->cast_in, o->graph_input)))
-        return unavailable(o, o->op, "the trees do not read the input but");
+        return unavailable(o, o->op, "a graph whose trees do not read the input but");
     if (o->input_type != 1 && !(o->input_type == 11 && o->casts_to_float))
-        return unavailable(o, tensor, "the input is no float32");
+        return unavailable(o, none, "an input that is no float32 tensor");
     if (o->aggregate.p != NULL && !is(o->aggregate, "SUM"))
         return unavailable(o, o->aggregate, "aggregate_function");
     return QN_OK;
@@ -707,6 +708,45 @@ static qn_status load(struct onnx *o, struct piece file)
     return add_bases(o, outputs);
 }
 
+/* The tensor that ZipMap makes a list of maps of, as text; empty where there is none. */
+static qn_status find_zipped(struct onnx *o, struct piece file, char *out, size_t bytes)
+{
+    struct piece graph, op, from;
+    struct field f;
+    bool more;
+
+    out[0] = '\0';
+    QN_TRY(inside(o, file, 7, &graph));
+    for (;;) {
+        QN_TRY(next(o, &graph, &f, &more));
+        if (!more)
+            return QN_OK;
+        if (f.number != 1 || f.type != 2)
+            continue;
+        QN_TRY(inside(o, f.piece, 4, &op));
+        QN_TRY(inside(o, f.piece, 1, &from));
+        if (is(op, "ZipMap") && (size_t)(from.end - from.p) < bytes)
+            snprintf(out, bytes, "%.*s", (int)(from.end - from.p), (const char *)from.p);
+    }
+}
+
+/* What our kernels cannot run, as the error says, goes to ONNX Runtime. */
+static qn_status load_elsewhere(struct onnx *o, struct qn_str bytes,
+                                const struct qn_model_options *opt)
+{
+    const struct piece file = {o->start, o->start + bytes.len};
+    char reason[128], zipped[100];
+
+    snprintf(reason, sizeof(reason), "%s", o->err->text);
+    qn_model_forest_fini(&o->m->forest);
+    o->m->info.objective = "";
+    o->m->info.trees_in_file = 0;
+    o->m->transform = (struct qn_transform){.slope = 1, .divide = 1};
+    QN_TRY(find_zipped(o, file, zipped, sizeof(zipped)));
+    return qn_model_load_onnxruntime(o->m, bytes, opt, reason, zipped[0] != '\0' ? zipped : NULL,
+                                     o->err);
+}
+
 qn_status qn_model_load_onnx(struct qn_model *m, struct qn_str bytes,
                              const struct qn_model_options *opt, struct qn_err *err)
 {
@@ -714,7 +754,6 @@ qn_status qn_model_load_onnx(struct qn_model *m, struct qn_str bytes,
     struct onnx o = {.err = err, .m = m, .start = p, .targets = 1};
     qn_status rc;
 
-    (void)opt;
     rc = load(&o, (struct piece){p, p + bytes.len});
     for (unsigned i = 0; i < INT_LISTS; i++)
         qn_mem_free(o.ints[i].v);
@@ -724,5 +763,5 @@ qn_status qn_model_load_onnx(struct qn_model *m, struct qn_str bytes,
     qn_mem_free(o.nodes);
     qn_mem_free(o.leaves);
     qn_mem_free(o.raw);
-    return rc;
+    return rc == QN_UNSUPPORTED ? load_elsewhere(&o, bytes, opt) : rc;
 }

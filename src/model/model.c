@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "model/lanes.h"
 #include "model/model_int.h"
+#include "model/onnxruntime.h"
 
 #include <math.h>
 
@@ -20,8 +21,9 @@ typedef qn_status (*loader)(struct qn_model *m, struct qn_str bytes,
 
 /* In order of preference. */
 static const struct qn_model_kernel *const KERNELS[] = {
-    &qn_model_kernel_linear,    &qn_model_kernel_avx512, &qn_model_kernel_avx2,
-    &qn_model_kernel_columns16, &qn_model_kernel_walk8,  &qn_model_kernel_walk,
+    &qn_model_kernel_onnxruntime, &qn_model_kernel_linear,    &qn_model_kernel_avx512,
+    &qn_model_kernel_avx2,        &qn_model_kernel_columns16, &qn_model_kernel_walk8,
+    &qn_model_kernel_walk,
 };
 
 enum { KERNEL_COUNT = sizeof(KERNELS) / sizeof(KERNELS[0]) };
@@ -99,7 +101,7 @@ static const struct wrong_file {
      "model.save_model(\"model.json\", format=\"json\", pool=pool)"},
     {"<?xml", 5,
      "PMML and other XML models cannot be loaded; save the model in its library's format"},
-    {"\x89HDF", 4, "HDF5 (Keras) models cannot be loaded; score them through another tier"},
+    {"\x89HDF", 4, "HDF5 (Keras) models cannot be loaded; export the model as ONNX"},
 };
 
 static const char *wrong_file_advice(struct qn_str bytes)
@@ -237,7 +239,7 @@ static loader recognise(struct qn_str bytes, const char **format, struct qn_err 
     qn_err_set(
         err, QN_UNSUPPORTED,
         "this is no model file that is known here; XGBoost (JSON, UBJ, old binary), LightGBM "
-        "text, CatBoost JSON, ONNX tree ensembles, forest and linear JSON can be loaded "
+        "text, CatBoost JSON, ONNX, forest and linear JSON can be loaded "
         "(docs/models.md)");
     return NULL;
 }
@@ -346,7 +348,8 @@ static void choose_kernel(struct qn_model *m, const char *no_plan)
             m->kernel = KERNELS[i];
             m->info.kernel_reason =
                 KERNELS[i] == &qn_model_kernel_walk && no_plan != NULL ? no_plan : reason;
-        } else if (reason != NULL && KERNELS[i] != &qn_model_kernel_linear) {
+        } else if (reason != NULL && KERNELS[i] != &qn_model_kernel_linear &&
+                   KERNELS[i] != &qn_model_kernel_onnxruntime) {
             no_plan = reason;
         }
     }
@@ -368,7 +371,7 @@ static qn_status finish(struct qn_model *m, struct qn_err *err)
     m->info.depth_max = f->depth_max;
     m->info.nodes = (uint32_t)f->node_count;
     m->info.leaves = f->leaf_count;
-    if (!m->linear.is_used)
+    if (!m->linear.is_used && m->ort == NULL)
         QN_TRY(qn_model_plan(m, &no_plan, err));
     if (m->plan.is_used && qn_model_cpu_has(QN_CPU_AVX2))
         QN_TRY(qn_model_lanes(m, err));
@@ -378,7 +381,7 @@ static qn_status finish(struct qn_model *m, struct qn_err *err)
                     f->share_cap * sizeof(*f->shares) + f->tree_cap * sizeof(*f->trees) +
                     f->set_cap * sizeof(*f->sets) + f->member_cap * sizeof(*f->members) +
                     f->linear_cap * sizeof(*f->linear_leaves) + f->term_cap * sizeof(*f->terms);
-    if (m->linear.is_used || f->tree_count == 0)
+    if (m->linear.is_used || m->ort != NULL || f->tree_count == 0)
         return QN_OK;
     return probe(m, err);
 }
@@ -450,6 +453,7 @@ void qn_model_free(struct qn_model *m)
     if (m == NULL)
         return;
     qn_model_forest_fini(&m->forest);
+    qn_model_ort_fini(m->ort);
     qn_arena_fini(&m->arena);
     qn_mem_free(m);
 }

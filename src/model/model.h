@@ -6,7 +6,7 @@
  * call needs to write lies in the caller's scratch. What each format means, to the bit:
  * docs/models.md. Memory: the model owns everything it holds, nothing of the file's bytes is kept.
  * Errors: a model that cannot be represented exactly is refused at load, with the reason and the
- * way out; scoring cannot fail. */
+ * way out; scoring cannot fail (a row that ONNX Runtime refuses has the score NaN). */
 #ifndef QN_MODEL_MODEL_H
 #define QN_MODEL_MODEL_H
 
@@ -29,6 +29,10 @@ struct qn_model_options {
     enum qn_trees trees;
     bool has_missing; /* `missing` is a value that means "missing" besides null and NaN */
     double missing;
+    /* ONNX models that ONNX Runtime runs; the others have one output. */
+    const char *output; /* the tensor that is the answer; NULL = chosen (docs/models.md) */
+    uint32_t column;    /* has_column: which column of it alone, from 0                  */
+    bool has_column;
 };
 
 /* Facts of a loaded model. All pointers live as long as the model. */
@@ -46,7 +50,7 @@ struct qn_model_info {
     uint32_t trees, trees_in_file; /* trees that run; 0 for linear models */
     uint32_t depth_max, nodes, leaves;
     const char *kernel;        /* which kernel runs: "avx512", "avx2", "columns16", "walk8", "walk",
-                                  "linear" */
+                                  "linear", "onnxruntime" */
     const char *kernel_reason; /* why, one phrase */
     size_t bytes;              /* memory the model takes */
     uint64_t hash; /* qn_hash of the file's bytes, seed 0: the model's version in predictions */
@@ -60,6 +64,11 @@ enum qn_model_cpu { QN_CPU_PORTABLE, QN_CPU_AVX2, QN_CPU_AVX512 };
 /* "portable", "avx2" or "avx512"; NULL takes the limit away. False where the name is unknown. Call
  * before the first load, while there is one thread. */
 bool qn_model_cap(const char *name);
+
+/* The file of ONNX Runtime's library, for ONNX models that our kernels cannot run; the text must
+ * outlive all loads. NULL: libonnxruntime.so.1, then libonnxruntime.so, where the system looks for
+ * libraries; "": none. Call before the first load, while there is one thread. */
+void qn_model_onnxruntime(const char *path);
 
 /* Recognises the format by content, never by name, loads, verifies and warms up. Errors carry byte
  * offset or line. */

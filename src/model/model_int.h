@@ -208,7 +208,8 @@ struct qn_model_kernel {
 };
 
 extern const struct qn_model_kernel qn_model_kernel_walk, qn_model_kernel_walk8,
-    qn_model_kernel_columns16, qn_model_kernel_linear, qn_model_kernel_avx2, qn_model_kernel_avx512;
+    qn_model_kernel_columns16, qn_model_kernel_linear, qn_model_kernel_avx2, qn_model_kernel_avx512,
+    qn_model_kernel_onnxruntime;
 
 /* What contributions need (treeshap.c), made after the load. */
 struct qn_model_explain {
@@ -227,7 +228,8 @@ struct qn_model {
     struct qn_plan plan;
     struct qn_transform transform;
     struct qn_model_explain explain;
-    double *start; /* per output: the sum before the first tree */
+    double *start;      /* per output: the sum before the first tree */
+    struct qn_ort *ort; /* onnxruntime.h; NULL = our kernels run it */
     bool has_missing;
     double missing;
     const struct qn_model_kernel *kernel;

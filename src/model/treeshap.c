@@ -88,6 +88,8 @@ static const char *find_obstacle(const struct qn_model *m)
     const struct qn_forest *f = &m->forest;
     uint32_t points = 0;
 
+    if (m->ort != NULL)
+        return "it runs in ONNX Runtime, which does not show how an answer comes about";
     if (f->linear_count > 0)
         return "its leaves are linear functions, for which no contributions are defined";
     if (f->lacks_covers)

@@ -77,6 +77,15 @@ static qn_status load(struct model *md)
 
     opt.has_missing = missing->is_set && missing->f64 == missing->f64; /* NaN is missing anyway */
     opt.missing = opt.has_missing ? missing->f64 : 0;
+    opt.has_column = md->slots[MODEL_COLUMN].is_set;
+    opt.column = opt.has_column ? (uint32_t)md->slots[MODEL_COLUMN].i64 : 0;
+    if (md->slots[MODEL_OUTPUT].is_set) {
+        const struct qn_str name = md->slots[MODEL_OUTPUT].value->text;
+
+        opt.output = qn_arena_strdup(b->bind.arena, name.p, name.len);
+        if (opt.output == NULL)
+            return qn_no_memory(b->err);
+    }
     md->m->file = qn_shown(file);
     md->m->path = path_of(b, file->text);
     if (md->m->path == NULL)

@@ -230,7 +230,7 @@ static const struct qn_key model_keys[] = {
                     .since = "0.1",
                     .help = "the model's file, relative to the spec; recognised by content: "
                             "XGBoost JSON, UBJ and the old "
-                            "binary, LightGBM text, linear JSON"},
+                            "binary, LightGBM text, CatBoost JSON, ONNX, forest and linear JSON"},
     [MODEL_INPUTS] = {.name = "inputs",
                       .type = QN_KEY_NAMES,
                       .value = "fields and features",
@@ -251,6 +251,19 @@ static const struct qn_key model_keys[] = {
                        .fallback = "null only",
                        .since = "0.1",
                        .help = "a number that means \"no value\" to this model, besides null"},
+    [MODEL_OUTPUT] = {.name = "output",
+                      .type = QN_KEY_TEXT,
+                      .value = "a name",
+                      .fallback = "the first output of fractions",
+                      .since = "0.2",
+                      .help = "the output that is the answer, of ONNX models with several"},
+    [MODEL_COLUMN] = {.name = "column",
+                      .type = QN_KEY_INT,
+                      .min = 0,
+                      .max = 4095,
+                      .fallback = "all; of two, the second",
+                      .since = "0.2",
+                      .help = "the one column of that output that is the score, from 0"},
 };
 
 static const struct qn_key_synonym model_synonyms[] = {

@@ -41,7 +41,7 @@ def tool(tmp_path_factory):
         extra.append("-fsanitize=address,undefined")
     subprocess.run([os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1", f"-I{ROOT}/src",
                     str(ROOT / "tests/e2e/tool_model.c"), *map(str, libs), *extra, "-o", str(out),
-                    "-lxxhash", "-lpthread", "-lm"], check=True)
+                    "-lxxhash", "-lpthread", "-ldl", "-lm"], check=True)
     return out
 
 
@@ -51,7 +51,7 @@ class Scorer:
     def __init__(self, tool, folder):
         self.tool, self.folder = tool, folder
 
-    def run(self, model, x=None, kernel=None, batch=1024, best=False, missing=None):
+    def run(self, model, x=None, kernel=None, batch=1024, best=False, missing=None, output=None, column=None):
         args = [str(self.tool), "-b", str(batch)]
         if kernel:
             args += ["-k", kernel]
@@ -59,6 +59,10 @@ class Scorer:
             args += ["-t", "best"]
         if missing is not None:
             args += ["-m", repr(float(missing))]
+        if output is not None:
+            args += ["-o", output]
+        if column is not None:
+            args += ["-c", str(column)]
         args.append(str(model))
         if x is not None:
             np.ascontiguousarray(x, dtype="<f8").tofile(self.folder / "in.bin")

@@ -2,7 +2,7 @@
  * tool_model.c - the model room on the command line, for test_models.py: scores a matrix and prints
  * the model's facts.
  *
- *   tool_model [-k kernel] [-b batch] [-t best] [-m missing] MODEL [IN OUT]
+ *   tool_model [-k kernel] [-b batch] [-t best] [-m missing] [-o output] [-c column] MODEL [IN OUT]
  *
  * IN: float64, little-endian, row-major, info.inputs per row. OUT: for each row info.outputs
  * margins, then info.predictions predictions, float64. Facts go to stdout, one "name value" per
@@ -24,7 +24,8 @@ struct arguments {
 
 static int usage(void)
 {
-    fprintf(stderr, "tool_model [-k kernel] [-b batch] [-t best] [-m missing] MODEL [IN OUT]\n");
+    fprintf(stderr, "tool_model [-k kernel] [-b batch] [-t best] [-m missing] [-o output] "
+                    "[-c column] MODEL [IN OUT]\n");
     return 2;
 }
 
@@ -44,6 +45,10 @@ static bool parse(int argc, char **argv, struct arguments *a)
             a->opt.trees = strcmp(argv[i + 1], "best") == 0 ? QN_TREES_BEST : QN_TREES_ALL;
         else if (strcmp(argv[i], "-m") == 0 && qn_text_double(value, &a->opt.missing))
             a->opt.has_missing = true;
+        else if (strcmp(argv[i], "-o") == 0)
+            a->opt.output = argv[i + 1];
+        else if (strcmp(argv[i], "-c") == 0 && qn_text_int64(value, &n) && n >= 0)
+            a->opt.has_column = true, a->opt.column = (uint32_t)n;
         else
             return false;
     }
@@ -147,6 +152,7 @@ int main(int argc, char **argv)
 
     if (!parse(argc, argv, &a))
         return usage();
+    qn_model_onnxruntime(getenv("QUERN_ONNXRUNTIME"));
     if (qn_model_load(&qn_files_system, a.path, &a.opt, &m, &err) != QN_OK) {
         fprintf(stderr, "%s: %s: %s", err.file, qn_status_name(err.code), err.text);
         if (err.line > 0)

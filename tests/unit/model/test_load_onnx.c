@@ -204,10 +204,18 @@ static void test_refusals(void **state)
 {
     struct recipe r[12];
     static const char *const words[12] = {
-        "operator 'Conv'", "mode 'BRANCH_EQ'", "post_transform 'PROBIT'",
-        "second operator", "outside the tree", "does not have",
-        "no float32",      "one input",        "belongs to no node",
-        "no leaf",         "twice the same",   "attribute 'nodes_values_as_tensor'"};
+        "operator 'Conv' is nothing our kernels run, and ONNX Runtime",
+        "mode 'BRANCH_EQ'",
+        "post_transform 'PROBIT'",
+        "second operator",
+        "outside the tree",
+        "does not have",
+        "no float32",
+        "one input",
+        "belongs to no node",
+        "no leaf",
+        "twice the same",
+        "attribute 'nodes_values_as_tensor'"};
     struct qn_buf b = {0};
 
     for (unsigned i = 0; i < 12; i++)
@@ -284,6 +292,8 @@ static void test_no_memory(void **state)
 
 int main(void)
 {
+    /* without ONNX Runtime, whether or not there is one (tests/e2e/test_onnxruntime.py has it) */
+    qn_model_onnxruntime("");
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_modes), cmocka_unit_test(test_outputs),
                                        cmocka_unit_test(test_refusals),
                                        cmocka_unit_test(test_damage),

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * kernel_onnxruntime.c - kernel `onnxruntime`: a block of rows through a session of ONNX Runtime.
+ *
+ * A block is cut into batches of the sizes whose tensors were made at load; the last one is padded
+ * with copies of its last row. Sizes and places that would show in an answer are not used
+ * (load_onnxruntime.c). Scoring
+ * cannot fail, so a row that the library refuses, or that has no value for a whole-number input,
+ * has the score NaN: a batch that fails is repeated row by row. Thread: any; each call claims a run
+ * of its own. Memory: the run's buffers. */
+#include "base/check.h"
+#include "model/onnxruntime.h"
+
+#include <math.h>
+#include <sched.h>
+
+static bool onnxruntime_is_suitable(const struct qn_model *m, const char **reason)
+{
+    if (m->ort != NULL)
+        *reason = m->info.kernel_reason;
+    return m->ort != NULL;
+}
+
+static size_t onnxruntime_scratch_bytes(const struct qn_model *m)
+{
+    (void)m;
+    return 0;
+}
+
+/* ---- which run ---- */
+
+/* Callers keep to a run of their own as long as there are enough; one beyond them waits. */
+static struct qn_ort_run *claim(const struct qn_ort *ort, const void *scratch)
+{
+    uint32_t at = (uint32_t)((uintptr_t)scratch >> 12) % ort->run_count;
+
+    for (;;) {
+        for (uint32_t i = 0; i < ort->run_count; i++) {
+            struct qn_ort_run *run = &ort->runs[at];
+
+            if (!__atomic_exchange_n(&run->is_claimed, true, __ATOMIC_ACQUIRE))
+                return run;
+            at = at + 1 < ort->run_count ? at + 1 : 0;
+        }
+        sched_yield();
+    }
+}
+
+static void give_back(struct qn_ort_run *run)
+{
+    __atomic_store_n(&run->is_claimed, false, __ATOMIC_RELEASE);
+}
+
+/* ---- inputs ---- */
+
+/* A value as a whole number of the tensor's type; false where it is none. */
+static bool whole(double x, enum qn_ort_type type, int64_t *out)
+{
+    const double limit = type == QN_ORT_BOOL ? 1 : type == QN_ORT_INT32 ? 2147483647.0 : 0x1p53;
+
+    if (!(fabs(x) <= limit) || x != rint(x) || (type == QN_ORT_BOOL && x < 0)) {
+        *out = 0;
+        return false;
+    }
+    *out = (int64_t)x;
+    return true;
+}
+
+/* One column of a tensor, rows [0, rows) at x; marks rows that have no value in `lacking`. */
+static void put_column(const struct qn_model *m, const struct qn_ort_input *in, const double *x,
+                       uint32_t rows, uint32_t column, void *buffer, uint8_t *lacking)
+{
+    const size_t width = in->width;
+
+    for (uint32_t r = 0; r < rows; r++) {
+        const size_t to = r * width + column;
+        const double v = m->has_missing && x[r] == m->missing ? (double)NAN : x[r];
+        int64_t n;
+
+        switch (in->type) {
+        case QN_ORT_FLOAT:
+            ((float *)buffer)[to] = (float)v;
+            break;
+        case QN_ORT_DOUBLE:
+            ((double *)buffer)[to] = v;
+            break;
+        case QN_ORT_INT64:
+            lacking[r] |= !whole(v, in->type, &n);
+            ((int64_t *)buffer)[to] = n;
+            break;
+        case QN_ORT_INT32:
+            lacking[r] |= !whole(v, in->type, &n);
+            ((int32_t *)buffer)[to] = (int32_t)n;
+            break;
+        default:
+            lacking[r] |= !whole(v, in->type, &n);
+            ((uint8_t *)buffer)[to] = (uint8_t)n;
+            break;
+        }
+    }
+}
+
+static void fill(const struct qn_model *m, const struct qn_ort_class *c,
+                 const double *const *columns, uint32_t first, uint32_t rows, uint8_t *lacking)
+{
+    const struct qn_ort *ort = m->ort;
+
+    memset(lacking, 0, rows);
+    for (uint32_t t = 0; t < ort->input_count; t++) {
+        const struct qn_ort_input *in = &ort->inputs[t];
+        const size_t row_bytes = in->width * qn_ort_width(in->type);
+        char *buffer = c->buffers[t];
+
+        for (uint32_t k = 0; k < in->width; k++)
+            put_column(m, in, columns[in->first + k] + first, rows, k, buffer, lacking);
+        for (uint32_t r = rows; r < c->rows; r++)
+            memcpy(buffer + r * row_bytes, buffer + (rows - 1) * row_bytes, row_bytes);
+    }
+}
+
+/* ---- outputs ---- */
+
+static double element(const void *buffer, enum qn_ort_type type, size_t at)
+{
+    switch (type) {
+    case QN_ORT_DOUBLE:
+        return ((const double *)buffer)[at];
+    case QN_ORT_INT64:
+        return (double)((const int64_t *)buffer)[at];
+    case QN_ORT_INT32:
+        return ((const int32_t *)buffer)[at];
+    default:
+        return ((const uint8_t *)buffer)[at];
+    }
+}
+
+/* Row `from` of the tensor becomes row `to` of the block; buffer NULL: NaN. */
+static void take_row(const struct qn_model *m, const void *buffer, uint32_t from, uint32_t to,
+                     void *sums)
+{
+    const struct qn_ort *ort = m->ort;
+
+    for (uint32_t k = 0; k < m->info.outputs; k++) {
+        const size_t in = (size_t)from * ort->output_width + ort->output_first + k;
+        const size_t out = (size_t)k * QN_MODEL_BLOCK + to;
+
+        if (m->info.is_float)
+            ((float *)sums)[out] = buffer != NULL ? ((const float *)buffer)[in] : NAN;
+        else
+            ((double *)sums)[out] =
+                buffer != NULL ? element(buffer, ort->output_type, in) : (double)NAN;
+    }
+}
+
+static bool run_class(const struct qn_ort *ort, struct qn_ort_class *c)
+{
+    struct qn_ort_status *status = ort->api.run(
+        ort->session, NULL, ort->input_names, (const struct qn_ort_object *const *)c->values,
+        ort->input_count, &ort->output_name, 1, &c->out_value);
+
+    if (status == NULL)
+        return true;
+    ort->api.release_status(status);
+    return false;
+}
+
+/* Rows [0, rows) of a batch, which stand from `at` on in the block. */
+static void batch(const struct qn_model *m, struct qn_ort_class *c, const double *const *columns,
+                  uint32_t first, uint32_t rows, uint32_t at, void *sums)
+{
+    uint8_t lacking[QN_MODEL_BLOCK];
+
+    fill(m, c, columns, first + at, rows, lacking);
+    if (run_class(m->ort, c)) {
+        for (uint32_t r = 0; r < rows; r++)
+            take_row(m, lacking[r] ? NULL : c->out_buffer, r, at + r, sums);
+        return;
+    }
+    for (uint32_t r = 0; r < rows; r++) {
+        fill(m, c, columns, first + at + r, 1, lacking);
+        take_row(m, lacking[0] || !run_class(m->ort, c) ? NULL : c->out_buffer, 0, at + r, sums);
+    }
+}
+
+void qn_model_ort_class(const struct qn_model *m, const double *const *columns, uint32_t first,
+                        uint32_t rows, uint32_t class_at, void *sums)
+{
+    struct qn_ort_run *run = claim(m->ort, sums);
+    struct qn_ort_class *c = &run->classes[class_at];
+
+    for (uint32_t at = 0; at < rows; at += c->rows)
+        batch(m, c, columns, first, rows - at < c->rows ? rows - at : c->rows, at, sums);
+    give_back(run);
+}
+
+/* The largest class that is full; else the smallest that holds the rest. */
+static uint32_t class_for(const struct qn_ort *ort, uint32_t rest)
+{
+    uint32_t i = ort->class_count - 1;
+
+    while (i > 0 && ort->class_rows[i] > rest)
+        i--;
+    /* a padded call costs less than a few of one row */
+    return rest > 1 && ort->class_rows[i] == 1 && ort->class_count > 1 ? 1 : i;
+}
+
+static void onnxruntime_score(const struct qn_model *m, const double *const *columns,
+                              uint32_t first, uint32_t rows, void *scratch, void *sums)
+{
+    const struct qn_ort *ort = m->ort;
+    struct qn_ort_run *run = claim(ort, scratch);
+
+    QN_ASSERT(rows <= QN_MODEL_BLOCK);
+    for (uint32_t at = 0; at < rows;) {
+        const uint32_t rest = ort->is_one_by_one ? 1 : rows - at;
+        struct qn_ort_class *c = &run->classes[class_for(ort, rest)];
+        const uint32_t n = rest < c->rows ? rest : c->rows;
+
+        batch(m, c, columns, first, n, at, sums);
+        at += n;
+    }
+    give_back(run);
+}
+
+const struct qn_model_kernel qn_model_kernel_onnxruntime = {.name = "onnxruntime",
+                                                            .is_suitable = onnxruntime_is_suitable,
+                                                            .scratch_bytes =
+                                                                onnxruntime_scratch_bytes,
+                                                            .score = onnxruntime_score};

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""test_onnxruntime.py - ONNX models that are neither trees nor linear, through ONNX Runtime's C library.
+
+The oracle is the same library from Python, one row at a time: answers must be equal bit for bit at every batch size.
+The library comes from the onnxruntime wheel; the tests are skipped where that is not installed.
+"""
+import json
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+from test_models import BUILD, SEED, scorer, tool  # noqa: F401 (fixtures)
+
+np = pytest.importorskip("numpy")
+onnx = pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+QUERN = BUILD / "quern"
+
+
+@pytest.fixture(scope="module")
+def library():
+    found = sorted((pathlib.Path(runtime.__file__).parent / "capi").glob("libonnxruntime.so*"))
+    if not found:
+        pytest.skip("the onnxruntime package has no C library")
+    return str(found[0])
+
+
+@pytest.fixture(autouse=True)
+def environment(library, monkeypatch):
+    monkeypatch.setenv("QUERN_ONNXRUNTIME", library)
+
+
+def save(path, nodes, inputs, outputs, weights=(), ml=False):
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(v, n) for n, v in weights])
+    sets = [helper.make_opsetid("", 17)] + ([helper.make_opsetid("ai.onnx.ml", 3)] if ml else [])
+    path.write_bytes(helper.make_model(graph, opset_imports=sets, ir_version=8).SerializeToString())
+    return path
+
+
+def tensor(name, kind, *shape):
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def network(path, rng, inputs=7, hidden=16, outputs=1, rows="N", kind=TensorProto.FLOAT):
+    dtype = np.float32 if kind == TensorProto.FLOAT else np.float64
+    weights = [("w1", rng.normal(size=(inputs, hidden)).astype(dtype)), ("b1", rng.normal(size=hidden).astype(dtype)),
+               ("w2", rng.normal(size=(hidden, outputs)).astype(dtype)), ("b2", rng.normal(size=outputs).astype(dtype))]
+    nodes = [helper.make_node("Gemm", ["X", "w1", "b1"], ["h"]), helper.make_node("Relu", ["h"], ["r"]),
+             helper.make_node("Gemm", ["r", "w2", "b2"], ["z"]), helper.make_node("Sigmoid", ["z"], ["score"])]
+    return save(path, nodes, [tensor("X", kind, rows, inputs)], [tensor("score", kind, rows, outputs)], weights)
+
+
+def session(path):
+    one = runtime.SessionOptions()
+    one.intra_op_num_threads = 1
+    return runtime.InferenceSession(str(path), one, providers=["CPUExecutionProvider"])
+
+
+def oracle(scorer, path, feeds, output=0):
+    """Answers of ONNX Runtime in calls of the size that Quern chose: one row, unless the size would show."""
+    facts, _, _ = scorer.run(path)
+    assert isinstance(facts, dict), facts.stderr
+    padded = re.search(r"padded to (\d+) rows", facts["kernel_reason"])
+    rows, run, count = int(padded[1]) if padded else 1, session(path).run, len(next(iter(feeds.values())))
+    pad = -count % rows
+    feeds = {k: np.concatenate([v] + [v[-1:]] * pad) for k, v in feeds.items()}
+    found = [run(None, {k: v[i:i + rows] for k, v in feeds.items()})[output] for i in range(0, count, rows)]
+    return np.concatenate(found)[:count]
+
+
+def equal(scorer, path, x, want, **options):
+    want = np.asarray(want, dtype=float).reshape(len(x), -1)
+    for batch in (1, 7, 17, 100, 1024):
+        facts, margin, predicted = scorer.run(path, x, batch=batch, **options)
+        assert isinstance(facts, dict), facts.stderr
+        assert facts["kernel"] == "onnxruntime", facts
+        assert margin.tobytes() == predicted.tobytes()
+        different = (margin != want) & ~(np.isnan(margin) & np.isnan(want))
+        assert not different.any(), (batch, int(different.sum()), margin[different][:4], want[different][:4])
+    return facts
+
+
+@pytest.mark.parametrize("kind,dtype,outputs", [(TensorProto.FLOAT, np.float32, 1), (TensorProto.FLOAT, np.float32, 3),
+                                                (TensorProto.DOUBLE, np.float64, 1)])
+def test_network(scorer, tmp_path, kind, dtype, outputs):
+    rng = np.random.default_rng(SEED)
+    path = network(tmp_path / "m.onnx", rng, outputs=outputs, kind=kind)
+    x = rng.normal(size=(200, 7))
+    x[rng.random(size=x.shape) < 0.02] = np.nan
+    facts = equal(scorer, path, x, oracle(scorer, path, {"X": x.astype(dtype)}))
+    # Eigen's double exp has other bits in a full vector than in what is left over: no calls of one row then
+    assert ("padded to 8 rows" in facts["kernel_reason"]) == (dtype == np.float64)
+    assert "operator 'Gemm'" in facts["kernel_reason"] and runtime.__version__ in facts["kernel_reason"]
+    assert facts["is_float"] == str(int(dtype == np.float32)) and facts["outputs"] == str(outputs)
+    assert facts["inputs"] == "7"
+
+
+def test_fixed_batch(scorer, tmp_path):
+    rng = np.random.default_rng(SEED)
+    path = network(tmp_path / "m.onnx", rng, rows=5)
+    x = rng.normal(size=(40, 7))
+    run = session(path).run
+    want = np.concatenate([run(None, {"X": x[i:i + 5].astype(np.float32)})[0] for i in range(0, 40, 5)])
+    assert "batches of 5 rows" in equal(scorer, path, x, want)["kernel_reason"]
+
+
+def test_named_columns_of_all_types(scorer, tmp_path):
+    others = ("whole", "flag", "wide", "small")
+    nodes = [helper.make_node("Cast", [n], [n + "_f"], to=TensorProto.FLOAT) for n in others]
+    nodes += [helper.make_node("Unsqueeze", ["small_f", "one"], ["small_c"]),
+              helper.make_node("Concat", ["price", "whole_f", "flag_f", "wide_f", "small_c"], ["all"], axis=1),
+              helper.make_node("ReduceSum", ["all", "one"], ["score"], keepdims=0)]
+    path = save(tmp_path / "m.onnx", nodes,
+                [tensor("price", TensorProto.FLOAT, "N", 1), tensor("whole", TensorProto.INT64, "N", 1),
+                 tensor("flag", TensorProto.BOOL, "N", 1), tensor("wide", TensorProto.DOUBLE, "N", 1),
+                 tensor("small", TensorProto.INT32, "N")],
+                [tensor("score", TensorProto.FLOAT, "N")], [("one", np.array([1], dtype=np.int64))])
+    rng = np.random.default_rng(SEED)
+    x = np.stack([rng.normal(size=90), rng.integers(-9, 9, size=90), rng.integers(0, 2, size=90), rng.normal(size=90),
+                  rng.integers(-9, 9, size=90)], axis=1)
+    want = oracle(scorer, path, {"price": x[:, :1].astype(np.float32), "whole": x[:, 1:2].astype(np.int64),
+                                 "flag": x[:, 2:3].astype(bool), "wide": x[:, 3:4], "small": x[:, 4].astype(np.int32)})
+    want = want.astype(float)
+    # what no whole number can be has no score
+    for row, column, value in ((3, 1, np.nan), (4, 1, 0.5), (5, 2, 2), (6, 4, 1e10), (7, 1, 1e300)):
+        x[row, column] = value
+        want[row] = np.nan
+    equal(scorer, path, x, want)
+    out = subprocess.run([QUERN, "model", "inspect", path, "--json"], capture_output=True, text=True)
+    facts = json.loads(out.stdout)
+    assert facts["inputs"] == ["price", "whole", "flag", "wide", "small"] and facts["kernel"] == "onnxruntime"
+    assert facts["explains"] is False and "ONNX Runtime" in facts["explains_not"]
+
+
+def test_a_row_that_fails_takes_no_other_along(scorer, tmp_path):
+    path = save(tmp_path / "m.onnx", [helper.make_node("Gather", ["table", "at"], ["score"])],
+                [tensor("at", TensorProto.INT64, "N", 1)], [tensor("score", TensorProto.FLOAT, "N", 1)],
+                [("table", np.arange(10, dtype=np.float32) * 1.5)])
+    x = np.array([[0], [3], [11], [9], [-99], [5]] * 12, dtype=float)
+    equal(scorer, path, x, np.where((x >= 0) & (x < 10), x * 1.5, np.nan))
+
+
+def test_outputs(scorer, tmp_path):
+    rng = np.random.default_rng(SEED)
+    weights = [("w", rng.normal(size=(3, 2)).astype(np.float32))]
+    nodes = [helper.make_node("MatMul", ["X", "w"], ["z"]), helper.make_node("Softmax", ["z"], ["p"], axis=1),
+             helper.make_node("ArgMax", ["z"], ["label"], axis=1, keepdims=0)]
+    path = save(tmp_path / "m.onnx", nodes, [tensor("X", TensorProto.FLOAT, "N", 3)],
+                [tensor("label", TensorProto.INT64, "N"), tensor("p", TensorProto.FLOAT, "N", 2)], weights)
+    x = rng.normal(size=(20, 3))
+    label, p = (oracle(scorer, path, {"X": x.astype(np.float32)}, k) for k in (0, 1))
+    equal(scorer, path, x, p[:, 1])  # the probability of the second class, as with other formats
+    equal(scorer, path, x, p[:, 0], column=0)
+    equal(scorer, path, x, label, output="label")
+    for options, words in (({"output": "q"}, "no output 'q'"), ({"column": 2}, "no column 2")):
+        refused, _, _ = scorer.run(path, **options)
+        assert words in refused.stderr
+
+
+def test_zipmap(scorer, tmp_path):
+    """The tensor before ZipMap is taken, which is no output of the file."""
+    nodes = [helper.make_node("Sigmoid", ["X"], ["p"]),
+             helper.make_node("ZipMap", ["p"], ["maps"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2])]
+    maps = helper.make_value_info("maps", helper.make_sequence_type_proto(
+        helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))))
+    path = save(tmp_path / "m.onnx", nodes, [tensor("X", TensorProto.FLOAT, "N", 3)], [maps], ml=True)
+    x = np.random.default_rng(SEED).normal(size=(30, 3)).astype(np.float32)
+    want = [[row[k] for k in range(3)] for row in oracle(scorer, path, {"X": x})]
+    equal(scorer, path, x.astype(float), want)
+
+
+def test_batch_size_never_shows(scorer, tmp_path):
+    """An operator whose answer depends on the size of the batch is pinned to one size."""
+    nodes = [helper.make_node("Shape", ["X"], ["shape"]), helper.make_node("Gather", ["shape", "zero"], ["n"]),
+             helper.make_node("Cast", ["n"], ["f"], to=TensorProto.FLOAT), helper.make_node("Mul", ["X", "f"], ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, [tensor("X", TensorProto.FLOAT, "N", 1)],
+                [tensor("y", TensorProto.FLOAT, "N", 1)], [("zero", np.array(0, dtype=np.int64))])
+    x = np.arange(50, dtype=float).reshape(-1, 1)
+    facts = equal(scorer, path, x, x * 64)
+    assert "padded to 64 rows" in facts["kernel_reason"]
+
+
+def test_refusals(scorer, tmp_path, monkeypatch):
+    rng = np.random.default_rng(SEED)
+    good = network(tmp_path / "m.onnx", rng)
+
+    def refused(path, *words):
+        p, _, _ = scorer.run(path)
+        assert not isinstance(p, dict) and p.returncode == 1, p
+        assert all(w in p.stderr for w in words), p.stderr
+
+    text = save(tmp_path / "t.onnx", [helper.make_node("Identity", ["X"], ["Y"])],
+                [tensor("X", TensorProto.STRING, "N", 1)], [tensor("Y", TensorProto.STRING, "N", 1)])
+    refused(text, "input 'X' is text")
+    deep = save(tmp_path / "d.onnx", [helper.make_node("Relu", ["X"], ["Y"])],
+                [tensor("X", TensorProto.FLOAT, "N", 2, 2)], [tensor("Y", TensorProto.FLOAT, "N", 2, 2)])
+    refused(deep, "input 'X' has another number of dimensions")
+    open_ended = save(tmp_path / "o.onnx", [helper.make_node("Relu", ["X"], ["Y"])],
+                      [tensor("X", TensorProto.FLOAT, "N", "K")], [tensor("Y", TensorProto.FLOAT, "N", "K")])
+    refused(open_ended, "does not say how many columns")
+    broken = save(tmp_path / "b.onnx", [helper.make_node("NoSuchThing", ["X"], ["Y"])],
+                  [tensor("X", TensorProto.FLOAT, "N", 2)], [tensor("Y", TensorProto.FLOAT, "N", 2)])
+    refused(broken, f"ONNX Runtime {runtime.__version__} refuses the model", "NoSuchThing")
+    cut = tmp_path / "c.onnx"
+    cut.write_bytes(good.read_bytes()[:-40])
+    refused(cut, "damaged or cut off")
+    monkeypatch.setenv("QUERN_ONNXRUNTIME", str(tmp_path / "nothing.so"))
+    refused(good, "operator 'Gemm' is nothing our kernels run", "nothing.so", "pip install onnxruntime")
+    monkeypatch.setenv("QUERN_ONNXRUNTIME", "libm.so.6")
+    refused(good, "needs ONNX Runtime 1.16 or newer")
+
+
+def test_in_a_pipeline(scorer, tmp_path):
+    """From a spec, with names, one column of an output, and two threads; `quern check` says what runs."""
+    rng = np.random.default_rng(SEED)
+    weights = [("w", rng.normal(size=(2, 3)).astype(np.float32))]
+    nodes = [helper.make_node("Concat", ["amount", "hours"], ["X"], axis=1),
+             helper.make_node("MatMul", ["X", "w"], ["z"]), helper.make_node("Softmax", ["z"], ["p"], axis=1)]
+    path = save(tmp_path / "m.onnx", nodes,
+                [tensor("amount", TensorProto.FLOAT, "N", 1), tensor("hours", TensorProto.FLOAT, "N", 1)],
+                [tensor("p", TensorProto.FLOAT, "N", 3)], weights)
+    spec = tmp_path / "s.yaml"
+    spec.write_text("""quern: 1
+name: s
+streams:
+  orders:
+    id: id
+    time: at
+    key: id
+    fields: {id: string, at: {type: timestamp, unit: s}, amount: double, hours: double}
+models:
+  m: {file: m.onnx, output: p, column: 2}
+score: {model: m}
+outputs:
+  predictions: {to: topic}
+""")
+    x = rng.normal(size=(300, 2))
+    events = "".join(json.dumps({"id": f"e{i}", "at": i, "amount": a, "hours": h}) + "\n" for i, (a, h) in enumerate(x))
+    out = subprocess.run([QUERN, "pipe", spec, "--threads", "2"], input=events, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    got = [json.loads(line)["score"] for line in out.stdout.splitlines()]
+    f = x.astype(np.float32)
+    want = oracle(scorer, path, {"amount": f[:, :1], "hours": f[:, 1:]})[:, 2]
+    assert np.array(got, dtype=np.float32).tobytes() == want.tobytes()
+    shown = subprocess.run([QUERN, "check", spec], capture_output=True, text=True)
+    assert shown.returncode == 0 and "ONNX Runtime" in shown.stdout or "onnxruntime" in shown.stdout, shown.stdout
+    out = subprocess.run([QUERN, "check", spec], capture_output=True, text=True,
+                         env={**os.environ, "QUERN_ONNXRUNTIME": str(tmp_path / "none.so")})
+    assert out.returncode == 2 and "QUERN_ONNXRUNTIME" in out.stderr + out.stdout
+
+
+def test_place_in_the_batch_never_shows(scorer, tmp_path):
+    """An operator whose answer depends on the row's place gets one row a call."""
+    nodes = [helper.make_node("CumSum", ["X", "zero"], ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, [tensor("X", TensorProto.FLOAT, "N", 1)],
+                [tensor("y", TensorProto.FLOAT, "N", 1)], [("zero", np.array(0, dtype=np.int64))])
+    x = np.arange(50, dtype=float).reshape(-1, 1)
+    facts = equal(scorer, path, x, x)
+    assert "one row a call" in facts["kernel_reason"]
+
+
+def test_place_in_the_batch_never_shows(scorer, tmp_path):
+    """An operator whose answer depends on the row's place gets one row a call."""
+    nodes = [helper.make_node("CumSum", ["X", "zero"], ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, [tensor("X", TensorProto.FLOAT, "N", 1)],
+                [tensor("y", TensorProto.FLOAT, "N", 1)], [("zero", np.array(0, dtype=np.int64))])
+    x = np.arange(50, dtype=float).reshape(-1, 1)
+    facts = equal(scorer, path, x, x)
+    assert "one row a call" in facts["kernel_reason"]
