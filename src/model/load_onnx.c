@@ -4,25 +4,17 @@
  * kernels.
  *
  * A reader of our own for the few messages needed; nothing is decoded but what a tree ensemble has.
- * Around the operator Cast and Identity may stand, behind it ZipMap; every other graph goes to ONNX
- * Runtime (load_onnxruntime.c). Sums in float32 in tree order, base values last: as trees of one
- * leaf. Thread: the loader's. Memory: growing arrays, a few times the bytes of the file. */
+ * Around the operator Cast and Identity may stand, behind it ZipMap; every other graph goes to the
+ * reader of linear models (load_onnx_linear.c) and then to ONNX Runtime (load_onnxruntime.c). Sums
+ * in float32 in tree order, base values last: as trees of one leaf. Thread: the loader's. Memory:
+ * growing arrays, a few times the bytes of the file. */
+#include "model/onnx.h"
 #include "model/onnxruntime.h"
+#include "model/protobuf.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* Part of the file: one message, one text, or packed numbers. */
-struct piece {
-    const uint8_t *p, *end;
-};
-
-struct field {
-    uint32_t number, type; /* type: 0 varint, 1 eight bytes, 2 piece, 5 four bytes */
-    uint64_t value;
-    struct piece piece;
-};
 
 struct floats {
     float *v;
@@ -60,7 +52,7 @@ struct onnx {
     struct qn_err *err;
     struct qn_model *m;
     const uint8_t *start;
-    struct piece op, graph_input, cast_in, cast_out;
+    struct qn_part op, graph_input, cast_in, cast_out;
     bool has_op, is_classifier, has_cast, casts_to_float;
     uint64_t graph_inputs, input_type, columns; /* columns: 0 = the file does not say */
     struct ints ints[INT_LISTS];
@@ -68,7 +60,7 @@ struct onnx {
     struct ints modes;
     size_t label_texts;
     uint64_t targets;
-    struct piece transform, aggregate;
+    struct qn_part transform, aggregate;
     struct entry *nodes, *leaves;
     struct qn_raw_node *raw;
     size_t raw_cap, budget;
@@ -86,7 +78,7 @@ static qn_status no_memory(struct onnx *o)
 }
 
 /* Nothing for our kernels: ONNX Runtime gets the model, and this reason stands beside it. */
-static qn_status unavailable(struct onnx *o, struct piece name, const char *what)
+static qn_status unavailable(struct onnx *o, struct qn_part name, const char *what)
 {
     size_t len = (size_t)(name.end - name.p);
 
@@ -96,64 +88,17 @@ static qn_status unavailable(struct onnx *o, struct piece name, const char *what
                       (const char *)name.p);
 }
 
-static bool is(struct piece a, const char *text)
+static bool is(struct qn_part a, const char *text)
 {
-    size_t len = (size_t)(a.end - a.p);
-
-    return len == strlen(text) && (len == 0 || memcmp(a.p, text, len) == 0);
+    return qn_part_is(a, text);
 }
 
-static bool same(struct piece a, struct piece b)
+static qn_status next(struct onnx *o, struct qn_part *in, struct qn_protobuf_field *f, bool *more)
 {
-    size_t len = (size_t)(a.end - a.p);
-
-    return len == (size_t)(b.end - b.p) && (len == 0 || memcmp(a.p, b.p, len) == 0);
+    return qn_protobuf_next(in, f, more, o->err);
 }
 
-/* ---- protobuf ---- */
-
-static bool varint(struct piece *in, uint64_t *out)
-{
-    *out = 0;
-    for (unsigned shift = 0; shift < 64 && in->p < in->end; shift += 7) {
-        const uint8_t byte = *in->p++;
-
-        *out |= (uint64_t)(byte & 0x7f) << shift;
-        if (!(byte & 0x80))
-            return true;
-    }
-    return false;
-}
-
-static uint32_t little32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-/* The next field of a message. *more: false at its end. */
-static qn_status next(struct onnx *o, struct piece *in, struct field *f, bool *more)
-{
-    uint64_t key, len = 0;
-
-    *more = in->p < in->end;
-    if (!*more)
-        return QN_OK;
-    if (!varint(in, &key) || key >> 3 == 0 || key >> 3 > UINT32_MAX)
-        return bad(o, "the file is damaged or cut off");
-    *f = (struct field){.number = (uint32_t)(key >> 3), .type = (uint32_t)(key & 7)};
-    if (f->type == 0 ? !varint(in, &f->value) : f->type == 2 && !varint(in, &len))
-        return bad(o, "the file is damaged or cut off");
-    if (f->type != 0)
-        len = f->type == 1 ? 8 : f->type == 5 ? 4 : len;
-    if ((f->type != 0 && f->type != 1 && f->type != 2 && f->type != 5) ||
-        len > (uint64_t)(in->end - in->p))
-        return bad(o, "the file is damaged or cut off");
-    if (f->type == 5)
-        f->value = little32(in->p);
-    f->piece = (struct piece){in->p, in->p + len};
-    in->p += len;
-    return QN_OK;
-}
+/* ---- lists ---- */
 
 static qn_status push_int(struct onnx *o, struct ints *list, uint64_t v)
 {
@@ -172,28 +117,28 @@ static qn_status push_float(struct onnx *o, struct floats *list, uint32_t bits)
 }
 
 /* Numbers of a list, packed or one by one. */
-static qn_status add_ints(struct onnx *o, struct field *f, struct ints *list)
+static qn_status add_ints(struct onnx *o, struct qn_protobuf_field *f, struct ints *list)
 {
     uint64_t v;
 
     if (f->type == 0)
         return push_int(o, list, f->value);
     while (f->type == 2 && f->piece.p < f->piece.end) {
-        if (!varint(&f->piece, &v))
+        if (!qn_protobuf_varint(&f->piece, &v))
             return bad(o, "a list of numbers is cut off");
         QN_TRY(push_int(o, list, v));
     }
     return QN_OK;
 }
 
-static qn_status add_floats(struct onnx *o, struct field *f, struct floats *list)
+static qn_status add_floats(struct onnx *o, struct qn_protobuf_field *f, struct floats *list)
 {
     if (f->type == 5)
         return push_float(o, list, (uint32_t)f->value);
     if (f->type != 2 || (f->piece.end - f->piece.p) % 4 != 0)
         return bad(o, "a list of numbers is cut off");
     for (; f->piece.p < f->piece.end; f->piece.p += 4)
-        QN_TRY(push_float(o, list, little32(f->piece.p)));
+        QN_TRY(push_float(o, list, qn_protobuf_little32(f->piece.p)));
     return QN_OK;
 }
 
@@ -222,7 +167,7 @@ static const struct float_attribute {
     {"base_values", BASES},
 };
 
-static qn_status add_mode(struct onnx *o, struct piece text)
+static qn_status add_mode(struct onnx *o, struct qn_part text)
 {
     static const char *const names[MODES] = {"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT",
                                              "LEAF"};
@@ -234,12 +179,12 @@ static qn_status add_mode(struct onnx *o, struct piece text)
     return unavailable(o, text, "node mode");
 }
 
-static qn_status read_attribute(struct onnx *o, struct piece in)
+static qn_status read_attribute(struct onnx *o, struct qn_part in)
 {
-    struct piece name = {NULL, NULL}, whole = in;
+    struct qn_part name = {NULL, NULL}, whole = in;
     struct ints *ints = NULL;
     struct floats *floats = NULL;
-    struct field f;
+    struct qn_protobuf_field f;
     bool more, is_ignored, is_mode, is_label;
 
     for (;;) { /* the name need not stand first */
@@ -287,9 +232,9 @@ static qn_status read_attribute(struct onnx *o, struct piece in)
 /* ---- the graph ---- */
 
 /* Cast's `to`, or 0. */
-static qn_status cast_type(struct onnx *o, struct piece in, uint64_t *to)
+static qn_status cast_type(struct onnx *o, struct qn_part in, uint64_t *to)
 {
-    struct field f;
+    struct qn_protobuf_field f;
     bool more;
 
     for (;;) {
@@ -301,9 +246,9 @@ static qn_status cast_type(struct onnx *o, struct piece in, uint64_t *to)
     }
 }
 
-static qn_status read_operator(struct onnx *o, struct piece in)
+static qn_status read_operator(struct onnx *o, struct qn_part in)
 {
-    struct field f;
+    struct qn_protobuf_field f;
     bool more;
 
     for (;;) {
@@ -317,10 +262,10 @@ static qn_status read_operator(struct onnx *o, struct piece in)
     }
 }
 
-static qn_status read_node(struct onnx *o, struct piece in)
+static qn_status read_node(struct onnx *o, struct qn_part in)
 {
-    struct piece whole = in, op = {NULL, NULL}, from = {NULL, NULL}, to = {NULL, NULL};
-    struct field f;
+    struct qn_part whole = in, op = {NULL, NULL}, from = {NULL, NULL}, to = {NULL, NULL};
+    struct qn_protobuf_field f;
     uint64_t type = 0;
     bool more, is_cast;
 
@@ -360,27 +305,16 @@ static qn_status read_node(struct onnx *o, struct piece in)
     return QN_OK;
 }
 
-/* Goes down one level: the last field `number` of a message. Empty where there is none. */
-static qn_status inside(struct onnx *o, struct piece in, uint32_t number, struct piece *out)
+static qn_status inside(struct onnx *o, struct qn_part in, uint32_t number, struct qn_part *out)
 {
-    struct field f = {0};
-    bool more;
-
-    *out = (struct piece){in.end, in.end};
-    for (;;) {
-        QN_TRY(next(o, &in, &f, &more));
-        if (!more)
-            return QN_OK;
-        if (f.number == number && f.type == 2)
-            *out = f.piece;
-    }
+    return qn_protobuf_inside(in, number, out, o->err);
 }
 
 /* A tensor [rows, columns]: its type and the number of columns. */
-static qn_status read_input(struct onnx *o, struct piece in)
+static qn_status read_input(struct onnx *o, struct qn_part in)
 {
-    struct piece type, tensor, shape, dim;
-    struct field f;
+    struct qn_part type, tensor, shape, dim;
+    struct qn_protobuf_field f;
     bool more;
 
     o->graph_inputs++;
@@ -405,9 +339,9 @@ static qn_status read_input(struct onnx *o, struct piece in)
     }
 }
 
-static qn_status read_graph(struct onnx *o, struct piece in)
+static qn_status read_graph(struct onnx *o, struct qn_part in)
 {
-    struct field f;
+    struct qn_protobuf_field f;
     bool more;
 
     for (;;) {
@@ -424,14 +358,14 @@ static qn_status read_graph(struct onnx *o, struct piece in)
 /* The one input, directly or through one Cast or Identity, as float32. */
 static qn_status check_graph(struct onnx *o)
 {
-    const struct piece none = {o->start, o->start};
+    const struct qn_part none = {o->start, o->start};
 
     if (!o->has_op)
         return unavailable(o, none, "a graph without trees");
     if (o->graph_inputs != 1)
         return unavailable(o, none, "a graph that has not one input");
-    if (!same(o->op, o->has_cast ? o->cast_out : o->graph_input) ||
-        (o->has_cast && !same(o->cast_in, o->graph_input)))
+    if (!qn_part_same(o->op, o->has_cast ? o->cast_out : o->graph_input) ||
+        (o->has_cast && !qn_part_same(o->cast_in, o->graph_input)))
         return unavailable(o, o->op, "a graph whose trees do not read the input but");
     if (o->input_type != 1 && !(o->input_type == 11 && o->casts_to_float))
         return unavailable(o, none, "an input that is no float32 tensor");
@@ -678,7 +612,7 @@ static qn_status add_bases(struct onnx *o, uint64_t outputs)
     const struct floats *bases = &o->floats[BASES];
 
     if (bases->count != 0 && bases->count != outputs)
-        return unavailable(o, (struct piece){o->start, o->start}, "number of base_values");
+        return unavailable(o, (struct qn_part){o->start, o->start}, "number of base_values");
     for (size_t k = 0; k < bases->count; k++) {
         const struct qn_raw_node leaf = {
             .value = (double)bases->v[k], .set = UINT32_MAX, .flags = QN_NODE_LEAF};
@@ -691,9 +625,9 @@ static qn_status add_bases(struct onnx *o, uint64_t outputs)
     return QN_OK;
 }
 
-static qn_status load(struct onnx *o, struct piece file)
+static qn_status load(struct onnx *o, struct qn_part file)
 {
-    struct piece graph;
+    struct qn_part graph;
     uint64_t outputs = 0;
 
     QN_TRY(inside(o, file, 7, &graph));
@@ -709,10 +643,10 @@ static qn_status load(struct onnx *o, struct piece file)
 }
 
 /* The tensor that ZipMap makes a list of maps of, as text; empty where there is none. */
-static qn_status find_zipped(struct onnx *o, struct piece file, char *out, size_t bytes)
+static qn_status find_zipped(struct onnx *o, struct qn_part file, char *out, size_t bytes)
 {
-    struct piece graph, op, from;
-    struct field f;
+    struct qn_part graph, op, from;
+    struct qn_protobuf_field f;
     bool more;
 
     out[0] = '\0';
@@ -730,18 +664,22 @@ static qn_status find_zipped(struct onnx *o, struct piece file, char *out, size_
     }
 }
 
-/* What our kernels cannot run, as the error says, goes to ONNX Runtime. */
+/* What is no tree ensemble, as the error says, may be a linear model; else ONNX Runtime gets it. */
 static qn_status load_elsewhere(struct onnx *o, struct qn_str bytes,
                                 const struct qn_model_options *opt)
 {
-    const struct piece file = {o->start, o->start + bytes.len};
+    const struct qn_part file = {o->start, o->start + bytes.len};
     char reason[128], zipped[100];
+    qn_status rc;
 
-    snprintf(reason, sizeof(reason), "%s", o->err->text);
+    snprintf(reason, sizeof(reason), "%.120s", o->err->text);
     qn_model_forest_fini(&o->m->forest);
     o->m->info.objective = "";
     o->m->info.trees_in_file = 0;
     o->m->transform = (struct qn_transform){.slope = 1, .divide = 1};
+    rc = qn_model_load_onnx_linear(o->m, bytes, o->err);
+    if (rc != QN_UNSUPPORTED)
+        return rc;
     QN_TRY(find_zipped(o, file, zipped, sizeof(zipped)));
     return qn_model_load_onnxruntime(o->m, bytes, opt, reason, zipped[0] != '\0' ? zipped : NULL,
                                      o->err);
@@ -754,7 +692,7 @@ qn_status qn_model_load_onnx(struct qn_model *m, struct qn_str bytes,
     struct onnx o = {.err = err, .m = m, .start = p, .targets = 1};
     qn_status rc;
 
-    rc = load(&o, (struct piece){p, p + bytes.len});
+    rc = load(&o, (struct qn_part){p, p + bytes.len});
     for (unsigned i = 0; i < INT_LISTS; i++)
         qn_mem_free(o.ints[i].v);
     for (unsigned i = 0; i < FLOAT_LISTS; i++)
