@@ -3,7 +3,8 @@
  *
  * A command is one file cmd_<verb>.c with a qn_command_usage (options.h) and a function; commands.c
  * lists them. Data goes to stdout, words to stderr. Exit codes: 0 done, 1 failed, 2 usage or spec
- * error, 3 a check found a difference, 130 interrupted. Thread: main. */
+ * error, 3 a check found a difference, 130 interrupted, 143 told to stop and not done in time.
+ * Thread: main. */
 #ifndef QN_CLI_CLI_H
 #define QN_CLI_CLI_H
 
@@ -19,7 +20,8 @@ enum {
     QN_EXIT_FAILED = 1,
     QN_EXIT_USAGE = 2,
     QN_EXIT_DIFFERENT = 3,
-    QN_EXIT_INTERRUPTED = 130
+    QN_EXIT_INTERRUPTED = 130,
+    QN_EXIT_TERMINATED = 143 /* told to stop, and it took too long */
 };
 
 /* The world as a command sees it; tests hand in another one. */

@@ -13,6 +13,7 @@
     X(demo)                                                                                        \
     X(init)                                                                                        \
     X(check)                                                                                       \
+    X(run)                                                                                         \
     X(pipe)                                                                                        \
     X(features)                                                                                    \
     X(explain)                                                                                     \

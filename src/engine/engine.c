@@ -171,6 +171,11 @@ const struct qn_counts *qn_engine_counts(const struct qn_engine *en)
     return en->counts;
 }
 
+struct qn_watermark qn_engine_watermark(const struct qn_engine *en)
+{
+    return en->watermark;
+}
+
 const struct qn_col *qn_engine_column(const struct qn_engine *en, uint32_t column)
 {
     QN_ASSERT(column <= en->plan->score_column);

@@ -81,6 +81,8 @@ qn_status qn_step(struct qn_engine *en, enum qn_flow *flow, struct qn_err *err);
 const struct qn_plan *qn_engine_plan(const struct qn_engine *en);
 /* Verdicts since the start, per stream of the plan. read = scored + late + dead + shed. */
 const struct qn_counts *qn_engine_counts(const struct qn_engine *en);
+/* Newest event time so far. */
+struct qn_watermark qn_engine_watermark(const struct qn_engine *en);
 /* Column as the plan numbers them (fields of the main stream, features, score). */
 const struct qn_col *qn_engine_column(const struct qn_engine *en, uint32_t column);
 /* What each input of the model added to the margins of scored rows of the batch that is being

@@ -69,6 +69,7 @@ const char *qn_reason_stage(enum qn_reason r);
 const char *qn_reason_text(enum qn_reason r);
 
 enum { QN_NO_FIELD = 0xFFFF, QN_BATCH_ROWS_MAX = 65536 };
+#define QN_NO_ARRIVAL INT64_MAX /* files have none: no event is from the future then */
 
 struct qn_batch {
     uint32_t rows, rows_max; /* rows in use, and how many there is room for                 */
@@ -79,6 +80,7 @@ struct qn_batch {
     uint8_t *stream;     /* [rows] index of the stream                                  */
     uint16_t *partition; /* [rows]                                                      */
     int64_t *offset;     /* [rows] position in (stream, partition)                      */
+    int64_t *arrival_us; /* [rows] when it was appended to the log; QN_NO_ARRIVAL: not known */
     /* set by decode and contract */
     int64_t *time_us;        /* [rows] event time; undefined where dead                     */
     uint8_t *verdict;        /* [rows] enum qn_verdict                                      */

@@ -267,6 +267,13 @@ void qn_contract_lateness(struct qn_batch *b, const struct qn_schema *schemas,
 
         if (b->verdict[row] == QN_DEAD)
             continue;
+        if (b->arrival_us[row] < INT64_MAX - QN_FUTURE_US &&
+            t > b->arrival_us[row] + QN_FUTURE_US) {
+            b->verdict[row] = QN_DEAD;
+            b->reason[row] = QN_REASON_FUTURE_TIME;
+            b->reason_field[row] = (uint16_t)schemas[b->stream[row]].time;
+            continue;
+        }
         if (!seen || t >= newest) {
             seen = true;
             newest = t;

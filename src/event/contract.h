@@ -33,7 +33,12 @@ struct qn_counts {
     uint64_t reason[QN_REASON_COUNT];
 };
 
-/* All rows in order: moves the watermark, sets is_late and the verdict by the stream's late policy
+/* How far an event's time may be ahead of its arrival: one clock that is wrong must not make all
+ * others late. */
+#define QN_FUTURE_US INT64_C(60000000)
+
+/* All rows in order: what claims to come from the future is dead future_time and moves nothing;
+ * else moves the watermark, sets is_late and the verdict by the stream's late policy
  * (`score` keeps QN_SCORED up to within_us behind the watermark; `fold`, `drop` and `dead-letter`
  * make it QN_LATE; older than within is dead too_late under score and fold). */
 void qn_contract_lateness(struct qn_batch *b, const struct qn_schema *schemas,

@@ -332,14 +332,8 @@ static void put_type(struct qn_buf *out, const struct qn_field *f)
         qn_buf_text(out, units[f->unit]);
 }
 
-/* What the contract asks of the field that the event broke; nothing where there is nothing to say.
- */
-static void put_expected(struct qn_buf *out, enum qn_reason reason, const struct qn_field *f)
+void qn_encode_expected(struct qn_buf *out, enum qn_reason reason, const struct qn_field *f)
 {
-    static const char member[] = ",\"expected\":\"";
-    size_t before = out->len;
-
-    qn_buf_add(out, member, sizeof(member) - 1);
     switch (reason) {
     case QN_REASON_MISSING_FIELD:
     case QN_REASON_WRONG_TYPE:
@@ -361,10 +355,21 @@ static void put_expected(struct qn_buf *out, enum qn_reason reason, const struct
         qn_buf_printf(out, "%u values", f->length_exact);
         break;
     default:
-        out->len = before;
-        return;
+        break;
     }
-    qn_buf_byte(out, '"');
+}
+
+static void put_expected(struct qn_buf *out, enum qn_reason reason, const struct qn_field *f)
+{
+    static const char member[] = ",\"expected\":\"";
+    const size_t before = out->len, begin = before + sizeof(member) - 1;
+
+    qn_buf_add(out, member, sizeof(member) - 1);
+    qn_encode_expected(out, reason, f);
+    if (out->len == begin)
+        out->len = before;
+    else
+        qn_buf_byte(out, '"');
 }
 
 void qn_encode_dead_letter(struct qn_buf *out, const struct qn_batch *b, uint32_t row,

@@ -17,6 +17,10 @@ void qn_encode_csv_cell(struct qn_buf *out, const struct qn_col *c, uint32_t row
 /* Text as a CSV cell: quoted where it holds a comma, a quote, a line end, or is empty. */
 void qn_encode_csv_text(struct qn_buf *out, struct qn_str text);
 
+/* What the contract asks of the field that the event broke, for people, as it may stand inside a
+ * JSON string; nothing where there is nothing to say. */
+void qn_encode_expected(struct qn_buf *out, enum qn_reason reason, const struct qn_field *f);
+
 /* One dead letter as an NDJSON line (docs/formats.md): reason, text, stage, field (path), expected
  * (what the contract asks of it), stream, position, contract and the original bytes: "event" as a
  * JSON string where they are UTF-8, else "event_base64". */

@@ -188,7 +188,7 @@ uint64_t qn_log_append_first(const struct qn_log_append *a, uint32_t topic)
     struct qn_log_section s;
     bool bad = false;
 
-    QN_ASSERT(a->phase == QN_LOG_DONE);
+    QN_ASSERT(a->phase != QN_LOG_OPEN);
     while (a->rc == QN_OK && a->body.len > 0 && qn_log_section_next(&p, end, &s, &bad))
         if (s.topic == topic && (s.kind == QN_LOG_RECORDS || s.kind == QN_LOG_CONTROL))
             return s.first;

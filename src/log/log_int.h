@@ -140,6 +140,8 @@ struct qn_log_append {
     struct qn_log_place place;
     qn_log_done *on_done;
     void *arg;
+    qn_log_placed *on_place;
+    void *place_arg;
     struct qn_log_append *next;
 };
 

@@ -181,14 +181,20 @@ typedef void qn_log_done(void *arg, struct qn_log_append *a, qn_status rc,
                          const struct qn_err *err);
 qn_status qn_log_submit(struct qn_log *lg, struct qn_log_append *a, qn_log_done *on_done, void *arg,
                         struct qn_err *err);
+/* Asks to be called, on the log thread and without locks, when the append has its offsets
+ * (qn_log_append_first) and is on the disk, but no reader can see it yet: whoever waits for what
+ * others make of these records can say so before anybody has read them. The append may still fail
+ * afterwards: on_done tells. Stays set until changed; NULL = nobody asks. */
+typedef void qn_log_placed(void *arg, struct qn_log_append *a);
+void qn_log_append_watch(struct qn_log_append *a, qn_log_placed *on_place, void *arg);
 /* Blocks until a submitted append is durable or failed. place may be NULL. */
 qn_status qn_log_wait(struct qn_log *lg, struct qn_log_append *a, struct qn_log_place *place,
                       struct qn_err *err);
 /* Both; waits for room in the queue, never for room on the disk. */
 qn_status qn_log_commit(struct qn_log *lg, struct qn_log_append *a, struct qn_log_place *place,
                         struct qn_err *err);
-/* After success: the offset of its first record of a topic (those of one append follow each other)
- * or QN_LOG_NO_OFFSET. */
+/* After success, and in qn_log_placed: the offset of its first record of a topic (those of one
+ * append follow each other) or QN_LOG_NO_OFFSET. */
 uint64_t qn_log_append_first(const struct qn_log_append *a, uint32_t topic);
 
 /* True while ordinary appends are refused because no further segment can be had; asks the disk

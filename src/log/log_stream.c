@@ -156,56 +156,66 @@ static qn_status take_input(struct qn_log_stream *s, bool may_block, enum qn_log
     return QN_OK;
 }
 
+/* First bytes of what people hand in by mistake, none of which begins JSON or a CSV header: said
+ * once, instead of a dead letter per line of garbage. '?' is any byte. */
+static const struct foreign {
+    const char *magic;
+    size_t bytes;
+    const char *what;
+} foreign_kinds[] = {{"\xFD\x37\x7A\x58\x5A\x00", 6, "xz data"},
+                     {"\x42\x5A\x68?1AY&SY", 10, "bzip2 data"},
+                     {"\x04\x22\x4D\x18", 4, "lz4 data"},
+                     {"PK\x03\x04", 4, "a zip archive"},
+                     {"PAR1\x15", 5, "a Parquet file"},
+                     {"Obj\x01", 4, "an Avro file"},
+                     {"\xFF\xFE", 2, "UTF-16 text"},
+                     {"\xFE\xFF", 2, "UTF-16 text"},
+                     {NULL, 0, NULL}};
+
+/* The kind whose magic the n bytes begin with, or are the beginning of. */
+static const struct foreign *foreign(const unsigned char *p, size_t n)
+{
+    for (const struct foreign *f = foreign_kinds; f->magic != NULL; f++) {
+        size_t k = 0;
+
+        while (k < n && k < f->bytes && (f->magic[k] == '?' || (unsigned char)f->magic[k] == p[k]))
+            k++;
+        if (k == n || k == f->bytes)
+            return f;
+    }
+    return NULL;
+}
+
 /* What the first bytes say; UNKNOWN while more of them could tell. */
 static enum kind recognise(const unsigned char *p, size_t n, bool is_over)
 {
     static const unsigned char gzip[] = {0x1F, 0x8B}, zstd[] = {0x28, 0xB5, 0x2F, 0xFD},
                                skip[] = {0x2A, 0x4D, 0x18};
     size_t head = n < MAGIC_BYTES ? n : MAGIC_BYTES;
+    const struct foreign *other;
 
     if (n == 0)
         return is_over ? KIND_PLAIN : KIND_UNKNOWN;
     if (memcmp(p, gzip, n < 2 ? n : 2) == 0)
         return n >= 2 ? KIND_GZIP : is_over ? KIND_PLAIN : KIND_UNKNOWN;
     if (memcmp(p, zstd, head) != 0 &&
-        !((p[0] & 0xF0) == 0x50 && memcmp(p + 1, skip, head - 1) == 0))
-        return KIND_PLAIN;
+        !((p[0] & 0xF0) == 0x50 && memcmp(p + 1, skip, head - 1) == 0)) {
+        other = foreign(p, n);
+        return other != NULL && n < other->bytes && !is_over ? KIND_UNKNOWN : KIND_PLAIN;
+    }
     return n >= MAGIC_BYTES ? KIND_ZSTD : is_over ? KIND_PLAIN : KIND_UNKNOWN;
-}
-
-/* First bytes of what people hand in by mistake, none of which begins JSON or a CSV header: said
- * once, instead of a dead letter per line of garbage. */
-static const char *foreign(const unsigned char *p, size_t n)
-{
-    static const struct {
-        const char *magic;
-        size_t bytes;
-        const char *what;
-    } kinds[] = {{"\xFD\x37\x7A\x58\x5A\x00", 6, "xz data"},
-                 {"\x42\x5A\x68", 3, "bzip2 data"},
-                 {"\x04\x22\x4D\x18", 4, "lz4 data"},
-                 {"PK\x03\x04", 4, "a zip archive"},
-                 {"PAR1\x15", 5, "a Parquet file"},
-                 {"Obj\x01", 4, "an Avro file"},
-                 {"\xFF\xFE", 2, "UTF-16 text"},
-                 {"\xFE\xFF", 2, "UTF-16 text"}};
-
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-        if (n >= kinds[i].bytes && memcmp(p, kinds[i].magic, kinds[i].bytes) == 0 &&
-            (kinds[i].bytes != 3 || (n >= 10 && memcmp(p + 4, "1AY&SY", 6) == 0)))
-            return kinds[i].what;
-    return NULL;
 }
 
 static qn_status open_kind(struct qn_log_stream *s, struct qn_err *err)
 {
-    const char *what = s->kind == KIND_PLAIN
-                           ? foreign((const unsigned char *)s->input + s->at, s->end - s->at)
-                           : NULL;
+    const size_t n = s->end - s->at;
+    const struct foreign *other =
+        s->kind == KIND_PLAIN ? foreign((const unsigned char *)s->input + s->at, n) : NULL;
 
-    if (what != NULL) {
+    if (other != NULL && n >= other->bytes) {
         qn_err_set(&s->failed, QN_UNSUPPORTED,
-                   "this is %s: events are NDJSON or CSV in UTF-8, plain, gzip or zstd", what);
+                   "this is %s: events are NDJSON or CSV in UTF-8, plain, gzip or zstd",
+                   other->what);
         return fail(s, err);
     }
     if (s->kind == KIND_GZIP) {

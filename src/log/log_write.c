@@ -446,6 +446,9 @@ static qn_status write_frame(struct qn_log *lg, const struct group *all, bool *l
         return rc;
     }
     rc = put_frame(lg, s, f, v, count, err);
+    for (uint32_t i = 0; rc == QN_OK && i < g->count; i++)
+        if (g->list[i]->on_place != NULL)
+            g->list[i]->on_place(g->list[i]->place_arg, g->list[i]);
     if (rc == QN_OK)
         rc = publish(lg, g, f, own, err);
     return rc == QN_OK ? QN_OK : log_fail(lg, err);
@@ -699,6 +702,7 @@ static qn_status submit(struct qn_log *lg, struct qn_log_append *a, bool may_wai
     rc = refuse(lg, a, may_wait, err);
     if (rc == QN_OK) {
         a->phase = QN_LOG_QUEUED;
+        a->rc = QN_OK;
         a->next = NULL;
         *lg->last_waiting = a;
         lg->last_waiting = &a->next;
@@ -718,6 +722,12 @@ qn_status qn_log_submit(struct qn_log *lg, struct qn_log_append *a, qn_log_done 
     a->on_done = on_done;
     a->arg = arg;
     return submit(lg, a, false, err);
+}
+
+void qn_log_append_watch(struct qn_log_append *a, qn_log_placed *on_place, void *arg)
+{
+    a->on_place = on_place;
+    a->place_arg = arg;
 }
 
 qn_status qn_log_wait(struct qn_log *lg, struct qn_log_append *a, struct qn_log_place *place,

@@ -115,6 +115,36 @@ static void put(struct qn_batch *b, uint8_t stream, int64_t time_us)
     b->time_us[b->rows++] = time_us;
 }
 
+/* One clock that is wrong must not make all others late. */
+static void test_from_the_future(void **state)
+{
+    struct fixture x;
+    struct qn_watermark w = {0};
+    const int64_t S = 1000000;
+
+    (void)state;
+    fixture_init(&x, "t:epoch_s");
+    x.schema.lateness_us = 10 * S;
+    for (int r = 0; r < 4; r++)
+        x.b.arrival_us[r] = 1000 * S;
+    put(&x.b, 0, 1060 * S);     /* as far ahead as is allowed */
+    put(&x.b, 0, 1060 * S + 1); /* further: moves nothing     */
+    put(&x.b, 0, 1050 * S);
+    put(&x.b, 0, 5000 * S);
+    put(&x.b, 0, 5000 * S); /* nobody knows when it came */
+    qn_contract_lateness(&x.b, &x.schema, 1, &w);
+    for (int r = 0; r < 5; r++) {
+        bool is_dead = r == 1 || r == 3;
+
+        assert_int_equal(x.b.verdict[r], is_dead ? QN_DEAD : QN_SCORED);
+        assert_int_equal(x.b.reason[r], is_dead ? QN_REASON_FUTURE_TIME : QN_REASON_NONE);
+        assert_false(x.b.is_late[r]);
+    }
+    assert_int_equal(x.b.reason_field[1], 0);
+    assert_int_equal(w.newest_us, 5000 * S);
+    fixture_fini(&x);
+}
+
 static void test_lateness_edges(void **state)
 {
     struct fixture x;
@@ -267,9 +297,9 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_limits),         cmocka_unit_test(test_long_sets),
-        cmocka_unit_test(test_lateness_edges), cmocka_unit_test(test_lateness_twin),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_limits),          cmocka_unit_test(test_long_sets),
+        cmocka_unit_test(test_from_the_future), cmocka_unit_test(test_lateness_edges),
+        cmocka_unit_test(test_lateness_twin),   cmocka_unit_test(test_no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

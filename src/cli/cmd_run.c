@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cmd_run.c - `quern run SPEC`: a pipeline that runs until it is told to stop.
+ *
+ * The main thread starts the service and what stands around it, then waits: for a signal to stop,
+ * for a failure, for the next watchdog message. SIGINT and SIGTERM stop accepting, finish what was
+ * accepted and leave within --drain; a second one leaves at once, and nothing is lost. Thread:
+ * main. */
+#include "cli/commands.h"
+#include "engine/service.h"
+#include "monitor/report.h"
+
+#include <time.h>
+
+enum { WAIT_MS = 50 };
+
+struct run_options {
+    int64_t threads, drain_us;
+    int log_format, log_level;
+};
+
+static const struct qn_option options[] = {
+    {.name = "threads",
+     .type = QN_OPT_INT,
+     .value = "N",
+     .fallback = "1",
+     .min = 1,
+     .max = QN_TEAM_MAX,
+     .since = "0.2",
+     .help = "threads of the engine; the answer does not depend on it",
+     .offset = offsetof(struct run_options, threads)},
+    {.name = "drain",
+     .type = QN_OPT_DURATION,
+     .value = "TIME",
+     .fallback = "25s",
+     .max = INT64_C(86400000000),
+     .since = "0.2",
+     .help = "how long to finish what was accepted when told to stop",
+     .offset = offsetof(struct run_options, drain_us)},
+    {.name = "log-format",
+     .type = QN_OPT_ENUM,
+     .value = "FORM",
+     .fallback = "text",
+     .choices = "text|json",
+     .since = "0.2",
+     .help = "how the program's own log is written to standard error",
+     .offset = offsetof(struct run_options, log_format)},
+    {.name = "log-level",
+     .type = QN_OPT_ENUM,
+     .value = "LEVEL",
+     .fallback = "info",
+     .choices = "debug|info|warn|error",
+     .since = "0.2",
+     .help = "the least that is written there",
+     .offset = offsetof(struct run_options, log_level)},
+    {.name = NULL},
+};
+
+const struct qn_command_usage qn_usage_run = {
+    .name = "run",
+    .summary = "runs the pipeline until it is stopped: log, engine, sinks",
+    .positional = "SPEC",
+    .options = options,
+    .examples = {"quern run card-fraud.yaml", "quern run card-fraud.yaml --threads 2"},
+};
+
+/* What a running pipeline is made of; all may be NULL. */
+struct running {
+    struct qn_report *report;
+    struct qn_metrics *metrics;
+    struct qn_plan *plan;
+    struct qn_service *service;
+};
+
+static void sleep_ms(int64_t ms)
+{
+    const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+    nanosleep(&t, NULL);
+}
+
+static qn_status begin(struct qn_cli *c, const struct run_options *opt, struct running *r,
+                       struct qn_err *err)
+{
+    struct qn_service_options service = {.files = &qn_files_system,
+                                         .clock = c->clock,
+                                         .random = &qn_random_system,
+                                         .threads = (uint32_t)opt->threads};
+
+    QN_TRY(qn_report_new(c->err, (enum qn_report_form)opt->log_format,
+                         (enum qn_level)opt->log_level, c->clock, &r->report, err));
+    QN_TRY(qn_metrics_new(&r->metrics, err));
+    service.metrics = r->metrics;
+    service.report = r->report;
+    QN_TRY(qn_service_new(r->plan, &service, &r->service, err));
+    return qn_service_start(r->service, err);
+}
+
+/* Until somebody wants it to end. */
+static void wait_for_the_end(struct qn_cli *c, struct running *r)
+{
+    while (!*c->stop && qn_service_phase(r->service) != QN_PHASE_FAILED)
+        sleep_ms(WAIT_MS);
+}
+
+static int end(struct qn_cli *c, const struct run_options *opt, struct running *r)
+{
+    struct qn_err err = {0};
+    qn_status rc = qn_service_stop(r->service, opt->drain_us / 1000, &err);
+
+    if (rc == QN_OK) {
+        qn_report_say(r->report, QN_LEVEL_INFO, "run", "stopped");
+        return QN_EXIT_OK;
+    }
+    if (rc == QN_INTERRUPTED) {
+        qn_report_err(r->report, QN_LEVEL_WARN, "run", &err);
+        return QN_EXIT_TERMINATED;
+    }
+    return qn_cli_fail(c, &err);
+}
+
+int qn_cmd_run(struct qn_cli *c, int argc, char **argv)
+{
+    struct run_options opt = {0};
+    struct running r = {0};
+    struct qn_option_list rest;
+    struct qn_err err = {0};
+    int code;
+
+    if (!qn_cli_options(c, &qn_usage_run, argc, argv, &opt, &rest, &code))
+        return code;
+    r.plan = qn_cli_plan(c, rest.items[0], &code);
+    if (r.plan == NULL)
+        return code;
+    if (begin(c, &opt, &r, &err) == QN_OK) {
+        wait_for_the_end(c, &r);
+        code = end(c, &opt, &r);
+    } else {
+        code = qn_cli_fail(c, &err);
+    }
+    qn_service_free(r.service);
+    qn_metrics_free(r.metrics);
+    qn_report_free(r.report);
+    qn_plan_free(r.plan);
+    return code;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service_int.h - the inside of the service: what its threads share, and under which lock.
+ *
+ *   log thread     tells ingests, measures ages                    wait_lock
+ *   engine thread  restores, replays, steps, snapshots, counts     turn (owner of the engine)
+ *   others         submit ingests, ask for features and status     turn, wait_lock
+ *
+ * Files: service.c life and the engine's thread, ingest.c events in, service_status.c what the
+ * world is told. Memory: boot, but for ingests, which own themselves. */
+#ifndef QN_ENGINE_SERVICE_INT_H
+#define QN_ENGINE_SERVICE_INT_H
+
+#include "engine/commit.h"
+#include "engine/service.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    QN_CHECKERS = 8,            /* ingests whose contract is checked at the same time      */
+    QN_CHECK_ROWS = 64,         /* events of one that are checked together                 */
+    QN_BACKLOG_RECORDS = 50000, /* not yet scored: beyond it ingests are refused           */
+    QN_SCORE_BINS = 20,
+    QN_SCORE_SECONDS = 60,
+};
+
+/* A batch of its own for checking contracts outside the engine. */
+struct qn_checker {
+    struct qn_batch batch;
+    bool is_used; /* under check_lock */
+};
+
+enum qn_ingest_phase { QN_INGEST_OPEN, QN_INGEST_QUEUED, QN_INGEST_TOLD };
+
+struct qn_ingest_event {
+    size_t start; /* in bytes */
+    uint32_t len, headers_len;
+    size_t headers_start; /* in headers */
+    int64_t time_us;      /* event time, or QN_LOG_NO_TIME */
+    size_t answer_start;  /* in answers */
+    uint32_t answer_len;  /* 0 = none */
+    uint16_t field;
+    uint8_t verdict, reason;
+};
+
+struct qn_ingest {
+    struct qn_service *sv;
+    uint32_t stream;
+    struct qn_buf bytes, headers, answers;
+    struct qn_ingest_event *events;
+    uint32_t count, cap;
+    struct qn_log_append *append;
+    qn_ingest_done *done;
+    void *arg;
+    enum qn_ingest_wait wait;
+    qn_status rc;
+    struct qn_err err;
+    uint64_t first; /* offset of the first event */
+    /* under wait_lock: */
+    enum qn_ingest_phase phase;
+    bool is_waiting;  /* in the list of its stream                         */
+    bool is_durable;  /* the log has let go of it                          */
+    bool is_given_up; /* nobody will answer: err is what it is told        */
+    struct qn_ingest *next;
+};
+
+/* Ingests of one stream that wait for answers, in the order of their offsets. Under wait_lock. */
+struct qn_waiting {
+    struct qn_ingest *first, **last;
+};
+
+/* Copied by the engine's thread about once a second, for whoever asks. Under wait_lock. */
+struct qn_seen {
+    struct qn_counts *counts;     /* [streams] */
+    struct qn_group_info *groups; /* [groups] */
+    uint64_t *records;            /* [outputs] written since the start of the process */
+    int64_t stage_ns[QN_STAGE_COUNT];
+    bool has_watermark;
+    int64_t newest_us;
+};
+
+struct qn_service {
+    struct qn_arena arena;
+    struct qn_plan *plan;
+    struct qn_service_options opt;
+    struct qn_log *log;
+    struct qn_log_recovery recovery;
+    uint32_t *stream_topics, *output_topics; /* [streams], [outputs] */
+    uint32_t dead_topic, control_topic;
+    struct qn_input_log *in;
+    struct qn_commits *commits;
+    struct qn_engine *en;
+    uint32_t rows_max;
+    pthread_t thread;
+    bool has_thread;
+    int64_t started_us;
+
+    /* Whose turn the engine is. */
+    pthread_mutex_t turn;
+    pthread_cond_t turned;
+    bool is_stepping;
+    uint32_t asking;
+
+    _Atomic int phase; /* enum qn_phase */
+    _Atomic bool stop, give_up;
+    _Atomic uint64_t *processed; /* [streams] behind the last record in a batch           */
+    _Atomic uint64_t *appended;  /* [streams] behind the last record that lies in the log */
+    _Atomic uint64_t queued;     /* events submitted and not in the log yet               */
+    _Atomic uint64_t replay_done, replay_total;
+
+    pthread_mutex_t wait_lock;
+    struct qn_waiting *waiting; /* [streams] */
+    struct qn_err failure;
+    struct qn_replay replayed;
+    struct qn_seen seen;
+    uint64_t scores[QN_SCORE_SECONDS][QN_SCORE_BINS]; /* by second, a ring        */
+    double score_sums[QN_SCORE_SECONDS];
+    int64_t score_second[QN_SCORE_SECONDS];
+
+    pthread_mutex_t check_lock;
+    pthread_cond_t checked;
+    struct qn_checker checkers[QN_CHECKERS];
+
+    struct qn_service_series *series; /* service_status.c */
+};
+
+static inline int64_t qn_service_now_us(const struct qn_service *sv)
+{
+    return sv->opt.clock->wall_us(sv->opt.clock->st);
+}
+
+/* ingest.c */
+/* The answers of a batch to those who wait for them: what is complete comes back as a list, to be
+ * told when the batch is durable. */
+struct qn_ingest *qn_ingest_answer(struct qn_service *sv, const struct qn_step_result *r);
+void qn_ingest_tell(struct qn_ingest *list, qn_status rc, const struct qn_err *err);
+/* Tells all that still wait. */
+void qn_ingest_abandon(struct qn_service *sv, const struct qn_err *err);
+qn_status qn_ingest_checkers_init(struct qn_service *sv, struct qn_err *err);
+void qn_ingest_checkers_fini(struct qn_service *sv);
+
+/* service_status.c */
+qn_status qn_service_series_init(struct qn_service *sv, struct qn_err *err);
+void qn_service_series_fini(struct qn_service *sv);
+/* Engine's thread, in its turn: about once a second. */
+void qn_service_look(struct qn_service *sv);
+/* Engine's thread, for every batch. */
+void qn_service_note_batch(struct qn_service *sv, const struct qn_step_result *r);
+/* Log's thread: a batch has become durable. */
+void qn_service_note_durable(struct qn_service *sv, const struct qn_commit_done *d);
+
+#endif

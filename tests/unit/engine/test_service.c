@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * test_service.c - a running pipeline on a real log in a folder of its own: what is acknowledged is
+ * answered once, in order, with the bytes that the engine gives without a log; starts replay to the
+ * same answers; a log that was tampered with is not believed. */
+#include "engine/commit_record.h"
+#include "engine/output_files.h"
+#include "engine/service.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { EVENTS = 3000, CHUNK = 37, KEYS = 20 };
+
+static const char SPEC[] =
+    "quern: 1\n"
+    "name: test\n"
+    "log: local:%s\n"
+    "storage: {segment: 32MiB, durability: none}\n"
+    "streams:\n"
+    "  pay:\n"
+    "    id: id\n"
+    "    time: at\n"
+    "    fields: {id: int64, at: {type: timestamp, unit: s}, card: string, amount: "
+    "{type: decimal(2), min: 0}}\n"
+    "  back:\n"
+    "    time: at\n"
+    "    fields: {at: {type: timestamp, unit: s}, card: string, fraud: bool}\n"
+    "features:\n"
+    "  n: count() by card over 1h\n"
+    "  total: sum(amount) by card over 2h\n"
+    "  risk: mean(fraud) of back by card over 5h or 0\n"
+    "outputs:\n"
+    "  predictions: {include: [features]}\n"
+    "  big: {when: amount > 50%s}\n";
+
+struct world {
+    char dir[64];
+    struct qn_arena arena;
+    struct qn_plan *plan;
+    struct qn_metrics *metrics;
+    struct qn_service *sv;
+};
+
+static const char *const no_environment[] = {NULL};
+
+static struct qn_plan *load(struct qn_arena *arena, const char *dir, const char *more)
+{
+    struct qn_plan_options opt = {.files = &qn_files_system, .environment = no_environment};
+    struct qn_diags diags = {.arena = arena};
+    struct qn_plan *plan = NULL;
+    struct qn_err err = {0};
+    char text[2048];
+
+    snprintf(text, sizeof text, SPEC, dir, more);
+    if (qn_plan_load_text(qn_str_of(text), "spec.yaml", &opt, arena, &diags, &plan, &err) != QN_OK)
+        fail_msg("spec: %s", diags.count > 0 ? diags.list[0].text : err.text);
+    return plan;
+}
+
+static void world_open(struct world *w, const char *more, uint32_t threads)
+{
+    struct qn_service_options opt = {.files = &qn_files_system,
+                                     .clock = &qn_clock_system,
+                                     .random = &qn_random_system,
+                                     .threads = threads};
+    struct qn_err err = {0};
+
+    w->plan = load(&w->arena, w->dir, more);
+    assert_int_equal(qn_metrics_new(&w->metrics, &err), QN_OK);
+    opt.metrics = w->metrics;
+    if (qn_service_new(w->plan, &opt, &w->sv, &err) != QN_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(qn_service_start(w->sv, &err), QN_OK);
+}
+
+static void world_wait_running(struct world *w)
+{
+    while (qn_service_phase(w->sv) == QN_PHASE_STARTING)
+        usleep(1000);
+}
+
+static void world_close(struct world *w)
+{
+    struct qn_err err = {0};
+
+    if (qn_service_stop(w->sv, 10000, &err) != QN_OK)
+        fail_msg("stop: %s", err.text);
+    qn_service_free(w->sv);
+    qn_metrics_free(w->metrics);
+    qn_plan_free(w->plan);
+    qn_arena_fini(&w->arena);
+}
+
+static void world_new(struct world *w)
+{
+    *w = (struct world){.dir = "/tmp/quern-service-XXXXXX"};
+    assert_non_null(mkdtemp(w->dir));
+}
+
+static void remove_one(void *arg, const char *name)
+{
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/%s", (const char *)arg, name);
+    unlink(path);
+}
+
+static void world_remove(struct world *w)
+{
+    qn_files_system.list_folder(NULL, w->dir, remove_one, w->dir);
+    assert_int_equal(rmdir(w->dir), 0);
+}
+
+/* ---- events ----------------------------------------------------------------------------------*/
+
+static uint32_t event(uint32_t i, char *out, size_t room)
+{
+    uint32_t k = i * 2654435761u;
+
+    if (i % 5 == 4) {
+        snprintf(out, room, "{\"card\":\"c%u\",\"fraud\":%s,\"at\":%u}", k % KEYS,
+                 k % 3 ? "false" : "true", 1500000000 + i * 7);
+        return 1;
+    }
+    if (i % 50 == 17)
+        snprintf(out, room, "{\"id\":%u,\"at\":1,", i);
+    else
+        snprintf(out, room, "{\"id\":%u,\"at\":%u,\"card\":\"c%u\",\"amount\":%u.%02u}", i,
+                 1500000000 + i * 7, k % KEYS, k % 100, k % 90 + 10);
+    return 0;
+}
+
+/* Waits for one ingest. */
+struct waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool is_done;
+};
+
+static void told(void *arg, struct qn_ingest *in)
+{
+    struct waiter *w = arg;
+
+    pthread_mutex_lock(&w->lock);
+    w->is_done = true;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void send(struct qn_service *sv, struct qn_ingest *in, enum qn_ingest_wait wait)
+{
+    struct waiter w = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+    struct qn_err err = {0};
+    qn_status rc;
+
+    while ((rc = qn_ingest_submit(in, wait, told, &w, &err)) == QN_FULL)
+        usleep(1000);
+    if (rc != QN_OK)
+        fail_msg("submit: %s", err.text);
+    pthread_mutex_lock(&w.lock);
+    while (!w.is_done)
+        pthread_cond_wait(&w.cond, &w.lock);
+    pthread_mutex_unlock(&w.lock);
+    if (qn_ingest_status(in, &err) != QN_OK)
+        fail_msg("ingest: %s", err.text);
+}
+
+/* Events [from, to) in chunks of one stream each; every third waits for its answers, which are held
+ * against what is read from the log later. */
+static void feed(struct world *w, uint32_t from, uint32_t to, struct qn_buf *answers)
+{
+    struct qn_err err = {0};
+
+    for (uint32_t i = from; i < to;) {
+        struct qn_ingest *in;
+        uint32_t stream, n = 0;
+        char text[256];
+
+        stream = event(i, text, sizeof text);
+        assert_int_equal(qn_ingest_new(w->sv, stream, &in, &err), QN_OK);
+        while (i < to && n < CHUNK && event(i, text, sizeof text) == stream) {
+            assert_int_equal(qn_ingest_add(in, qn_str_of(text), (struct qn_str){0}, &err), QN_OK);
+            i++;
+            n++;
+        }
+        send(w->sv, in, i % 3 == 0 ? QN_INGEST_SCORED : QN_INGEST_DURABLE);
+        for (uint32_t k = 0; k < n; k++) {
+            struct qn_ingest_row row;
+
+            qn_ingest_row(in, k, &row);
+            if (row.prediction.p != NULL) {
+                qn_buf_add(answers, row.prediction.p, row.prediction.len);
+                qn_buf_byte(answers, '\n');
+            }
+        }
+        qn_ingest_free(in);
+    }
+}
+
+/* All records of a topic, one a line. */
+static void read_topic(struct qn_log *lg, const char *name, struct qn_buf *out)
+{
+    struct qn_err err = {0};
+    struct qn_log_reader *r;
+    struct qn_log_record rec[64];
+    enum qn_flow flow = QN_MORE;
+    uint32_t topic, n;
+
+    assert_int_equal(qn_log_topic(lg, qn_str_of(name), false, &topic, &err), QN_OK);
+    assert_int_equal(qn_log_reader_new(lg, &(struct qn_log_selection){&topic, 1, false}, &r, &err),
+                     QN_OK);
+    while (flow == QN_MORE) {
+        assert_int_equal(qn_log_reader_next(r, rec, 64, &n, &flow, &err), QN_OK);
+        for (uint32_t i = 0; i < n; i++) {
+            qn_buf_add(out, rec[i].value.p, rec[i].value.len);
+            qn_buf_byte(out, '\n');
+        }
+        qn_log_reader_release(r);
+    }
+    qn_log_reader_free(r);
+}
+
+/* ---- what the engine says without a log ------------------------------------------------------*/
+
+struct plain {
+    struct qn_buf text;
+    uint32_t next, streams[2];
+    struct qn_buf out[3];
+};
+
+static qn_status plain_read(void *st, struct qn_batch *b, enum qn_flow *flow, struct qn_err *err)
+{
+    struct plain *p = st;
+
+    qn_buf_clear(&p->text);
+    qn_buf_room(&p->text, 512 * 256);
+    while (p->next < EVENTS && b->rows < b->rows_max && b->rows < 256) {
+        char *at = p->text.data + p->text.len;
+        uint32_t stream = event(p->next++, at, 256);
+
+        b->raw[b->rows] = qn_str_of(at);
+        p->text.len += b->raw[b->rows].len + 64;
+        b->stream[b->rows] = (uint8_t)stream;
+        b->partition[b->rows] = 0;
+        b->offset[b->rows++] = p->streams[stream]++;
+    }
+    *flow = b->rows > 0 ? QN_MORE : QN_END;
+    return QN_OK;
+}
+
+static void plain_release(void *st)
+{
+}
+
+static const struct qn_csv_header *const *plain_csv(void *st, uint32_t stream)
+{
+    return NULL;
+}
+
+static int64_t plain_write(void *st, int fd, const void *p, size_t bytes)
+{
+    qn_buf_add(&((struct plain *)st)->out[fd - 1], p, bytes);
+    return (int64_t)bytes;
+}
+
+static void plain_run(struct plain *p)
+{
+    struct qn_files files = {.write = plain_write, .st = p};
+    struct qn_output_target targets[2] = {{1, "predictions"}, {2, "big"}};
+    struct qn_outputs_options opt = {.kind = QN_RECORDS_PREDICTIONS,
+                                     .files = &files,
+                                     .targets = targets,
+                                     .dead = {3, "dead"},
+                                     .workers = 1};
+    struct qn_input in = {plain_read, plain_release, plain_csv, p};
+    struct qn_arena arena = {0};
+    struct qn_plan *plan = load(&arena, "x", "");
+    struct qn_outputs *outputs;
+    struct qn_output out;
+    struct qn_engine *en;
+    struct qn_err err = {0};
+    enum qn_flow flow = QN_MORE;
+
+    assert_int_equal(qn_outputs_new(plan, &opt, &outputs, &err), QN_OK);
+    out = qn_outputs_output(outputs);
+    assert_int_equal(
+        qn_engine_new(plan, &(struct qn_engine_options){.threads = 1}, &in, &out, &en, &err),
+        QN_OK);
+    while (flow != QN_END)
+        assert_int_equal(qn_step(en, &flow, &err), QN_OK);
+    qn_engine_free(en);
+    qn_outputs_free(outputs);
+    qn_plan_free(plan);
+    qn_arena_fini(&arena);
+}
+
+static void assert_same(const char *what, const struct qn_buf *a, const struct qn_buf *b)
+{
+    if (a->len != b->len || memcmp(a->data, b->data, a->len) != 0)
+        fail_msg("%s: %zu bytes and %zu bytes differ", what, a->len, b->len);
+}
+
+/* ---- tests -----------------------------------------------------------------------------------*/
+
+static void test_same_as_without_a_log(void **state)
+{
+    struct plain p = {0};
+    struct world w;
+    struct qn_buf answers = {0}, status = {0};
+
+    (void)state;
+    plain_run(&p);
+    world_new(&w);
+    /* five lives, on one and two threads */
+    for (uint32_t i = 0; i < 5; i++) {
+        world_open(&w, "", 1 + i % 2);
+        world_wait_running(&w);
+        feed(&w, EVENTS / 5 * i, EVENTS / 5 * (i + 1), &answers);
+        if (i < 4)
+            world_close(&w);
+    }
+    for (int i = 0; i < 2; i++) {
+        const char *const names[] = {"predictions", "big"};
+        struct qn_buf records = {0};
+
+        read_topic(qn_service_log(w.sv), names[i], &records);
+        assert_same(names[i], &records, &p.out[i]);
+        qn_buf_fini(&records);
+    }
+    qn_service_status(w.sv, &status);
+    assert_true(qn_json_valid((struct qn_str){status.data, (uint32_t)status.len}));
+    /* every answer was one of the records */
+    assert_true(answers.len > 0);
+    qn_buf_byte(&p.out[0], '\0');
+    for (char *line = answers.data, *stop; line < answers.data + answers.len; line = stop + 1) {
+        stop = memchr(line, '\n', (size_t)(answers.data + answers.len - line));
+        *stop = '\0';
+        assert_non_null(strstr(p.out[0].data, line));
+    }
+    world_close(&w);
+    world_remove(&w);
+    for (int i = 0; i < 3; i++)
+        qn_buf_fini(&p.out[i]);
+    qn_buf_fini(&p.text);
+    qn_buf_fini(&answers);
+    qn_buf_fini(&status);
+}
+
+/* The last commit claims other records than those that come out. */
+static void test_divergence(void **state)
+{
+    struct qn_buf answers = {0}, payload = {0}, forged = {0};
+    struct qn_commit_input inputs[8];
+    struct qn_commit_output outputs[8];
+    struct qn_commit m = {.inputs = inputs, .outputs = outputs};
+    struct qn_log_append *a;
+    struct qn_err err = {0};
+    struct world w;
+    uint64_t position;
+
+    (void)state;
+    world_new(&w);
+    world_open(&w, "", 1);
+    world_wait_running(&w);
+    feed(&w, 0, 300, &answers);
+    for (uint64_t before = 1, now = 0; before != now; usleep(50000)) {
+        before = now;
+        qn_log_last_commit(qn_service_log(w.sv), 0, &position, &now, &payload, &err);
+    }
+    assert_int_equal(
+        qn_commit_read((struct qn_str){payload.data, (uint32_t)payload.len}, 8, 8, &m, &err),
+        QN_OK);
+    inputs[0].next--;
+    outputs[0].hash ^= 1;
+    qn_commit_write(&m, &forged);
+    assert_int_equal(qn_log_append_new(qn_service_log(w.sv), &a, &err), QN_OK);
+    assert_int_equal(qn_log_append_commit(a, 0, position,
+                                          (struct qn_str){forged.data, (uint32_t)forged.len}, &err),
+                     QN_OK);
+    assert_int_equal(qn_log_commit(qn_service_log(w.sv), a, NULL, &err), QN_OK);
+    qn_log_append_free(a);
+    world_close(&w);
+    world_open(&w, "", 1);
+    world_wait_running(&w);
+    assert_true(qn_service_failure(w.sv, &err));
+    assert_non_null(strstr(err.text, "replay diverges"));
+    assert_int_equal(qn_service_stop(w.sv, 1000, &err), QN_CORRUPT);
+    qn_service_free(w.sv);
+    qn_metrics_free(w.metrics);
+    qn_plan_free(w.plan);
+    qn_arena_fini(&w.arena);
+    world_remove(&w);
+    qn_buf_fini(&answers);
+    qn_buf_fini(&payload);
+    qn_buf_fini(&forged);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_as_without_a_log),
+        cmocka_unit_test(test_divergence),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
