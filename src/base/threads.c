@@ -3,10 +3,11 @@
  *
  * One run: the caller writes fn and arg, sets `pending`, and raises `epoch`; workers see the new
  * epoch, call fn, and lower `pending`; the caller does its own share and waits until it is 0. Both
- * waits spin for some tens of microseconds, which is longer than the gaps inside a batch, and then
- * sleep on a futex, so that an idle team costs nothing. Invariant: whoever sleeps has first said so
- * in a counter, and the kernel compares the word again, so that no wake-up is lost. Spinning is off
- * where the machine has fewer CPUs than the team. Thread: run and free by the maker only. */
+ * waits, and the one at the gate, spin for some hundred microseconds, which is longer than the gaps
+ * inside a batch, and then sleep on a futex, so that an idle team costs nothing. Invariant: whoever
+ * sleeps has first said so in a counter, and the kernel compares the word again, so that no wake-up
+ * is lost. Spinning is off where the machine has fewer CPUs than the team. Thread: run and free by
+ * the maker only. */
 #include "base/threads.h"
 
 #include "base/check.h"
@@ -22,7 +23,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SPINS = 1000 };
+enum { SPINS = 3000 };
 
 struct worker {
     struct qn_team *team;
@@ -42,6 +43,8 @@ struct qn_team {
     _Alignas(64) _Atomic uint32_t sleepers; /* workers in or near futex_wait */
     _Alignas(64) _Atomic uint32_t pending;  /* workers still busy with this run */
     _Alignas(64) _Atomic uint32_t caller_sleeps;
+    _Alignas(64) _Atomic uint32_t gate; /* the epoch of the run in which it was opened last */
+    _Alignas(64) _Atomic uint32_t gate_sleepers;
     struct worker list[QN_TEAM_MAX];
 };
 
@@ -80,6 +83,29 @@ static uint32_t wait_for_run(struct qn_team *t, uint32_t seen)
         futex_wait(&t->epoch, seen);
     atomic_fetch_sub(&t->sleepers, 1);
     return now;
+}
+
+void qn_team_open(struct qn_team *t)
+{
+    atomic_store(&t->gate, atomic_load_explicit(&t->epoch, memory_order_relaxed));
+    if (atomic_load(&t->gate_sleepers) != 0)
+        futex_wake_all(&t->gate);
+}
+
+void qn_team_wait(struct qn_team *t)
+{
+    const uint32_t now = atomic_load_explicit(&t->epoch, memory_order_relaxed);
+    uint32_t seen;
+
+    for (unsigned i = 0; i < t->spins; i++) {
+        if (atomic_load_explicit(&t->gate, memory_order_acquire) == now)
+            return;
+        relax();
+    }
+    atomic_fetch_add(&t->gate_sleepers, 1);
+    while ((seen = atomic_load(&t->gate)) != now)
+        futex_wait(&t->gate, seen);
+    atomic_fetch_sub(&t->gate_sleepers, 1);
 }
 
 static void wait_for_workers(struct qn_team *t)

@@ -394,7 +394,7 @@ static qn_status demo_init(struct demo *d, const struct demo_options *opt, const
     s->threads = (uint32_t)opt->threads;
     s->events_end = (uint64_t)opt->events;
     d->rate = opt->rate >= 0 ? opt->rate : d->is_live ? RATE_ON_TERMINAL : 0;
-    d->rows_max = QN_ENGINE_ROWS_DEFAULT * s->threads;
+    d->rows_max = qn_engine_rows_default(s->threads);
     d->text = qn_mem_zalloc(1, (size_t)d->rows_max * QN_GENERATE_LINE_MAX + QN_DECODE_PAD);
     d->lines = qn_mem_zalloc(d->rows_max, sizeof(*d->lines));
     if (d->text == NULL || d->lines == NULL)

@@ -206,6 +206,8 @@ static qn_status run_steps(struct qn_cli *c, struct qn_engine *en,
             qn_progress_update(&progress, sum.read, done, size);
         }
     }
+    if (rc == QN_OK)
+        rc = qn_engine_finish(en, err);
     qn_progress_end(&progress);
     return rc;
 }

@@ -68,7 +68,7 @@ struct qn_run_options {
          .max = QN_BATCH_ROWS_MAX,                                                                 \
          .unit = "rows",                                                                           \
          .since = "0.1",                                                                           \
-         .help = "most events in a batch, 0 = 1024 per thread; the answers do not depend on it",   \
+         .help = "most events in a batch, 0 = 2048 per thread; the answers do not depend on it",   \
          .offset = offsetof(owner, member) + offsetof(struct qn_run_options, rows)},               \
         {.name = "timing",                                                                         \
          .type = QN_OPT_FLAG,                                                                      \

@@ -109,7 +109,7 @@ static qn_status start(struct qn_pipeline *p, struct qn_err *err)
     struct qn_input in = {queue_read, queue_release, queue_csv, p};
     struct qn_output out;
 
-    p->rows_max = QN_ENGINE_ROWS_DEFAULT * p->opt.threads;
+    p->rows_max = qn_engine_rows_default(p->opt.threads);
     p->lines = QN_NEW_N(&p->arena, struct line, p->rows_max);
     p->partials = QN_NEW_N(&p->arena, struct partial, p->plan->schema_count);
     if (!targets || !p->lines || !p->partials)

@@ -105,7 +105,7 @@ static qn_status engine_init(struct qn_engine *en, const struct qn_engine_option
                              struct qn_err *err)
 {
     struct qn_plan *p = en->plan;
-    uint32_t rows_max = opt->rows_max > 0 ? opt->rows_max : QN_ENGINE_ROWS_DEFAULT * en->threads;
+    uint32_t rows_max = opt->rows_max > 0 ? opt->rows_max : qn_engine_rows_default(en->threads);
 
     QN_TRY(qn_team_new(en->threads, &en->team, err));
     QN_TRY(qn_batch_init(&en->batch, &en->boot, p->schemas, p->schema_count, rows_max, en->threads,

@@ -29,6 +29,8 @@ struct qn_input {
     /* How that stream is written: NULL = JSON, else the CSV headers of its partitions. */
     const struct qn_csv_header *const *(*csv)(void *st, uint32_t stream);
     void *st;
+    /* True when the next read would not wait; NULL = not known. Asked when a batch is done. */
+    bool (*is_ready)(void *st);
 };
 
 /* What one step made. Borrowed from the engine until the next step. */
@@ -55,13 +57,24 @@ struct qn_output {
     qn_status (*commit)(void *st, const struct qn_engine *en, const struct qn_step_result *r,
                         struct qn_err *err);
     void *st;
+    /* What `encode` left is all that `commit` needs: r is NULL, and it may run on a worker while
+     * the next batch is read and decoded. The engine does so where there are threads for it and the
+     * input has that batch already. */
+    bool commits_beside;
 };
 
-enum { QN_ENGINE_ROWS_DEFAULT = 1024 };
+enum { QN_ENGINE_ROWS_PER_THREAD = 2048 };
+/* Most rows of a batch where nobody says otherwise. */
+static inline uint32_t qn_engine_rows_default(uint32_t threads)
+{
+    return threads < QN_BATCH_ROWS_MAX / QN_ENGINE_ROWS_PER_THREAD
+               ? threads * QN_ENGINE_ROWS_PER_THREAD
+               : QN_BATCH_ROWS_MAX;
+}
 
 struct qn_engine_options {
     uint32_t threads;    /* 1 to QN_TEAM_MAX                                  */
-    uint32_t rows_max;   /* of a batch; 0 = QN_ENGINE_ROWS_DEFAULT per thread */
+    uint32_t rows_max;   /* of a batch; 0 = qn_engine_rows_default      */
     bool without_models; /* features only                                     */
     bool explains; /* qn_engine_explain will be called, though no output asks for contributions */
     uint64_t seed; /* probe seed of the tables; never shows             */
@@ -75,8 +88,11 @@ void qn_engine_free(struct qn_engine *en); /* NULL is fine */
 
 /* Moves at most one batch from the input to the output. QN_OK also when there was nothing to do:
  * see *flow. After an error nothing of this batch was committed and the engine must not step again:
- * recovery is replay. */
+ * recovery is replay. Where the output commits beside, the error of a commit may come with the next
+ * step, as if that one had not begun, or with qn_engine_finish. */
 qn_status qn_step(struct qn_engine *en, enum qn_flow *flow, struct qn_err *err);
+/* After the last step that went well: commits what that left to be committed beside the next. */
+qn_status qn_engine_finish(struct qn_engine *en, struct qn_err *err);
 
 const struct qn_plan *qn_engine_plan(const struct qn_engine *en);
 /* Verdicts since the start, per stream of the plan. read = scored + late + dead + shed. */
@@ -95,8 +111,10 @@ void qn_engine_explain(const struct qn_engine *en, const uint32_t *rows, uint32_
 /* Bytes of memory: batch, features' state, models. */
 size_t qn_engine_bytes(const struct qn_engine *en);
 
-/* Nanoseconds spent per stage since the start, when timing was switched on (benchmarks only;
- * `clock` is asked around each stage). Order of enum qn_stage. */
+/* Nanoseconds per stage since the start, when timing was switched on (benchmarks only; `clock` is
+ * asked around each stage). They are the stepping thread's: its own share of a stage, and waiting
+ * for the others counts for the stage before the barrier; together they are the wall time of the
+ * steps. Order of enum qn_stage. */
 enum qn_stage {
     QN_STAGE_READ,
     QN_STAGE_DECODE,

@@ -28,6 +28,7 @@ struct qn_engine {
     struct qn_team *team;
     uint32_t threads;
     bool is_failed; /* a step failed: what follows would not be the log's answer */
+    bool is_owed;   /* the last batch is encoded, its commit goes beside the next */
 
     struct qn_arena boot;
     struct qn_batch batch;
@@ -40,7 +41,7 @@ struct qn_engine {
     qn_status *worker_rc;
 
     const struct qn_clock *clock; /* NULL = no timing */
-    int64_t stage_ns[QN_STAGE_COUNT];
+    int64_t stage_ns[QN_STAGE_COUNT], since_ns;
 };
 
 #endif

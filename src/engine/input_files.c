@@ -258,6 +258,16 @@ static void input_release(void *st)
             qn_log_file_release(f->list[i].log);
 }
 
+static bool input_is_ready(void *st)
+{
+    const struct qn_input_files *f = st;
+
+    for (uint32_t i = 0; i < f->count; i++)
+        if (f->list[i].head == f->list[i].count && !qn_log_file_is_ready(f->list[i].log))
+            return false;
+    return true;
+}
+
 static const struct qn_csv_header *const *input_csv(void *st, uint32_t stream)
 {
     const struct qn_input_files *f = st;
@@ -267,8 +277,11 @@ static const struct qn_csv_header *const *input_csv(void *st, uint32_t stream)
 
 struct qn_input qn_input_files_input(struct qn_input_files *f)
 {
-    return (struct qn_input){
-        .read = input_read, .release = input_release, .csv = input_csv, .st = f};
+    return (struct qn_input){.read = input_read,
+                             .release = input_release,
+                             .csv = input_csv,
+                             .st = f,
+                             .is_ready = input_is_ready};
 }
 
 void qn_input_files_progress(const struct qn_input_files *f, uint64_t *done_bytes,

@@ -114,7 +114,8 @@ static qn_status outputs_commit(void *st, const struct qn_engine *en,
 
 struct qn_output qn_outputs_output(struct qn_outputs *o)
 {
-    return (struct qn_output){.encode = outputs_encode, .commit = outputs_commit, .st = o};
+    return (struct qn_output){
+        .encode = outputs_encode, .commit = outputs_commit, .st = o, .commits_beside = true};
 }
 
 qn_status qn_outputs_begin(struct qn_outputs *o, struct qn_err *err)

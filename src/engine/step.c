@@ -11,6 +11,10 @@
 #include "base/clock.h"
 #include "engine/engine_int.h"
 
+#include <stdatomic.h>
+
+enum { ROWS_TAKEN = 128 }; /* at a time; whole cache lines of the columns of bytes */
+
 /* One worker's share of a stage. */
 typedef qn_status stage_fn(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
                            struct qn_err *err);
@@ -46,7 +50,21 @@ static qn_status by_row(struct qn_engine *en, stage_fn *fn, struct qn_err *err)
     return QN_OK;
 }
 
-static qn_status step_read(struct qn_engine *en, enum qn_flow *flow, struct qn_err *err)
+/* Adds the time since the last stage to this one; nothing where timing is off, or on a worker that
+ * does not step. */
+static void stage_time(struct qn_engine *en, enum qn_stage s, uint32_t worker)
+{
+    if (en->clock != NULL && worker == 0) {
+        int64_t now = en->clock->mono_ns(en->clock->st);
+
+        en->stage_ns[s] += now - en->since_ns;
+        en->since_ns = now;
+    }
+}
+
+/* ---- rows arrive ---- */
+
+static qn_status read_batch(struct qn_engine *en, enum qn_flow *flow, struct qn_err *err)
 {
     struct qn_batch *b = &en->batch;
 
@@ -56,9 +74,8 @@ static qn_status step_read(struct qn_engine *en, enum qn_flow *flow, struct qn_e
     return QN_OK;
 }
 
-/* Bytes to columns, then types and limits: what is broken becomes dead, with its reason. */
-static qn_status decode_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
-                             struct qn_err *err)
+/* Bytes to columns: what is broken becomes dead, with its reason. */
+static void decode_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker)
 {
     struct qn_batch *b = &en->batch;
 
@@ -71,38 +88,86 @@ static qn_status decode_rows(struct qn_engine *en, uint32_t first, uint32_t end,
         else
             qn_decode_json(b, schema, s, first, end, worker);
     }
-    return QN_OK;
 }
 
-/* Rows that a worker's arena had no room for are undecided: the whole batch stops. */
-static qn_status step_decode(struct qn_engine *en, struct qn_err *err)
-{
-    QN_TRY(by_row(en, decode_rows, err));
-    if (qn_batch_no_memory(&en->batch))
-        return qn_err_set(err, QN_NOMEM, "out of memory for the texts of a batch");
-    return QN_OK;
-}
-
-static qn_status contract_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
-                               struct qn_err *err)
+/* Limits of values. */
+static void contract_rows(struct qn_engine *en, uint32_t first, uint32_t end)
 {
     for (uint32_t s = 0; s < en->plan->schema_count; s++)
         qn_contract_check(&en->batch, &en->plan->schemas[s], s, first, end);
+}
+
+static qn_status commit_now(struct qn_engine *en, const struct qn_step_result *r,
+                            struct qn_err *err)
+{
+    en->is_owed = false;
+    return en->out.commit(en->out.st, en, r, err);
+}
+
+/* One arrival: the first worker reads, the last one commits the batch before, and who is free
+ * decodes what was read, a few rows at a time. */
+struct arrival {
+    struct qn_engine *en;
+    enum qn_flow *flow;
+    qn_status read_rc, commit_rc;
+    struct qn_err read_err, commit_err;
+    _Atomic uint32_t next; /* the first row that nobody has taken */
+};
+
+static void arrive_worker(void *arg, unsigned worker, unsigned workers)
+{
+    struct arrival *a = arg;
+    struct qn_engine *en = a->en;
+    uint32_t first;
+
+    if (worker == 0) {
+        a->read_rc = read_batch(en, a->flow, &a->read_err);
+        qn_team_open(en->team);
+        stage_time(en, QN_STAGE_READ, worker);
+    }
+    if (worker == workers - 1 && en->is_owed)
+        a->commit_rc = commit_now(en, NULL, &a->commit_err);
+    qn_team_wait(en->team);
+    while ((first = atomic_fetch_add(&a->next, ROWS_TAKEN)) < en->batch.rows) {
+        const uint32_t left = en->batch.rows - first;
+        const uint32_t end = first + (left < ROWS_TAKEN ? left : ROWS_TAKEN);
+
+        decode_rows(en, first, end, worker);
+        contract_rows(en, first, end);
+    }
+}
+
+/* Rows that a worker's arena had no room for are undecided: the whole batch stops. */
+static qn_status step_arrive(struct qn_engine *en, enum qn_flow *flow, struct qn_err *err)
+{
+    struct arrival a = {.en = en, .flow = flow};
+
+    qn_batch_reset(&en->batch);
+    qn_team_run(en->team, arrive_worker, &a);
+    if (a.commit_rc != QN_OK || a.read_rc != QN_OK) {
+        if (err != NULL)
+            *err = a.commit_rc != QN_OK ? a.commit_err : a.read_err;
+        return a.commit_rc != QN_OK ? a.commit_rc : a.read_rc;
+    }
+    if (qn_batch_no_memory(&en->batch))
+        return qn_err_set(err, QN_NOMEM, "out of memory for the texts of a batch");
+    stage_time(en, QN_STAGE_DECODE, 0);
     return QN_OK;
 }
 
-/* Values first, by row; then lateness in log order, because the watermark moves with every row. */
-static qn_status step_contract(struct qn_engine *en, struct qn_err *err)
+/* ---- their verdicts and features ---- */
+
+/* Lateness in log order, because the watermark moves with every row. */
+static void step_contract(struct qn_engine *en)
 {
     struct qn_batch *b = &en->batch;
 
-    QN_TRY(by_row(en, contract_rows, err));
     qn_contract_lateness(b, en->plan->schemas, en->plan->schema_count, &en->watermark);
     qn_contract_count(b, en->counts);
     for (uint32_t r = 0; r < b->rows; r++)
         en->answers.is_scored[r] =
             b->verdict[r] == QN_SCORED && b->stream[r] == en->plan->main_stream;
-    return QN_OK;
+    stage_time(en, QN_STAGE_CONTRACT, 0);
 }
 
 static qn_status step_features(struct qn_engine *en, struct qn_err *err)
@@ -110,14 +175,18 @@ static qn_status step_features(struct qn_engine *en, struct qn_err *err)
     QN_TRY(qn_features_run(en->plan->features, &en->batch, en->team, err));
     if (en->watermark.seen)
         qn_features_expire(en->plan->features, en->watermark.newest_us, en->batch.rows);
+    stage_time(en, QN_STAGE_FEATURES, 0);
     return QN_OK;
 }
 
-static qn_status score_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
-                            struct qn_err *err)
+/* ---- their answers ---- */
+
+static void score_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker)
 {
     struct engine_answers *a = &en->answers;
 
+    if (en->scorer == NULL)
+        return;
     qn_scorer_run(en->scorer, en->columns, a->is_scored, first, end, worker, a->margins, a->scores);
     for (uint32_t r = first; r < end; r++) {
         double v = a->scores[0][r];
@@ -125,12 +194,6 @@ static qn_status score_rows(struct qn_engine *en, uint32_t first, uint32_t end, 
         a->score.f64[r] = v;
         a->score.valid[r] = a->is_scored[r] && v == v;
     }
-    return QN_OK;
-}
-
-static qn_status step_score(struct qn_engine *en, struct qn_err *err)
-{
-    return en->scorer != NULL ? by_row(en, score_rows, err) : QN_OK;
 }
 
 /* Which outputs take a row: all of them where `when` is absent or true. */
@@ -169,59 +232,47 @@ static struct qn_step_result result_of(const struct qn_engine *en)
     };
 }
 
-static qn_status encode_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
+/* The model, which outputs take a row, and the bytes they take: each worker its rows from score to
+ * record, since nothing in between looks at another row. */
+static qn_status answer_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
                              struct qn_err *err)
 {
-    struct qn_step_result r = result_of(en);
+    const struct qn_step_result r = result_of(en);
 
+    score_rows(en, first, end, worker);
+    stage_time(en, QN_STAGE_SCORE, worker);
+    QN_TRY(route_rows(en, first, end, worker, err));
+    stage_time(en, QN_STAGE_ROUTE, worker);
     en->out.encode(en->out.st, en, &r, first, end, worker);
     return QN_OK;
 }
 
-/* Everything of the batch leaves at once, or nothing does. */
+/* Everything of the batch leaves at once, or nothing does; now, unless the next batch is here
+ * already and somebody can write while another reads it. */
 static qn_status step_commit(struct qn_engine *en, struct qn_err *err)
 {
-    struct qn_step_result r = result_of(en);
+    const struct qn_step_result r = result_of(en);
+    const bool can_wait = en->out.commits_beside && en->threads > 1 && en->in.is_ready != NULL;
+    qn_status rc = QN_OK;
 
-    QN_TRY(by_row(en, encode_rows, err));
-    QN_TRY(en->out.commit(en->out.st, en, &r, err));
-    en->in.release(en->in.st);
-    return QN_OK;
-}
-
-/* Adds the time since *since to a stage; nothing where timing is off. */
-static void stage_time(struct qn_engine *en, enum qn_stage s, int64_t *since)
-{
-    if (en->clock != NULL) {
-        int64_t now = en->clock->mono_ns(en->clock->st);
-
-        en->stage_ns[s] += now - *since;
-        *since = now;
-    }
+    en->is_owed = can_wait && en->in.is_ready(en->in.st);
+    if (!en->is_owed)
+        rc = commit_now(en, en->out.commits_beside ? NULL : &r, err);
+    if (rc == QN_OK)
+        en->in.release(en->in.st);
+    stage_time(en, QN_STAGE_COMMIT, 0);
+    return rc;
 }
 
 static qn_status step_batch(struct qn_engine *en, enum qn_flow *flow, struct qn_err *err)
 {
-    int64_t since = en->clock != NULL ? en->clock->mono_ns(en->clock->st) : 0;
-
-    qn_batch_reset(&en->batch);
-    QN_TRY(step_read(en, flow, err));
+    QN_TRY(step_arrive(en, flow, err)); /* bytes to columns, limits; what is broken becomes dead */
     if (*flow != QN_MORE)
         return QN_OK;
-    stage_time(en, QN_STAGE_READ, &since);
-    QN_TRY(step_decode(en, err)); /* bytes to columns; what is broken becomes dead     */
-    stage_time(en, QN_STAGE_DECODE, &since);
-    QN_TRY(step_contract(en, err)); /* limits, lateness: verdicts, never failures        */
-    stage_time(en, QN_STAGE_CONTRACT, &since);
-    QN_TRY(step_features(en, err)); /* updates and reads keyed state, by key in log order */
-    stage_time(en, QN_STAGE_FEATURES, &since);
-    QN_TRY(step_score(en, err)); /* the model, row by row                             */
-    stage_time(en, QN_STAGE_SCORE, &since);
-    QN_TRY(by_row(en, route_rows, err)); /* rows to outputs                                   */
-    stage_time(en, QN_STAGE_ROUTE, &since);
-    QN_TRY(step_commit(en, err)); /* bytes out, input released                         */
-    stage_time(en, QN_STAGE_COMMIT, &since);
-    return QN_OK;
+    step_contract(en);              /* lateness: verdicts, never failures                    */
+    QN_TRY(step_features(en, err)); /* updates and reads keyed state, by key in log order    */
+    QN_TRY(by_row(en, answer_rows, err)); /* score, outputs, records                              */
+    return step_commit(en, err); /* bytes out, input released                             */
 }
 
 qn_status qn_step(struct qn_engine *en, enum qn_flow *flow, struct qn_err *err)
@@ -230,7 +281,19 @@ qn_status qn_step(struct qn_engine *en, enum qn_flow *flow, struct qn_err *err)
 
     QN_ASSERT(!en->is_failed);
     *flow = QN_IDLE;
+    if (en->clock != NULL)
+        en->since_ns = en->clock->mono_ns(en->clock->st);
     rc = step_batch(en, flow, err);
+    en->is_failed = rc != QN_OK;
+    return rc;
+}
+
+qn_status qn_engine_finish(struct qn_engine *en, struct qn_err *err)
+{
+    qn_status rc;
+
+    QN_ASSERT(!en->is_failed);
+    rc = en->is_owed ? commit_now(en, NULL, err) : QN_OK;
     en->is_failed = rc != QN_OK;
     return rc;
 }

@@ -33,6 +33,7 @@ struct qn_log_file {
     char *path;
     int fd;
     bool is_own_fd;
+    bool is_waiting; /* it has no size: a pipe, a terminal */
     enum qn_format format;
     uint64_t size_bytes;
     struct block *block, *held, *unused; /* current; handed out from since release; for later */
@@ -90,7 +91,8 @@ qn_status qn_log_file_open(const struct qn_files *files, const char *path, enum 
     }
     size = files->size(files->st, f->fd);
     f->size_bytes = size > 0 ? (uint64_t)size : 0;
-    rc = qn_log_stream_new(files, f->fd, f->path, size < 0, &f->stream, err);
+    f->is_waiting = size < 0;
+    rc = qn_log_stream_new(files, f->fd, f->path, f->is_waiting, &f->stream, err);
 out:
     if (rc == QN_OK)
         *out = f;
@@ -450,4 +452,9 @@ qn_status qn_log_file_read(struct qn_log_file *f, struct qn_record *out, uint32_
     *count = n;
     *flow = n > 0 ? QN_MORE : got == QN_LOG_NOTHING_YET ? QN_IDLE : QN_END;
     return QN_OK;
+}
+
+bool qn_log_file_is_ready(const struct qn_log_file *f)
+{
+    return f->is_over || !f->is_waiting || qn_file_ready(f->fd);
 }

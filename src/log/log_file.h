@@ -45,6 +45,9 @@ struct qn_record {
  * may add up to one batch). */
 qn_status qn_log_file_read(struct qn_log_file *f, struct qn_record *out, uint32_t max,
                            bool may_block, uint32_t *count, enum qn_flow *flow, struct qn_err *err);
+/* True when a read would not wait: a file, the end of a pipe, or one with bytes in it (which may
+ * still be less than a record). */
+bool qn_log_file_is_ready(const struct qn_log_file *f);
 /* The batch is done: all records handed out so far may be overwritten. */
 void qn_log_file_release(struct qn_log_file *f);
 

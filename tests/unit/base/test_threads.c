@@ -75,6 +75,46 @@ static void test_sleeping(void **state)
     qn_team_free(t);
 }
 
+/* What the first worker writes before it opens the gate, the others see behind it. */
+struct gated {
+    struct qn_team *team;
+    unsigned round, slow_us;
+    unsigned seen[QN_TEAM_MAX * 16];
+    unsigned value; /* plain, so that a race would be seen */
+};
+
+static void pass_gate(void *arg, unsigned worker, unsigned workers)
+{
+    struct gated *g = arg;
+
+    if (worker == 0) {
+        if (g->slow_us > 0)
+            usleep(g->slow_us);
+        g->value = g->round;
+        qn_team_open(g->team);
+    }
+    qn_team_wait(g->team);
+    g->seen[worker * 16] = g->value;
+}
+
+static void test_gate(void **state)
+{
+    static const unsigned sizes[] = {1, 2, 5};
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct gated g = {0};
+
+        assert_int_equal(qn_team_new(sizes[i], &g.team, NULL), QN_OK);
+        for (g.round = 1; g.round < 300; g.round++) {
+            g.slow_us = g.round % 50 == 7 ? 3000 : 0;
+            qn_team_run(g.team, pass_gate, &g);
+            for (unsigned w = 0; w < sizes[i]; w++)
+                assert_int_equal(g.seen[w * 16], g.round);
+        }
+        qn_team_free(g.team);
+    }
+}
+
 static void test_refusals(void **state)
 {
     struct qn_team *t = (struct qn_team *)state;
@@ -114,7 +154,7 @@ static void test_slices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_runs), cmocka_unit_test(test_sleeping),
-                                       cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_gate), cmocka_unit_test(test_refusals),
                                        cmocka_unit_test(test_slices)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 #include "engine/output_files.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -44,6 +45,8 @@ struct memory_input {
     struct qn_str *lines;
     uint8_t *stream;
     uint32_t count, next;
+    uint32_t broken_at; /* reading fails there; 0 = nowhere */
+    uint32_t steps_max; /* the run is stopped behind so many; 0 = never */
     int64_t offsets[2];
 };
 
@@ -51,6 +54,8 @@ static qn_status memory_read(void *st, struct qn_batch *b, enum qn_flow *flow, s
 {
     struct memory_input *m = st;
 
+    if (m->broken_at > 0 && m->next >= m->broken_at)
+        return qn_err_set(err, QN_CORRUPT, "broken");
     while (b->rows < b->rows_max && m->next < m->count) {
         uint32_t r = b->rows++;
 
@@ -67,6 +72,11 @@ static void memory_release(void *st)
 {
 }
 
+static bool memory_is_ready(void *st)
+{
+    return true;
+}
+
 static const struct qn_csv_header *const *memory_csv(void *st, uint32_t stream)
 {
     return NULL;
@@ -74,9 +84,12 @@ static const struct qn_csv_header *const *memory_csv(void *st, uint32_t stream)
 
 /* What was written, per target: predictions, big, dead. */
 static struct qn_buf written[3];
+static size_t room_bytes; /* of all of them; 0 = no end */
 
 static int64_t capture(void *st, int fd, const void *p, size_t bytes)
 {
+    if (room_bytes > 0 && written[0].len + written[1].len + written[2].len + bytes > room_bytes)
+        return -ENOSPC;
     qn_buf_add(&written[fd - 1], p, bytes);
     return (int64_t)bytes;
 }
@@ -150,7 +163,7 @@ static qn_status run(struct memory_input *m, uint32_t threads, uint32_t rows,
                                          .targets = targets,
                                          .dead = {3, "dead"},
                                          .workers = threads};
-    struct qn_input in = {memory_read, memory_release, memory_csv, m};
+    struct qn_input in = {memory_read, memory_release, memory_csv, m, memory_is_ready};
     struct qn_arena boot = {0};
     struct qn_diags diags = {.arena = &boot};
     struct qn_plan *plan = NULL;
@@ -159,6 +172,7 @@ static qn_status run(struct memory_input *m, uint32_t threads, uint32_t rows,
     struct qn_output out;
     enum qn_flow flow = QN_MORE;
     uint64_t half = 0;
+    uint32_t steps = 0;
     qn_status rc;
 
     files.write = capture;
@@ -174,12 +188,14 @@ static qn_status run(struct memory_input *m, uint32_t threads, uint32_t rows,
         out = qn_outputs_output(outputs);
         rc = qn_engine_new(plan, &opt, &in, &out, &en, NULL);
     }
-    while (rc == QN_OK && flow != QN_END) {
+    while (rc == QN_OK && flow != QN_END && (m->steps_max == 0 || steps++ < m->steps_max)) {
         rc = qn_step(en, &flow, NULL);
         if (half == 0 && m->next >= EVENTS / 2)
             half = qn_mem_count();
     }
-    if (rc == QN_OK) {
+    if (rc == QN_OK)
+        rc = qn_engine_finish(en, NULL);
+    if (en != NULL) {
         *steady = qn_mem_count() - half;
         memcpy(sum, qn_engine_counts(en), 2 * sizeof *sum);
     }
@@ -216,6 +232,53 @@ static void test_same_bytes(void **state)
     }
     for (int i = 0; i < 3; i++)
         qn_buf_fini(&want[i]);
+    forget_written();
+    free_events(&m);
+}
+
+/* Runs that end early, by a stop, a broken input or a full disk, leave the same bytes and counts
+ * whether batches are committed at once (one thread) or beside the next one. */
+static void test_ends_early(void **state)
+{
+    static const struct {
+        uint32_t steps_max, broken_at;
+        size_t room_bytes;
+        qn_status rc;
+    } ends[] = {{3, 0, 0, QN_OK},
+                {0, 1500, 0, QN_CORRUPT},
+                {0, 0, 300000, QN_FULL},
+                {0, 0, 1, QN_FULL},
+                {0, 1000, 150000, QN_FULL}};
+    struct qn_counts first[2], again[2];
+    struct memory_input m;
+    uint64_t steady;
+
+    make_events(&m, 4);
+    for (size_t e = 0; e < sizeof ends / sizeof ends[0]; e++) {
+        struct qn_buf want[3] = {{0}};
+
+        m.steps_max = ends[e].steps_max;
+        m.broken_at = ends[e].broken_at;
+        room_bytes = ends[e].room_bytes;
+        assert_int_equal(run(&m, 1, 500, first, &steady), ends[e].rc);
+        for (int i = 0; i < 3; i++)
+            qn_buf_add(&want[i], written[i].data, written[i].len);
+        assert_true(room_bytes == 1 || want[0].len > 1000);
+        for (uint32_t threads = 2; threads <= 3; threads++) {
+            assert_int_equal(run(&m, threads, 500, again, &steady), ends[e].rc);
+            assert_memory_equal(first, again, sizeof first);
+            for (int i = 0; i < 3; i++) {
+                const size_t len = written[i].len < want[i].len ? written[i].len : want[i].len;
+
+                /* A full disk takes another part of the last batch, worker by worker. */
+                assert_true(ends[e].rc == QN_FULL || written[i].len == want[i].len);
+                assert_memory_equal(written[i].data, want[i].data, len);
+            }
+        }
+        for (int i = 0; i < 3; i++)
+            qn_buf_fini(&want[i]);
+    }
+    room_bytes = 0;
     forget_written();
     free_events(&m);
 }
@@ -283,6 +346,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_ends_early),
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_nothing_allocated_per_event),
         cmocka_unit_test(test_every_allocation_fails),
