@@ -33,6 +33,7 @@ struct qn_engine {
     struct qn_arena boot;
     struct qn_batch batch;
     struct qn_watermark watermark; /* one shard: all streams share it */
+    bool is_restored;              /* from a snapshot: older ones say nothing new */
     struct qn_counts *counts;      /* [streams] */
     const struct qn_col **columns; /* as the plan numbers them */
     struct qn_scorer *scorer;      /* NULL without a model */

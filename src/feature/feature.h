@@ -20,6 +20,7 @@
 #include "base/threads.h"
 #include "event/batch.h"
 #include "feature/expression.h"
+#include "state/snapshot.h"
 
 struct qn_features; /* private: the compiled set and its state */
 
@@ -79,6 +80,10 @@ qn_status qn_features_run(struct qn_features *f, struct qn_batch *b, struct qn_t
  * row is null. */
 const struct qn_col *qn_features_col(const struct qn_features *f, uint32_t i);
 const uint8_t *qn_features_complete(const struct qn_features *f);
+
+/* The state of every group as a section of a snapshot: fills out[qn_features_group_count]. After
+ * qn_features_start; valid until qn_features_free. */
+qn_status qn_features_sections(struct qn_features *f, struct qn_section *out, struct qn_err *err);
 
 /* Lets go of keys nobody on time can see (window.h). Between batches. */
 void qn_features_expire(struct qn_features *f, int64_t watermark_us, uint32_t rows);

@@ -17,20 +17,25 @@ enum {
     EXPIRE_ROWS_PER_KEY = 8 /* one key is looked at per so many rows   */
 };
 
+void qn_group_lane_free(struct qn_group *g, struct qn_lane *ln)
+{
+    uint64_t cursor = 0;
+    struct qn_key *key;
+
+    while (ln->table != NULL && (key = qn_table_next(ln->table, &cursor, NULL)) != NULL)
+        qn_ring_free(g, ln, key);
+    qn_table_free(ln->table);
+    qn_slab_fini(&ln->slab);
+    ln->table = NULL;
+    ln->expire_cursor = 0;
+}
+
 void qn_group_free(struct qn_group *g)
 {
     if (g == NULL)
         return;
-    for (unsigned l = 0; l < QN_LANES; l++) {
-        struct qn_lane *ln = &g->lanes[l];
-        uint64_t cursor = 0;
-        struct qn_key *key;
-
-        while (ln->table != NULL && (key = qn_table_next(ln->table, &cursor, NULL)) != NULL)
-            qn_ring_free(g, ln, key);
-        qn_table_free(ln->table);
-        qn_slab_fini(&ln->slab);
-    }
+    for (unsigned l = 0; l < QN_LANES; l++)
+        qn_group_lane_free(g, &g->lanes[l]);
     qn_arena_fini(&g->arena);
     qn_mem_free(g);
 }
@@ -153,7 +158,8 @@ static qn_status rows_turn(struct qn_group *g, const struct qn_wave *w, struct q
 }
 
 static qn_status rows_run(struct qn_group *g, const struct qn_wave *w, const uint32_t *rows,
-                          uint32_t n, struct qn_late_view *late, struct qn_err *err)
+                          uint32_t n, struct qn_late_view *late, uint32_t worker,
+                          struct qn_err *err)
 {
     struct qn_table *tables[QN_ROWS_AHEAD];
     struct qn_str keys[QN_ROWS_AHEAD];
@@ -189,6 +195,8 @@ static qn_status rows_run(struct qn_group *g, const struct qn_wave *w, const uin
 
         if (key == NULL)
             continue;
+        if (__builtin_expect(key->mark != g->save.cut.now, 0))
+            qn_group_touch(g, key, worker);
         if (key->is_ahead) {
             QN_TRY(rows_turn(g, w, ahead + first, k - first, late, err));
             first = k;
@@ -228,7 +236,7 @@ qn_status qn_group_run(struct qn_group *g, const struct qn_wave *w, uint32_t wor
     for (uint32_t at = 0; at < n; at += QN_ROWS_AHEAD) {
         uint32_t some = n - at < QN_ROWS_AHEAD ? n - at : QN_ROWS_AHEAD;
 
-        QN_TRY(rows_run(g, w, rows + at, some, &late, err));
+        QN_TRY(rows_run(g, w, rows + at, some, &late, worker, err));
     }
     return QN_OK;
 }
@@ -250,6 +258,8 @@ void qn_group_expire(struct qn_group *g, int64_t watermark_us, uint32_t rows)
             continue;
         }
         if (!key->has_begun || key->newest_us < dead_us) {
+            if (key->mark != g->save.cut.now) /* an older snapshot may still see it */
+                qn_group_touch(g, key, 0);
             qn_ring_free(g, ln, key);
             qn_table_remove(ln->table, key_bytes, qn_table_hash(key));
         }

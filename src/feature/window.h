@@ -15,6 +15,7 @@
 
 #include "base/status.h"
 #include "event/batch.h"
+#include "state/snapshot.h"
 #include "state/table.h"
 
 /* X(NAME, text, takes an argument) */
@@ -100,6 +101,10 @@ qn_status qn_group_run(struct qn_group *g, const struct qn_wave *w, uint32_t wor
  * slack). Bounded windows only. Physical only: it never shows in an answer. Call between batches,
  * with the shard's watermark; works on a few keys per call, paced by rows since the last call. */
 void qn_group_expire(struct qn_group *g, int64_t watermark_us, uint32_t rows);
+
+/* The group's keys as a section of a snapshot; the caller sets name and layout. Valid as long as
+ * the group. */
+struct qn_section qn_group_section(struct qn_group *g);
 
 /* Memory, for `quern check` (true within 20 % for tens to thousands of events a key): fixed bytes
  * of a key with that many key bytes, the ring's unused room included, bytes per event held, and

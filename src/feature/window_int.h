@@ -23,7 +23,8 @@
  *
  * min and max cannot be subtracted: see window_extreme.c. Files: window_plan.c compiles,
  * window_ring.c moves time on and inserts, window_extreme.c keeps minima, window_read.c answers,
- * window.c runs waves. Thread: a key belongs to its lane's worker; the plan is read-only. */
+ * window.c runs waves, window_save.c saves and loads keys. Thread: a key belongs to its lane's
+ * worker; the plan is read-only. */
 #ifndef QN_FEATURE_WINDOW_INT_H
 #define QN_FEATURE_WINDOW_INT_H
 
@@ -84,7 +85,9 @@ struct qn_key {
     uint32_t events;              /* in the ring, those nobody can see any more included    */
     bool has_begun;               /* an event has come; until then the record is all zero   */
     bool is_ahead;                /* a row of it is among those that move on together       */
+    uint16_t mark;                /* of snapshots: state/snapshot.h                         */
 };
+_Static_assert(sizeof(struct qn_key) == 32, "the mark lies where nothing was");
 
 /* One running sum of one boundary. */
 struct qn_op {
@@ -142,6 +145,17 @@ struct qn_reading {
     int32_t span;
 };
 
+/* Where a snapshot stands (window_save.c). */
+struct qn_group_save {
+    struct qn_cut cut;
+    struct qn_saver *saver; /* while cut.is_open                      */
+    uint32_t lane, place;   /* of the sweep                           */
+    struct qn_key *key;     /* being loaded; NULL: none, or one that is there already */
+    struct qn_lane *key_lane;
+    uint32_t events_left;     /* of the key being loaded                                   */
+    uint32_t boundaries_left; /* of it, those whose cursor has not been met, furthest last */
+};
+
 struct qn_lane {
     struct qn_table *table;
     struct qn_slab slab;
@@ -155,6 +169,7 @@ struct qn_group {
     bool has_ring, is_unbounded;
     uint32_t event_words, ext_words;
     uint32_t record_bytes, chunk_head_bytes, extreme_bytes;
+    uint32_t sums_at, leasts_at; /* in the record: sums of all boundaries, then leasts */
     struct qn_kind args[QN_GROUP_ARGS_MAX];
     uint8_t arg_word[QN_GROUP_ARGS_MAX];  /* 0 for bool */
     uint8_t truth_bit[QN_GROUP_ARGS_MAX]; /* bool arguments */
@@ -171,8 +186,10 @@ struct qn_group {
     uint32_t chunk_bytes[QN_CHUNK_LEVELS]; /* of a new chunk ...             */
     uint32_t chunk_upto[QN_CHUNK_LEVELS];  /* ... of a ring of so many events */
     struct qn_arena arena;
+    uint64_t seed;
     /* the state */
     uint32_t expire_lane;
+    struct qn_group_save save;
     struct qn_lane lanes[QN_LANES];
 };
 
@@ -270,6 +287,10 @@ void qn_ring_advance(struct qn_group *g, struct qn_ahead *rows, uint32_t n);
  * has changed. */
 qn_status qn_ring_insert(struct qn_group *g, struct qn_lane *ln, struct qn_key *key, int64_t t,
                          uint64_t *event);
+/* Adds an event behind all others of the ring, and nothing else: sums and cursors are the caller's.
+ * QN_NOMEM: nothing has changed. */
+qn_status qn_ring_append(struct qn_group *g, struct qn_lane *ln, struct qn_key *key, int64_t t,
+                         uint64_t *event);
 /* Frees what a key holds beside its record. */
 void qn_ring_free(struct qn_group *g, struct qn_lane *ln, struct qn_key *key);
 
@@ -297,6 +318,16 @@ int64_t qn_extreme_scan(const struct qn_group *g, uint32_t extreme, struct qn_ch
                         const struct qn_chunk *z, uint32_t j);
 /* The running least of a span at T, brought up to date. */
 int64_t qn_extreme_current(const struct qn_group *g, const struct qn_span *s, void *rec);
+
+/* window.c: all keys of a lane, and its table. */
+void qn_group_lane_free(struct qn_group *g, struct qn_lane *ln);
+
+/* window_save.c: snapshots. */
+
+/* Saves the key where the snapshot wants it as it is now, and marks it as changed. To be called
+ * before anything of a key changes, where its mark is not the present one. Thread: the lane's
+ * worker. */
+void qn_group_touch(struct qn_group *g, struct qn_key *key, uint32_t worker);
 
 /* window_read.c: answers. */
 

@@ -153,7 +153,7 @@ static void plan_boundaries(struct planner *p)
     if (g->boundary_count > 0)
         furthest_us = g->boundaries[g->boundary_count - 1].back_us;
     g->keep_us = add_capped(furthest_us, p->spec->slack_us);
-    g->has_ring = g->keep_us > 0;
+    g->has_ring = g->boundary_count > 0 && g->keep_us > 0;
 }
 
 static uint32_t wish_index(struct planner *p, int32_t boundary, enum sum_kind kind,
@@ -336,10 +336,12 @@ static bool plan_layout(struct planner *p)
         g->boundaries[i].cursor_at = at;
         at += sizeof(struct qn_cursor);
     }
+    g->sums_at = at;
     for (uint32_t i = 0; i < g->boundary_count; i++) {
         if (!layout_boundary(p, i, &at))
             return false;
     }
+    g->leasts_at = at;
     if (!layout_spans(g, &at))
         return false;
     g->record_bytes = at;
@@ -417,6 +419,8 @@ qn_status qn_group_new(const struct qn_group_spec *spec, uint64_t seed, struct q
         return qn_err_set(err, QN_NOMEM, "no memory for a group of windows");
     memset(g, 0, sizeof *g);
     qn_arena_init(&g->arena, 0);
+    g->seed = seed;
+    g->save.cut = QN_CUT_FIRST;
     p.g = g;
     g->arg_count = spec->arg_count;
     g->where_count = spec->where_count;

@@ -334,6 +334,32 @@ static void settle(struct qn_group *g, struct qn_key *key, int64_t t, struct qn_
     }
 }
 
+/* Writes an event of time t at an opened place. */
+static void place_fill(struct qn_group *g, struct qn_key *key, int64_t t, struct qn_chunk *c,
+                       uint32_t index, uint64_t *event)
+{
+    event[0] |= (uint64_t)(t - c->base_us) << QN_INLINE_FLAGS;
+    uint64_t *to = qn_chunk_event(g, c, index);
+
+    for (uint32_t k = 0; k < g->event_words; k++)
+        to[k] = event[k];
+    c->count++;
+    key->events++;
+    if (g->extreme_count > 0)
+        qn_extreme_chunk_add(g, c, event, qn_event_lacks(g, event));
+}
+
+qn_status qn_ring_append(struct qn_group *g, struct qn_lane *ln, struct qn_key *key, int64_t t,
+                         uint64_t *event)
+{
+    struct qn_chunk *c = key->tail;
+    uint32_t index = c == NULL ? 0 : c->count;
+
+    QN_TRY(place_open(g, ln, key, t, &c, &index));
+    place_fill(g, key, t, c, index, event);
+    return QN_OK;
+}
+
 qn_status qn_ring_insert(struct qn_group *g, struct qn_lane *ln, struct qn_key *key, int64_t t,
                          uint64_t *event)
 {
@@ -353,15 +379,7 @@ qn_status qn_ring_insert(struct qn_group *g, struct qn_lane *ln, struct qn_key *
             c = place_find(g, key, t, &index);
         }
         QN_TRY(place_open(g, ln, key, t, &c, &index));
-        event[0] |= (uint64_t)(t - c->base_us) << QN_INLINE_FLAGS;
-        uint64_t *to = qn_chunk_event(g, c, index);
-
-        for (uint32_t k = 0; k < g->event_words; k++)
-            to[k] = event[k];
-        c->count++;
-        key->events++;
-        if (g->extreme_count > 0)
-            qn_extreme_chunk_add(g, c, event, qn_event_lacks(g, event));
+        place_fill(g, key, t, c, index, event);
     }
     settle(g, key, t, c, index, event);
     return QN_OK;

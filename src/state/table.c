@@ -38,7 +38,7 @@ struct record {
     } key;
     uint32_t key_len;
     uint32_t prev, next; /* order of creation; next also chains free numbers */
-    uint32_t unused;
+    uint32_t is_live;    /* 0: the number is free */
 };
 _Static_assert(sizeof(struct record) == 40, "the header is part of the memory estimate");
 
@@ -210,6 +210,7 @@ static struct record *create(struct qn_table *t, uint32_t tag, struct qn_str key
     memset(r, 0, t->stride);
     r->hash = hash;
     r->key_len = key.len;
+    r->is_live = 1;
     if (long_key != NULL)
         r->key.p = long_key;
     else if (key.len > 0)
@@ -371,9 +372,24 @@ void qn_table_remove(struct qn_table *t, struct qn_str key, uint64_t hash)
     if (r->key_len > KEY_INLINE)
         qn_slab_free(&t->keys, r->key.p, r->key_len);
     r->key_len = 0;
+    r->is_live = 0;
     r->next = t->free;
     t->free = number;
     t->count--;
+}
+
+void *qn_table_walk(const struct qn_table *t, uint32_t *place, struct qn_str *key)
+{
+    while (*place < t->made) {
+        struct record *r = record_at(t, (*place)++);
+
+        if (r->is_live == 0)
+            continue;
+        if (key != NULL)
+            *key = key_of(r);
+        return r + 1;
+    }
+    return NULL;
 }
 
 uint64_t qn_table_count(const struct qn_table *t)
@@ -390,6 +406,11 @@ size_t qn_table_bytes(const struct qn_table *t)
 uint64_t qn_table_hash(const void *record)
 {
     return ((const struct record *)record - 1)->hash;
+}
+
+struct qn_str qn_table_key(const void *record)
+{
+    return key_of((const struct record *)record - 1);
 }
 
 size_t qn_table_key_bytes(size_t record_bytes, uint32_t key_len)

@@ -46,11 +46,16 @@ qn_status qn_table_look(struct qn_table *const *tables, const struct qn_str *key
  * removed. */
 void *qn_table_next(struct qn_table *t, uint64_t *cursor, struct qn_str *key);
 void qn_table_remove(struct qn_table *t, struct qn_str key, uint64_t hash);
+/* Walks the records by the place they lie at: the first at or behind *place, which moves on behind
+ * it; NULL at the end. *place starts at 0. Keys may come and go between two calls: one that is
+ * there all the while is met once, one that comes may be missed. key as above. */
+void *qn_table_walk(const struct qn_table *t, uint32_t *place, struct qn_str *key);
 
 uint64_t qn_table_count(const struct qn_table *t);
 /* Index, records, key bytes: what has been touched so far. */
 size_t qn_table_bytes(const struct qn_table *t);
-uint64_t qn_table_hash(const void *record); /* the hash a record was created with */
+uint64_t qn_table_hash(const void *record);     /* the hash a record was created with */
+struct qn_str qn_table_key(const void *record); /* its key; borrowed until it is removed */
 /* What one key takes on average: index, header, record, key bytes that do not fit the header. */
 size_t qn_table_key_bytes(size_t record_bytes, uint32_t key_len);
 
