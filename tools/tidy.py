@@ -36,6 +36,10 @@ EXEMPT = {
         "waits for the service, which takes snapshots",
     ("dead files", "src/state/snapshot_read.c", "nothing but tests"):
         "waits for the service, which restores",
+    ("dead files", "src/source/intake.c", "nothing but tests"):
+        "waits for the service, which starts one per source",
+    ("option tables", "src/source/source_file.c", ""):
+        "its options are keys of the spec, once the spec names sources",
     ("words", "tools/tidy.py", ""):
         "names the words it looks for",
 }

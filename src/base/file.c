@@ -241,6 +241,16 @@ static int system_is_durable(void *st, const char *path, const char **kind)
     return 1;
 }
 
+static int system_identify(void *st, int fd, struct qn_file_identity *out)
+{
+    struct stat info;
+
+    if (fstat(fd, &info) < 0)
+        return -errno;
+    *out = (struct qn_file_identity){(uint64_t)info.st_dev, (uint64_t)info.st_ino};
+    return 0;
+}
+
 const struct qn_files qn_files_system = {
     .open = system_open,
     .read = system_read,
@@ -259,6 +269,7 @@ const struct qn_files qn_files_system = {
     .list_folder = system_list_folder,
     .lock = system_lock,
     .is_durable = system_is_durable,
+    .identify = system_identify,
     .st = NULL,
 };
 

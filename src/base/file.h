@@ -23,6 +23,12 @@ enum qn_open {
                             -EINVAL where the file system has no such thing                      */
 };
 
+/* What a file is, whatever its name: two names with the same identity are one file. An inode is
+ * used again when its file is gone. */
+struct qn_file_identity {
+    uint64_t device, inode;
+};
+
 /* One piece of a gathered write. */
 struct qn_piece {
     const void *p;
@@ -54,6 +60,7 @@ struct qn_files {
     int (*lock)(void *st, int fd); /* until close; -EWOULDBLOCK while another open file has it */
     /* 1 where a sync reaches a disk of this machine; else 0 and the kind ("tmpfs", "nfs", ...). */
     int (*is_durable)(void *st, const char *path, const char **kind);
+    int (*identify)(void *st, int fd, struct qn_file_identity *out);
     void *st;
 };
 extern const struct qn_files qn_files_system;

@@ -9,8 +9,8 @@
  * does not keep old segments for ever, the position is written again when the log has grown by
  * QN_INTAKE_RENEW_BYTES. Source and log agree after every crash: what was appended is not read
  * again, what was not is. While one append becomes durable the next events are read. Thread: one of
- * its own; the functions below from any. Memory: two appends of at most QN_INTAKE_BYTES, and the
- * source's own. */
+ * its own; the functions below from any. Memory: one append of QN_INTAKE_BYTES and one event, and
+ * the source's own. */
 #ifndef QN_SOURCE_INTAKE_H
 #define QN_SOURCE_INTAKE_H
 
@@ -19,7 +19,7 @@
 
 enum {
     QN_INTAKE_EVENTS = 4096,         /* most events of an append              */
-    QN_INTAKE_BYTES = 1024 * 1024,   /* most bytes of its events, or one event */
+    QN_INTAKE_BYTES = 1024 * 1024,   /* of its events, and one event more     */
     QN_INTAKE_RENEW_BYTES = 16 << 20 /* of the log, until an old position is written again */
 };
 

@@ -33,9 +33,9 @@ struct qn_source_boot {
 struct qn_source_batch {
     struct qn_str *events; /* [max], filled by the source; each of 1 to QN_EVENT_BYTES_MAX + 1
                               bytes (one more than allowed is what the engine calls too large),
-                              borrowed until the next call of the source                      */
+                              borrowed until the next read or close                      */
     uint32_t max, count;
-    size_t bytes_max;        /* the source stops before more, but gives at least one            */
+    size_t bytes_max; /* of the events: with the one that reaches it the batch is full          */
     struct qn_buf *position; /* where to go on behind these events; filled where count > 0, or
                                 where it moved without events                                   */
     int64_t wait_us;         /* IDLE: when to ask again; 0 = the intake's own time               */
@@ -54,9 +54,9 @@ struct qn_source_ops {
      * unless err->fatal; options outlive the instance. */
     qn_status (*open)(void *st, const struct qn_source_boot *boot, const void *options,
                       struct qn_str position, struct qn_err *err);
-    /* Up to batch->max events (0: nothing is wanted, but the outside may need a sign of life).
-     * QN_MORE: there may be more at once; QN_IDLE: none now; QN_END: none any more. After an error
-     * the instance is closed and opened again at its last position, unless err->fatal. */
+    /* Up to batch->max events. QN_MORE: there may be more at once; QN_IDLE: none now; QN_END: none
+     * any more. After an error the instance is closed and opened again at its last position, unless
+     * err->fatal. */
     qn_status (*read)(void *st, struct qn_source_batch *batch, enum qn_flow *flow,
                       struct qn_err *err);
     /* All events handed over so far are durable. */
