@@ -85,6 +85,20 @@ const uint8_t *qn_features_complete(const struct qn_features *f);
  * qn_features_start; valid until qn_features_free. */
 qn_status qn_features_sections(struct qn_features *f, struct qn_section *out, struct qn_err *err);
 
+/* What the windows of one key say, as of its newest event. */
+struct qn_look {
+    int64_t newest_us;
+    uint32_t count;
+    uint32_t *features;  /* [count] windows of the group, by number of the feature */
+    struct qn_col *cols; /* [count] of one row                                      */
+};
+/* Looks a key up; parts: one text per field of the group's key. Changes nothing that an answer
+ * depends on. QN_NOT_FOUND: no event of that key is held; QN_INVALID: a text is not of its field's
+ * type. Thread: the engine's, between batches. out borrows from the arena. */
+qn_status qn_features_look(struct qn_features *f, uint32_t group, const struct qn_str *parts,
+                           struct qn_arena *arena, struct qn_look *out, struct qn_err *err);
+uint32_t qn_features_key_parts(const struct qn_features *f, uint32_t group);
+
 /* Lets go of keys nobody on time can see (window.h). Between batches. */
 void qn_features_expire(struct qn_features *f, int64_t watermark_us, uint32_t rows);
 

@@ -241,6 +241,22 @@ qn_status qn_group_run(struct qn_group *g, const struct qn_wave *w, uint32_t wor
     return QN_OK;
 }
 
+qn_status qn_group_look(struct qn_group *g, struct qn_str key, uint64_t hash,
+                        struct qn_col *const *out, int64_t *newest_us, struct qn_err *err)
+{
+    const struct qn_wave w = {.rows = 1, .out = out};
+    struct qn_key *rec;
+    void *found;
+
+    qn_table_find(g->lanes[qn_lane_of(hash)].table, &key, &hash, 1, &found);
+    rec = found;
+    if (rec == NULL || !rec->has_begun)
+        return qn_err_set(err, QN_NOT_FOUND, "no event of this key is held");
+    *newest_us = rec->newest_us;
+    QN_TRY(qn_read_windows(g, rec, rec->newest_us, g->before, g->before_count, NULL, &w, 0, err));
+    return qn_read_windows(g, rec, rec->newest_us, g->after, g->after_count, NULL, &w, 0, err);
+}
+
 void qn_group_expire(struct qn_group *g, int64_t watermark_us, uint32_t rows)
 {
     int64_t dead_us = qn_window_back(watermark_us, g->keep_us);

@@ -97,6 +97,11 @@ struct qn_wave {
 qn_status qn_group_run(struct qn_group *g, const struct qn_wave *w, uint32_t worker,
                        uint32_t workers, struct qn_arena *arena, struct qn_err *err);
 
+/* Row 0 of out[window]: what the windows of a key hold as of its newest event. Only looks. Between
+ * waves. QN_NOT_FOUND. */
+qn_status qn_group_look(struct qn_group *g, struct qn_str key, uint64_t hash,
+                        struct qn_col *const *out, int64_t *newest_us, struct qn_err *err);
+
 /* Frees keys that nothing on time can see any more: newest event older than watermark - (W + D +
  * slack). Bounded windows only. Physical only: it never shows in an answer. Call between batches,
  * with the shard's watermark; works on a few keys per call, paced by rows since the last call. */

@@ -352,6 +352,46 @@ static void test_same_as_without_a_log(void **state)
     qn_buf_fini(&status);
 }
 
+/* The features of a key are those of its last prediction, but for what has happened since. */
+static void test_features_of_a_key(void **state)
+{
+    static const char *const events[] = {
+        "{\"id\":1,\"at\":1500000000,\"card\":\"a\",\"amount\":10.50}",
+        "{\"id\":2,\"at\":1500000010,\"card\":\"b\",\"amount\":1.00}",
+        "{\"id\":3,\"at\":1500003599,\"card\":\"a\",\"amount\":2.25}"};
+    const struct qn_str a = qn_str_of("a"), x = qn_str_of("x"), two[2] = {a, a};
+    struct qn_buf json = {0};
+    struct qn_ingest *in;
+    struct qn_err err = {0};
+    struct world w;
+
+    (void)state;
+    world_new(&w);
+    world_open(&w, "", 1);
+    world_wait_running(&w);
+    assert_int_equal(qn_ingest_new(w.sv, 0, &in, &err), QN_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(qn_ingest_add(in, qn_str_of(events[i]), (struct qn_str){0}, &err), QN_OK);
+    send(w.sv, in, QN_INGEST_SCORED);
+    qn_ingest_free(in);
+    assert_int_equal(qn_service_features(w.sv, qn_str_of("card"), &a, 1, &json, &err), QN_OK);
+    qn_buf_byte(&json, '\0');
+    assert_string_equal(json.data, "{\"key\":{\"card\":\"a\"},\"as_of\":"
+                                   "\"2017-07-14T03:39:59.000000Z\",\"features\":"
+                                   "{\"n\":2,\"total\":12.75}}");
+    qn_buf_clear(&json);
+    assert_int_equal(qn_service_features(w.sv, qn_str_of("card"), &x, 1, &json, &err),
+                     QN_NOT_FOUND);
+    assert_int_equal(qn_service_features(w.sv, qn_str_of("cart"), &a, 1, &json, &err),
+                     QN_NOT_FOUND);
+    assert_non_null(strstr(err.text, "did you mean 'card'"));
+    assert_int_equal(qn_service_features(w.sv, qn_str_of("card"), two, 2, &json, &err), QN_INVALID);
+    assert_int_equal(json.len, 0);
+    qn_buf_fini(&json);
+    world_close(&w);
+    world_remove(&w);
+}
+
 /* The last commit claims other records than those that come out. */
 static void test_divergence(void **state)
 {
@@ -405,6 +445,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_as_without_a_log),
+        cmocka_unit_test(test_features_of_a_key),
         cmocka_unit_test(test_divergence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
