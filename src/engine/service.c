@@ -172,6 +172,7 @@ static void *committing(void *arg, const struct qn_step_result *r)
     struct qn_service *sv = arg;
 
     qn_service_note_batch(sv, r);
+    atomic_fetch_add(&sv->handed, 1);
     return qn_ingest_answer(sv, r);
 }
 
@@ -180,8 +181,10 @@ static void committed(void *arg, const struct qn_commit_done *d, qn_status rc,
 {
     struct qn_service *sv = arg;
 
-    if (rc == QN_OK)
+    if (rc == QN_OK) {
         qn_service_note_durable(sv, d);
+        atomic_fetch_add(&sv->durable, 1);
+    }
     qn_ingest_tell(d->told, rc, err);
     if (rc != QN_OK && rc != QN_FULL)
         fail(sv, err);
@@ -248,6 +251,7 @@ static qn_status service_init(struct qn_service *sv, struct qn_err *err)
     QN_TRY(open_log(sv, err));
     QN_TRY(open_topics(sv, err));
     QN_TRY(open_engine(sv, err));
+    QN_TRY(qn_service_snapshots_init(sv, err));
     QN_TRY(qn_ingest_checkers_init(sv, err));
     return qn_service_series_init(sv, err);
 }
@@ -284,6 +288,7 @@ void qn_service_free(struct qn_service *sv)
     if (sv == NULL)
         return;
     QN_ASSERT(!sv->has_thread);
+    qn_service_snapshots_fini(sv);
     qn_commits_free(sv->commits);
     qn_input_log_free(sv->in);
     qn_engine_free(sv->en);
@@ -325,6 +330,7 @@ static qn_status step(struct qn_service *sv, enum qn_flow *flow, struct qn_err *
     qn_status rc;
 
     turn_begin(sv);
+    *flow = QN_IDLE;
     rc = qn_step(sv->en, flow, err);
     next = qn_input_log_next(sv->in);
     for (uint32_t s = 0; s < sv->plan->schema_count; s++)
@@ -336,6 +342,16 @@ static qn_status step(struct qn_service *sv, enum qn_flow *flow, struct qn_err *
 
 /* ---- recovery --------------------------------------------------------------------------------*/
 
+static void see_appended(struct qn_service *sv)
+{
+    for (uint32_t s = 0; s < sv->plan->schema_count; s++) {
+        struct qn_log_topic_info info;
+
+        qn_log_topic_info(sv->log, sv->stream_topics[s], &info);
+        atomic_store(&sv->appended[s], info.next);
+    }
+}
+
 /* Where the log's records begin. */
 static void oldest(struct qn_service *sv, uint64_t *next)
 {
@@ -344,7 +360,6 @@ static void oldest(struct qn_service *sv, uint64_t *next)
 
         qn_log_topic_info(sv->log, sv->stream_topics[s], &info);
         next[s] = info.first;
-        atomic_store(&sv->appended[s], info.next);
     }
 }
 
@@ -367,11 +382,15 @@ static qn_status replay(struct qn_service *sv, struct qn_err *err)
     const uint32_t streams = sv->plan->schema_count;
     enum qn_flow flow = QN_MORE;
     uint64_t total = 0, left;
-    bool found;
+    bool found, is_restored;
 
-    oldest(sv, next);
-    QN_TRY(check_gap(sv, next, err));
+    see_appended(sv);
     QN_TRY(qn_commits_last(sv->log, sv->stream_topics, streams, last, &found, err));
+    QN_TRY(qn_service_restore(sv, last, next, &is_restored, err));
+    if (!is_restored) {
+        oldest(sv, next);
+        QN_TRY(check_gap(sv, next, err));
+    }
     QN_TRY(qn_input_log_seek(sv->in, next, err));
     for (uint32_t s = 0; s < streams; s++)
         total += last[s] > next[s] ? last[s] - next[s] : 0;
@@ -404,6 +423,16 @@ static qn_status replay(struct qn_service *sv, struct qn_err *err)
 
 /* ---- the engine's thread ---------------------------------------------------------------------*/
 
+static bool take_snapshot(struct qn_service *sv)
+{
+    bool is_busy;
+
+    turn_begin(sv);
+    is_busy = qn_service_snapshot(sv, false);
+    turn_end(sv);
+    return is_busy;
+}
+
 /* Until it is told to stop and nothing is left, or told to give up. */
 static qn_status serve(struct qn_service *sv, struct qn_err *err)
 {
@@ -417,7 +446,7 @@ static qn_status serve(struct qn_service *sv, struct qn_err *err)
             phase_move(sv, QN_PHASE_FULL, QN_PHASE_RUNNING))
             qn_report_say(sv->opt.report, QN_LEVEL_INFO, "log",
                           "there is space again: events are accepted");
-        if (flow == QN_MORE)
+        if (take_snapshot(sv) || flow == QN_MORE)
             continue;
         if (atomic_load(&sv->stop) && atomic_load(&sv->queued) == 0)
             return QN_OK;
@@ -436,6 +465,8 @@ static void *engine_main(void *arg)
     if (rc == QN_OK)
         rc = serve(sv, &err);
     qn_commits_settle(sv->commits);
+    if (rc == QN_OK && !atomic_load(&sv->give_up) && qn_service_phase(sv) == QN_PHASE_DRAINING)
+        qn_service_last_snapshot(sv);
     if (rc != QN_OK && rc != QN_INTERRUPTED)
         fail(sv, &err);
     return NULL;

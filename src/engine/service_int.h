@@ -121,7 +121,13 @@ struct qn_service {
     pthread_cond_t checked;
     struct qn_checker checkers[QN_CHECKERS];
 
-    struct qn_service_series *series; /* service_status.c */
+    struct qn_service_series *series;       /* service_status.c   */
+    struct qn_service_snapshots *snapshots; /* service_snapshot.c */
+    _Atomic uint64_t handed, durable;       /* commits handed to the log, and durable */
+    /* under wait_lock: */
+    int64_t snapshot_taken_us; /* wall clock of the newest; 0 = none */
+    int64_t snapshot_ns, snapshot_pause_ns;
+    uint64_t snapshot_bytes, snapshot_count;
 };
 
 static inline int64_t qn_service_now_us(const struct qn_service *sv)
@@ -138,6 +144,20 @@ void qn_ingest_tell(struct qn_ingest *list, qn_status rc, const struct qn_err *e
 void qn_ingest_abandon(struct qn_service *sv, const struct qn_err *err);
 qn_status qn_ingest_checkers_init(struct qn_service *sv, struct qn_err *err);
 void qn_ingest_checkers_fini(struct qn_service *sv);
+
+/* service_snapshot.c; engine's thread */
+qn_status qn_service_snapshots_init(struct qn_service *sv, struct qn_err *err);
+void qn_service_snapshots_fini(struct qn_service *sv);
+/* Loads the newest snapshot that fits the log and what was committed. *found: next[streams] is
+ * where it goes on. */
+qn_status qn_service_restore(struct qn_service *sv, const uint64_t *last, uint64_t *next,
+                             bool *found, struct qn_err *err);
+/* After every batch and while idle: begins one when it is due (is_now: at once), saves a part of
+ * it, ends it. True: call again soon. */
+bool qn_service_snapshot(struct qn_service *sv, bool is_now);
+/* Everything is durable: takes one and waits for it. */
+void qn_service_last_snapshot(struct qn_service *sv);
+void qn_service_look_snapshot(struct qn_service *sv);
 
 /* service_status.c */
 qn_status qn_service_series_init(struct qn_service *sv, struct qn_err *err);

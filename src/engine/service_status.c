@@ -292,6 +292,7 @@ void qn_service_look(struct qn_service *sv)
     x->syncs_per_s = (double)(ends.syncs - x->syncs_before) / seconds;
     x->syncs_before = ends.syncs;
     pthread_mutex_unlock(&sv->wait_lock);
+    qn_service_look_snapshot(sv);
     qn_series_set(x->log_bytes, (double)ends.bytes);
     qn_series_set(x->full, ends.is_full);
     qn_series_set(x->up, qn_service_phase(sv) == QN_PHASE_RUNNING);
@@ -432,6 +433,19 @@ static void put_log(struct qn_buf *b, struct qn_service *sv)
     qn_buf_byte(b, '}');
 }
 
+static void put_snapshot(struct qn_buf *b, struct qn_service *sv)
+{
+    qn_buf_printf(b, ",\"snapshot\":{\"count\":%" PRIu64, sv->snapshot_count);
+    if (sv->snapshot_taken_us > 0)
+        put_number(b, "age_s", (double)(qn_service_now_us(sv) - sv->snapshot_taken_us) / 1e6);
+    if (sv->snapshot_count > 0) {
+        qn_buf_printf(b, ",\"bytes\":%" PRIu64, sv->snapshot_bytes);
+        put_number(b, "duration_ms", (double)sv->snapshot_ns / 1e6);
+        put_number(b, "pause_ms", (double)sv->snapshot_pause_ns / 1e6);
+    }
+    qn_buf_byte(b, '}');
+}
+
 static void put_state(struct qn_buf *b, struct qn_service *sv)
 {
     const uint32_t n = qn_features_group_count(sv->plan->features);
@@ -497,6 +511,7 @@ void qn_service_status(struct qn_service *sv, struct qn_buf *b)
     put_outputs(b, sv);
     qn_buf_byte(b, ']');
     put_log(b, sv);
+    put_snapshot(b, sv);
     put_state(b, sv);
     pthread_mutex_unlock(&sv->wait_lock);
     qn_buf_byte(b, '}');

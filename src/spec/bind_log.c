@@ -5,7 +5,7 @@
  * version. Thread: one. Memory: boot arena. */
 #include "spec/spec_int.h"
 
-enum { SEGMENT_DEFAULT = 256 << 20, SNAPSHOTS_DEFAULT = 2 };
+enum { SEGMENT_DEFAULT = 256 << 20 };
 #define EVERY_DEFAULT_US INT64_C(30000000)
 
 static bool begins(struct qn_str s, const char *with)
@@ -67,7 +67,5 @@ qn_status qn_build_log(struct qn_builder *b)
     st->keep_bytes = s[STORAGE_KEEP_BYTES].is_set ? (uint64_t)s[STORAGE_KEEP_BYTES].i64 : 0;
     st->is_volatile = s[STORAGE_DURABILITY].is_set && s[STORAGE_DURABILITY].i64 == 1;
     st->snapshot_every_us = n[SNAPSHOTS_EVERY].is_set ? n[SNAPSHOTS_EVERY].i64 : EVERY_DEFAULT_US;
-    st->snapshots_kept =
-        n[SNAPSHOTS_KEEP].is_set ? (uint32_t)n[SNAPSHOTS_KEEP].i64 : SNAPSHOTS_DEFAULT;
     return QN_OK;
 }

@@ -484,19 +484,11 @@ static const struct qn_key snapshots_keys[] = {
                          .fallback = "30s",
                          .since = "0.2",
                          .help = "how often; a start replays what came after the newest one"},
-    [SNAPSHOTS_KEEP] = {.name = "keep",
-                        .type = QN_KEY_INT,
-                        .min = 1,
-                        .max = 100,
-                        .fallback = "2",
-                        .since = "0.2",
-                        .help = "how many stay; the log is kept from the oldest of them on"},
 };
 
 static const struct qn_key_synonym snapshots_synonyms[] = {
     {"interval", "every"},
     {"period", "every"},
-    {"count", "keep"},
     {NULL, NULL},
 };
 
@@ -507,7 +499,8 @@ const struct qn_key_table qn_keys_snapshots = {
     .keys = snapshots_keys,
     .count = COUNT(snapshots_keys),
     .synonyms = snapshots_synonyms,
-    .help = "Saved state, in the folder `snap` of the log. Losing all of them costs time, never an "
+    .help = "Saved state, in the folder `snap` of the log; the newest two stay. Losing all of them "
+            "costs time, never an "
             "answer, as long as the log reaches back far enough."};
 
 /* ---- the whole spec ---- */

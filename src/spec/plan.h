@@ -58,7 +58,6 @@ struct qn_plan_storage {
     int64_t keep_us;     /* 0 = for ever                             */
     uint64_t keep_bytes; /* of each topic; 0 = without limit         */
     int64_t snapshot_every_us;
-    uint32_t snapshots_kept;
 };
 
 struct qn_plan {
