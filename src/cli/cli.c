@@ -56,6 +56,16 @@ bool qn_cli_write(struct qn_cli *c, const void *p, size_t bytes)
     return false;
 }
 
+const char *qn_cli_variable(const struct qn_cli *c, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *const *e = c->environment; e != NULL && *e != NULL; e++)
+        if (strncmp(*e, name, n) == 0 && (*e)[n] == '=')
+            return *e + n + 1;
+    return NULL;
+}
+
 bool qn_cli_options(struct qn_cli *c, const struct qn_command_usage *u, int argc, char **argv,
                     void *into, struct qn_option_list *rest, int *exit_code)
 {
@@ -131,7 +141,6 @@ static int unknown_command(struct qn_cli *c, const char *name)
                                              {"diff", "quern pipe with both specs, and compare"},
                                              {"dlq", "quern pipe --dead FILE"},
                                              {"log", NULL},
-                                             {"top", "quern demo"},
                                              {"serve", "quern pipe"},
                                              {"bench", "./dev bench"},
                                              {"deploy", NULL}};

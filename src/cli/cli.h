@@ -61,6 +61,9 @@ void qn_cli_say(struct qn_cli *c, const char *fmt, ...) __attribute__((format(pr
  * but for EPIPE). */
 bool qn_cli_write(struct qn_cli *c, const void *p, size_t bytes);
 
+/* A variable of the environment; NULL where it is not set. */
+const char *qn_cli_variable(const struct qn_cli *c, const char *name);
+
 /* Loads a spec and prints its diagnostics. NULL when it has errors: *exit_code says how. */
 struct qn_plan *qn_cli_plan(struct qn_cli *c, const char *path, int *exit_code);
 

@@ -11,12 +11,12 @@
 #include "cli/commands.h"
 #include "cli/demo_view.h"
 #include "cli/embedded.h"
+#include "cli/terminal.h"
 #include "engine/engine.h"
 #include "source/source_generate.h"
 
 #include <poll.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 
 #define SPEC_PATH "card-fraud/card-fraud.yaml"
 
@@ -88,7 +88,7 @@ const struct qn_command_usage qn_usage_demo = {
 struct demo {
     struct qn_cli *cli;
     struct qn_demo_state state;
-    struct qn_demo_screen screen;
+    struct qn_terminal term;
     /* input */
     struct qn_generate *generate;
     char *text; /* lines of one batch                              */
@@ -102,8 +102,7 @@ struct demo {
     int64_t rate; /* events per second, 0 = no pace                  */
     int64_t start_ns, shown_ns;
     uint64_t shown_events;
-    unsigned lines_drawn; /* of the view that stands on the screen           */
-    bool is_live;         /* a terminal: redraw; else lines                  */
+    bool is_live; /* a terminal: redraw; else lines                  */
     struct qn_buf frame;
 };
 
@@ -202,57 +201,6 @@ static qn_status demo_commit(void *st, const struct qn_engine *en, const struct 
     return QN_OK;
 }
 
-/* --- what the terminal is like --- */
-
-static const char *environment(const struct qn_cli *c, const char *name)
-{
-    size_t n = strlen(name);
-
-    for (const char *const *e = c->environment; e != NULL && *e != NULL; e++)
-        if (strncmp(*e, name, n) == 0 && (*e)[n] == '=')
-            return *e + n + 1;
-    return NULL;
-}
-
-/* The first of the variables that decide about text is set and names UTF-8. */
-static bool has_utf8(const struct qn_cli *c)
-{
-    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
-
-    for (unsigned i = 0; i < 3; i++) {
-        const char *v = environment(c, names[i]);
-
-        if (v != NULL && *v != '\0')
-            return strcasestr(v, "utf-8") != NULL || strcasestr(v, "utf8") != NULL;
-    }
-    return false;
-}
-
-/* The size may change while we run: asked for every frame. */
-static void screen_size(struct demo *d)
-{
-    struct winsize w = {0};
-
-    d->screen.columns = 80;
-    d->screen.rows = 24;
-    if (ioctl(d->cli->out, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 && w.ws_row > 0) {
-        d->screen.columns = w.ws_col;
-        d->screen.rows = w.ws_row;
-    }
-}
-
-static void screen_init(struct demo *d)
-{
-    const struct qn_cli *c = d->cli;
-    const char *term = environment(c, "TERM"), *no_color = environment(c, "NO_COLOR");
-    bool is_smart = qn_file_is_terminal(c->out) && term != NULL && strcmp(term, "dumb") != 0;
-
-    screen_size(d);
-    d->is_live = is_smart && d->screen.rows >= LIVE_ROWS;
-    d->screen.has_color = is_smart && (no_color == NULL || *no_color == '\0');
-    d->screen.has_utf8 = has_utf8(c);
-}
-
 /* --- showing --- */
 
 static void state_update(struct demo *d, const struct qn_engine *en, int64_t now_ns)
@@ -269,19 +217,13 @@ static void state_update(struct demo *d, const struct qn_engine *en, int64_t now
     d->shown_events = s->events;
 }
 
-/* One write per frame; the cursor is hidden only inside it, so no signal can leave it hidden. */
 static bool show_frame(struct demo *d)
 {
-    struct qn_buf *f = &d->frame;
+    unsigned lines;
 
-    screen_size(d);
-    qn_buf_clear(f);
-    qn_buf_text(f, "\033[?25l");
-    if (d->lines_drawn > 0)
-        qn_buf_printf(f, "\033[%uA\r", d->lines_drawn);
-    d->lines_drawn = qn_demo_view_draw(&d->state, &d->screen, f);
-    qn_buf_text(f, "\033[J\033[?25h");
-    return f->failed || qn_cli_write(d->cli, f->data, f->len);
+    qn_terminal_begin(&d->term, &d->frame);
+    lines = qn_demo_view_draw(&d->state, &d->term.screen, &d->frame);
+    return qn_terminal_end(&d->term, &d->frame, lines);
 }
 
 static bool show_line(struct demo *d)
@@ -385,7 +327,8 @@ static qn_status demo_init(struct demo *d, const struct demo_options *opt, const
     struct qn_demo_state *s = &d->state;
 
     QN_ASSERT(find_columns(d, p)); /* the spec is part of this program */
-    screen_init(d);
+    qn_terminal_init(&d->term, d->cli);
+    d->is_live = d->term.screen.is_redrawn && d->term.screen.rows >= LIVE_ROWS;
     s->name = "card-fraud";
     s->customers = (uint64_t)opt->generate.customers;
     s->terminals = (uint64_t)opt->generate.terminals;
@@ -408,7 +351,7 @@ static int demo_run(struct qn_cli *c, const struct demo_options *opt, struct qn_
     struct qn_engine_options engine = {.threads = (uint32_t)opt->threads};
     struct qn_input in = {.read = demo_read, .release = demo_release, .csv = demo_csv, .st = &d};
     struct qn_output out = {.encode = demo_encode, .commit = demo_commit, .st = &d};
-    const char *program = environment(c, "QUERN_COMMAND");
+    const char *program = qn_cli_variable(c, "QUERN_COMMAND");
     struct qn_engine *en = NULL;
     struct qn_err err = {0};
     bool is_read = true;
@@ -425,7 +368,8 @@ static int demo_run(struct qn_cli *c, const struct demo_options *opt, struct qn_
     if (rc == QN_OK && is_read && show(&d, en, now(&d), true)) {
         d.state.elapsed_ns = now(&d) - d.start_ns;
         qn_buf_clear(&d.frame);
-        qn_demo_view_summary(&d.state, &d.screen, program != NULL ? program : "quern", &d.frame);
+        qn_demo_view_summary(&d.state, &d.term.screen, program != NULL ? program : "quern",
+                             &d.frame);
         code = qn_cli_write(c, d.frame.data, d.frame.len) ? QN_EXIT_OK : QN_EXIT_FAILED;
     }
     if (*c->stop)

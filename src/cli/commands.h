@@ -19,6 +19,7 @@
     X(explain)                                                                                     \
     X(model)                                                                                       \
     X(log)                                                                                         \
+    X(top)                                                                                         \
     X(reference)                                                                                   \
     X(version)
 

@@ -1,71 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * demo_view.c - draws the state of a demo as text.
  *
- * A line is put together by put(), which counts columns and stops at the right edge, so that a
- * narrow terminal never wraps a line and the next redraw finds its place. Thread: main. Memory: the
- * caller's buffer. */
+ * Thread: main. Memory: the caller's buffer. */
 #include "cli/demo_view.h"
 
 #include "base/number.h"
 #include "base/real_math.h"
 #include "base/timestamp.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
-#define BOLD  "1"
-#define DIM   "2"
-#define RED   "31"
-#define GREEN "32"
-#define CYAN  "36"
-#define PLAIN NULL
-
 enum {
-    WIDTH_MAX = 100, /* wider screens are not filled                 */
-    ROWS_TALL = 30,  /* from here on the histogram shows every bin   */
+    ROWS_TALL = 30, /* from here on the histogram shows every bin   */
     BAR_COLUMNS = 36,
 };
-
-struct canvas {
-    struct qn_buf *out;
-    const struct qn_demo_screen *screen;
-    unsigned width, column, lines;
-};
-
-/* Text at the cursor, in a style (the digits of an SGR sequence), cut at the right edge. */
-__attribute__((format(printf, 3, 4))) static void put(struct canvas *c, const char *style,
-                                                      const char *fmt, ...)
-{
-    char text[512];
-    va_list ap;
-    unsigned i;
-    int n;
-
-    va_start(ap, fmt);
-    n = vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    if (n <= 0)
-        return;
-    for (i = 0; i < sizeof(text) - 1 && text[i] != '\0'; i++) {
-        if (((unsigned char)text[i] & 0xC0) == 0x80) /* the rest of a code point */
-            continue;
-        if (c->column == c->width)
-            break;
-        c->column++;
-    }
-    if (style != NULL && c->screen->has_color)
-        qn_buf_printf(c->out, "\033[%sm", style);
-    qn_buf_add(c->out, text, i);
-    if (style != NULL && c->screen->has_color)
-        qn_buf_text(c->out, "\033[0m");
-}
-
-static void line_end(struct canvas *c)
-{
-    qn_buf_text(c->out, "\033[K\n");
-    c->column = 0;
-    c->lines++;
-}
 
 /* 1234567 -> "1,234,567". */
 static const char *grouped(char out[32], uint64_t v)
@@ -102,66 +50,49 @@ static const char *moment(char out[QN_TIMESTAMP_LEN + 1], int64_t us, unsigned f
     return out;
 }
 
-/* A bar of share * columns cells, in eighths of a cell where the screen can show them. */
-static void bar(struct canvas *c, const char *style, double share, unsigned columns)
-{
-    static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-    double cells = share < 0 ? 0 : share > 1 ? columns : share * columns;
-    unsigned full = (unsigned)cells, part = (unsigned)((cells - full) * 8), used = full;
-    char text[QN_DEMO_TEXT * 8] = "";
-    size_t n = 0;
-
-    for (unsigned i = 0; i < full; i++)
-        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s", c->screen->has_utf8 ? "█" : "#");
-    if (c->screen->has_utf8 && part > 0) {
-        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s", eighths[part]);
-        used++;
-    }
-    put(c, style, "%s", text);
-    put(c, PLAIN, "%*s", (int)(columns - used), "");
-}
-
-static void draw_head(struct canvas *c, const struct qn_demo_state *s)
+static void draw_head(struct qn_canvas *c, const struct qn_demo_state *s)
 {
     char a[32], b[32], t[QN_TIMESTAMP_LEN + 1];
 
-    put(c, BOLD, "quern demo %s", s->name);
+    qn_canvas_put(c, QN_BOLD, "quern demo %s", s->name);
     if (s->events > 0)
-        put(c, PLAIN, "    %s", moment(t, s->time_us, 0, 16));
-    put(c, DIM, "    (Ctrl-C ends)");
-    line_end(c);
-    put(c, DIM, "%s customers pay at %s terminals: %u features, %u trees, %u thread%s",
-        grouped(a, s->customers), grouped(b, s->terminals), s->features, s->trees, s->threads,
-        s->threads == 1 ? "" : "s");
-    line_end(c);
-    line_end(c);
+        qn_canvas_put(c, QN_PLAIN, "    %s", moment(t, s->time_us, 0, 16));
+    qn_canvas_put(c, QN_DIM, "    (Ctrl-C ends)");
+    qn_canvas_line(c);
+    qn_canvas_put(c, QN_DIM, "%s customers pay at %s terminals: %u features, %u trees, %u thread%s",
+                  grouped(a, s->customers), grouped(b, s->terminals), s->features, s->trees,
+                  s->threads, s->threads == 1 ? "" : "s");
+    qn_canvas_line(c);
+    qn_canvas_line(c);
 }
 
-static void draw_progress(struct canvas *c, const struct qn_demo_state *s)
+static void draw_progress(struct qn_canvas *c, const struct qn_demo_state *s)
 {
     char a[32], b[32], l[32], d[32];
 
-    put(c, DIM, "events     ");
-    put(c, BOLD, "%10s  ", grouped(a, s->events));
+    qn_canvas_put(c, QN_DIM, "events     ");
+    qn_canvas_put(c, QN_BOLD, "%10s  ", grouped(a, s->events));
     if (s->events_end > 0) {
-        bar(c, CYAN, (double)s->events / (double)s->events_end, 20);
-        put(c, PLAIN, " %3.0f %%  ", 100.0 * (double)s->events / (double)s->events_end);
+        qn_canvas_bar(c, QN_CYAN, (double)s->events / (double)s->events_end, 20);
+        qn_canvas_put(c, QN_PLAIN, " %3.0f %%  ",
+                      100.0 * (double)s->events / (double)s->events_end);
     }
-    put(c, BOLD, "%s/s", grouped(b, (uint64_t)s->rate));
-    line_end(c);
-    put(c, DIM, "verdicts   ");
-    put(c, PLAIN, "%10s scored   %s late   %s dead   %s shed",
-        grouped(a, s->counts.verdict[QN_SCORED]), grouped(l, s->counts.verdict[QN_LATE]),
-        grouped(d, s->counts.verdict[QN_DEAD]), grouped(b, s->counts.verdict[QN_SHED]));
-    line_end(c);
-    put(c, DIM, "engine     ");
+    qn_canvas_put(c, QN_BOLD, "%s/s", grouped(b, (uint64_t)s->rate));
+    qn_canvas_line(c);
+    qn_canvas_put(c, QN_DIM, "verdicts   ");
+    qn_canvas_put(c, QN_PLAIN, "%10s scored   %s late   %s dead   %s shed",
+                  grouped(a, s->counts.verdict[QN_SCORED]), grouped(l, s->counts.verdict[QN_LATE]),
+                  grouped(d, s->counts.verdict[QN_DEAD]), grouped(b, s->counts.verdict[QN_SHED]));
+    qn_canvas_line(c);
+    qn_canvas_put(c, QN_DIM, "engine     ");
     if (s->busy_ns > 0)
-        put(c, PLAIN, "%10s events/s when not waiting; busy %.0f %% of the time; %.0f MB",
-            grouped(a, (uint64_t)((double)s->events / ((double)s->busy_ns / 1e9))),
-            100.0 * (double)s->busy_ns / (double)(s->elapsed_ns > 0 ? s->elapsed_ns : 1),
-            (double)s->bytes / 1e6);
-    line_end(c);
-    line_end(c);
+        qn_canvas_put(c, QN_PLAIN,
+                      "%10s events/s when not waiting; busy %.0f %% of the time; %.0f MB",
+                      grouped(a, (uint64_t)((double)s->events / ((double)s->busy_ns / 1e9))),
+                      100.0 * (double)s->busy_ns / (double)(s->elapsed_ns > 0 ? s->elapsed_ns : 1),
+                      (double)s->bytes / 1e6);
+    qn_canvas_line(c);
+    qn_canvas_line(c);
 }
 
 /* Where n stands on a logarithmic scale that ends at max: 0 for nothing, 1 for max. */
@@ -170,15 +101,16 @@ static double magnitude(uint64_t n, uint64_t max)
     return max > 0 ? qn_log1p((double)n) / qn_log1p((double)max) : 0;
 }
 
-static void draw_scores(struct canvas *c, const struct qn_demo_state *s)
+static void draw_scores(struct qn_canvas *c, const struct qn_demo_state *s)
 {
     unsigned step = c->screen->rows >= ROWS_TALL ? 1 : 2;
     uint64_t max = 0;
 
     for (unsigned i = 0; i < QN_DEMO_BINS; i++)
         max = s->bin[i] > max ? s->bin[i] : max;
-    put(c, DIM, "score      %-*s  %10s   of these fraud", BAR_COLUMNS, "(logarithmic)", "events");
-    line_end(c);
+    qn_canvas_put(c, QN_DIM, "score      %-*s  %10s   of these fraud", BAR_COLUMNS, "(logarithmic)",
+                  "events");
+    qn_canvas_line(c);
     for (unsigned i = 0; i < QN_DEMO_BINS; i += step) {
         uint64_t n = 0, fraud = 0;
         char a[32], p[32];
@@ -187,49 +119,55 @@ static void draw_scores(struct canvas *c, const struct qn_demo_state *s)
             n += s->bin[k];
             fraud += s->bin_fraud[k];
         }
-        put(c, PLAIN, "%.1f - %.1f  ", i / 10.0, (i + step) / 10.0);
-        bar(c, i >= 5 ? RED : i + step > 5 ? PLAIN : CYAN, magnitude(n, max * step), BAR_COLUMNS);
-        put(c, PLAIN, "  %10s", grouped(a, n));
-        put(c, PLAIN, "   %10s", percent(p, fraud, n));
-        line_end(c);
+        qn_canvas_put(c, QN_PLAIN, "%.1f - %.1f  ", i / 10.0, (i + step) / 10.0);
+        qn_canvas_bar(c,
+                      i >= 5         ? QN_RED
+                      : i + step > 5 ? QN_PLAIN
+                                     : QN_CYAN,
+                      magnitude(n, max * step), BAR_COLUMNS);
+        qn_canvas_put(c, QN_PLAIN, "  %10s", grouped(a, n));
+        qn_canvas_put(c, QN_PLAIN, "   %10s", percent(p, fraud, n));
+        qn_canvas_line(c);
     }
-    line_end(c);
+    qn_canvas_line(c);
 }
 
-static void draw_alerts(struct canvas *c, const struct qn_demo_state *s)
+static void draw_alerts(struct qn_canvas *c, const struct qn_demo_state *s)
 {
     unsigned room = c->screen->rows > c->lines + 3 ? c->screen->rows - c->lines - 3 : 1;
     unsigned count = s->alerts < QN_DEMO_ALERTS ? (unsigned)s->alerts : QN_DEMO_ALERTS;
     char a[32], p[32], t[QN_TIMESTAMP_LEN + 1];
 
-    put(c, DIM, "alerts     ");
-    put(c, BOLD, "%10s", grouped(a, s->alerts));
-    put(c, DIM, "  score > 0.5;  ");
-    put(c, GREEN, "precision %s", percent(p, s->alerts_fraud, s->alerts));
-    put(c, PLAIN, ",  %s of fraud found", percent(p, s->alerts_fraud, s->frauds));
-    line_end(c);
-    put(c, DIM, "  %-19s %10s %10s %10s  %6s  in truth", "time", "customer", "terminal", "amount",
-        "score");
-    line_end(c);
+    qn_canvas_put(c, QN_DIM, "alerts     ");
+    qn_canvas_put(c, QN_BOLD, "%10s", grouped(a, s->alerts));
+    qn_canvas_put(c, QN_DIM, "  score > 0.5;  ");
+    qn_canvas_put(c, QN_GREEN, "precision %s", percent(p, s->alerts_fraud, s->alerts));
+    qn_canvas_put(c, QN_PLAIN, ",  %s of fraud found", percent(p, s->alerts_fraud, s->frauds));
+    qn_canvas_line(c);
+    qn_canvas_put(c, QN_DIM, "  %-19s %10s %10s %10s  %6s  in truth", "time", "customer",
+                  "terminal", "amount", "score");
+    qn_canvas_line(c);
     room = room < QN_DEMO_ALERTS ? room : QN_DEMO_ALERTS;
     for (unsigned i = 0; i < room; i++) {
         if (i < count) {
             const struct qn_demo_alert *al = &s->last[(s->alerts - 1 - i) % QN_DEMO_ALERTS];
 
-            put(c, PLAIN, "  %-19s %10s %10s %10s  %6.3f  ", moment(t, al->time_us, 0, 19),
-                al->customer, al->terminal, al->amount, al->score);
-            put(c, al->is_fraud ? RED : DIM, "%s", al->is_fraud ? "fraud" : "no fraud");
+            qn_canvas_put(c, QN_PLAIN, "  %-19s %10s %10s %10s  %6.3f  ",
+                          moment(t, al->time_us, 0, 19), al->customer, al->terminal, al->amount,
+                          al->score);
+            qn_canvas_put(c, al->is_fraud ? QN_RED : QN_DIM, "%s",
+                          al->is_fraud ? "fraud" : "no fraud");
         }
-        line_end(c);
+        qn_canvas_line(c);
     }
 }
 
-unsigned qn_demo_view_draw(const struct qn_demo_state *s, const struct qn_demo_screen *screen,
+unsigned qn_demo_view_draw(const struct qn_demo_state *s, const struct qn_screen *screen,
                            struct qn_buf *out)
 {
-    struct canvas c = {.out = out, .screen = screen};
+    struct qn_canvas c;
 
-    c.width = screen->columns < WIDTH_MAX ? screen->columns : WIDTH_MAX;
+    qn_canvas_init(&c, screen, out);
     draw_head(&c, s);
     draw_progress(&c, s);
     draw_scores(&c, s);
@@ -249,8 +187,7 @@ void qn_demo_view_line(const struct qn_demo_state *s, struct qn_buf *out)
                   percent(p, s->alerts_fraud, s->alerts));
 }
 
-static void summary_next(const struct qn_demo_screen *screen, const char *program,
-                         struct qn_buf *out)
+static void summary_next(const struct qn_screen *screen, const char *program, struct qn_buf *out)
 {
     static const char *const rows[][2] = {
         {"demo --write-files .", "its spec and model, here"},
@@ -262,11 +199,11 @@ static void summary_next(const struct qn_demo_screen *screen, const char *progra
 
     qn_buf_text(out, "\nwhat next\n");
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        qn_buf_printf(out, "  %s%s %-43s%s %s\n", screen->has_color ? "\033[" BOLD "m" : "",
+        qn_buf_printf(out, "  %s%s %-43s%s %s\n", screen->has_color ? "\033[" QN_BOLD "m" : "",
                       program, rows[i][0], screen->has_color ? "\033[0m" : "", rows[i][1]);
 }
 
-void qn_demo_view_summary(const struct qn_demo_state *s, const struct qn_demo_screen *screen,
+void qn_demo_view_summary(const struct qn_demo_state *s, const struct qn_screen *screen,
                           const char *program, struct qn_buf *out)
 {
     char a[32], b[32], c[32], d[32], e[32];

@@ -7,7 +7,7 @@
 #ifndef QN_CLI_DEMO_VIEW_H
 #define QN_CLI_DEMO_VIEW_H
 
-#include "base/buffer.h"
+#include "cli/canvas.h"
 #include "event/contract.h"
 
 enum { QN_DEMO_BINS = 10, QN_DEMO_ALERTS = 8, QN_DEMO_TEXT = 24 };
@@ -41,23 +41,17 @@ struct qn_demo_state {
     struct qn_demo_alert last[QN_DEMO_ALERTS]; /* alert number n is at n % QN_DEMO_ALERTS  */
 };
 
-struct qn_demo_screen {
-    unsigned columns, rows;
-    bool has_color;
-    bool has_utf8;
-};
-
 /* Draws the view at the cursor, each line cut to the screen and erased behind its end; returns how
  * many lines, all ended. At most screen->rows - 1, and never fewer than the part without alerts
  * needs. */
-unsigned qn_demo_view_draw(const struct qn_demo_state *s, const struct qn_demo_screen *screen,
+unsigned qn_demo_view_draw(const struct qn_demo_state *s, const struct qn_screen *screen,
                            struct qn_buf *out);
 
 /* One line, ended. */
 void qn_demo_view_line(const struct qn_demo_state *s, struct qn_buf *out);
 
 /* What came of it, and what to try next; `program` is how the user calls quern. */
-void qn_demo_view_summary(const struct qn_demo_state *s, const struct qn_demo_screen *screen,
+void qn_demo_view_summary(const struct qn_demo_state *s, const struct qn_screen *screen,
                           const char *program, struct qn_buf *out);
 
 #endif

@@ -21,10 +21,10 @@ import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILES = ROOT / "src" / "serve" / "dashboard"
-POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'"
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
          ".js": "text/javascript; charset=utf-8"}
-TOKEN = "a token of sixteen bytes"
+TOKEN = "a-token-of-sixteen-bytes"
 SCENES = {
     "running": "events flow, everything is well",
     "starting": "a snapshot was restored, the log behind it is replayed",
@@ -232,6 +232,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, {})
 
     def do_GET(self):
+        if self.server.stopped.is_set():  # a connection that was kept: it ends as well
+            self.close_connection = True
+            return
         url = urllib.parse.urlsplit(self.path)
         query = urllib.parse.parse_qs(url.query)
         if url.path.startswith("/v1/"):
@@ -245,15 +248,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def api(self, path, query):
         p = self.server.pipeline
-        limit = int(query.get("limit", ["100"])[0])
+        last = int(query.get("last", ["100"])[0])
         if path == "live":
             return self.live()
         if path == "status":
             return self.answer(200, p.status())
         if path == "predictions":
-            return self.answer(200, {"predictions": p.alert_records[:limit], "next": "1"})
+            return self.answer(200, {"predictions": p.alert_records[:last][::-1], "next": "1"})
         if path == "dlq":
-            return self.answer(200, {"dead_letters": p.dead_records[:limit], "next": "1"})
+            return self.answer(200, {"dead_letters": p.dead_records[:last][::-1], "next": "1"})
         if path.startswith("features/"):
             return self.features(urllib.parse.unquote(path[9:]), query.get("key", []))
         self.problem(404, "no such path")

@@ -131,7 +131,8 @@ export function timeChart(box, legend, spec) {
             mark.setAttribute("viewBox", "0 0 24 6");
             mark.setAttribute("aria-hidden", "true");
             stroke.setAttribute("d", "M1 3h22");
-            stroke.setAttribute("style", `stroke: var(${line.colour}); stroke-width: ${(line.width ?? 1.5) + 0.5}`);
+            stroke.style.stroke = `var(${line.colour})`;
+            stroke.style.strokeWidth = (line.width ?? 1.5) + 0.5;
             stroke.setAttribute("stroke-dasharray", (line.dash ?? DASHES[i]).join(" "));
             mark.append(stroke);
             values[i] = document.createElement("b");

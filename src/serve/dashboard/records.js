@@ -73,7 +73,7 @@ const open = (get, act) => ({
 });
 
 function fillAlerts(answer) {
-    const found = list(answer.predictions).slice(0, ALERT_ROWS);
+    const found = list(answer.predictions).reverse();
     setHidden(byId("alerts-empty"), found.length > 0);
     rows(byId("alerts"), found, (r) => r.id, [
         word(
@@ -100,7 +100,7 @@ function fillAlerts(answer) {
 }
 
 function fillDead(answer) {
-    const found = list(answer.dead_letters).slice(0, DEAD_ROWS);
+    const found = list(answer.dead_letters).reverse();
     rows(byId("dead"), found, (d) => d.position, [
         open((d) => f.text(d.reason), lookAtDead),
         word(
@@ -120,12 +120,12 @@ export const feeds = [
             const output = listedOutput(s);
             return output === null ? null : `${s.started} ${output.name} ${output.records}`;
         },
-        (s) => `v1/predictions?output=${encodeURIComponent(listedOutput(s).name)}&limit=${ALERT_ROWS}`,
+        (s) => `v1/predictions?output=${encodeURIComponent(listedOutput(s).name)}&last=${ALERT_ROWS}&limit=${ALERT_ROWS}`,
         fillAlerts,
     ),
     makeFeed(
         (s) => (list(s.streams).length === 0 ? null : `${s.started} ${sum(list(s.streams), (x) => x.dead)}`),
-        () => `v1/dlq?limit=${DEAD_ROWS}`,
+        () => `v1/dlq?last=${DEAD_ROWS}&limit=${DEAD_ROWS}`,
         fillDead,
     ),
 ];

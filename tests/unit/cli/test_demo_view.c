@@ -72,7 +72,7 @@ static void fits_every_screen(void **state)
     (void)state;
     for (unsigned columns = 1; columns < 140; columns++)
         for (unsigned rows = 1; rows < 60; rows++) {
-            struct qn_demo_screen screen = {columns, rows, (rows & 1) != 0, (rows & 2) != 0};
+            struct qn_screen screen = {columns, rows, (rows & 1) != 0, (rows & 2) != 0};
             unsigned lines, seen = 0;
             const char *p, *end;
 
@@ -100,7 +100,7 @@ static bool shows(const struct qn_buf *b, const char *text)
 
 static void shows_the_state(void **state)
 {
-    struct qn_demo_screen plain = {100, 40, false, false};
+    struct qn_screen plain = {100, 40, false, false};
     struct qn_demo_state s = state_of_run();
     struct qn_buf b = {0};
 
@@ -130,7 +130,7 @@ static void shows_the_state(void **state)
 
 static void an_empty_state_is_fine(void **state)
 {
-    struct qn_demo_screen plain = {80, 24, true, true};
+    struct qn_screen plain = {80, 24, true, true};
     struct qn_demo_state s = {.name = "card-fraud"};
     struct qn_buf b = {0};
 
@@ -146,7 +146,7 @@ static void an_empty_state_is_fine(void **state)
 
 static void line_and_summary(void **state)
 {
-    struct qn_demo_screen plain = {80, 24, false, false};
+    struct qn_screen plain = {80, 24, false, false};
     struct qn_demo_state s = state_of_run();
     struct qn_buf b = {0};
 
