@@ -64,14 +64,25 @@ static struct qn_plan *load(struct qn_arena *arena, const char *dir, const char 
     return plan;
 }
 
+/* Files of a disk that can be told to be full: no block more for any file. */
+static bool disk_is_full;
+
+static int allocate_if_room(void *st, int fd, uint64_t bytes)
+{
+    return disk_is_full ? -28 : qn_files_system.allocate(NULL, fd, bytes); /* ENOSPC */
+}
+
 static void world_open(struct world *w, const char *more, uint32_t threads)
 {
-    struct qn_service_options opt = {.files = &qn_files_system,
+    static struct qn_files files;
+    struct qn_service_options opt = {.files = &files,
                                      .clock = &qn_clock_system,
                                      .random = &qn_random_system,
                                      .threads = threads};
     struct qn_err err = {0};
 
+    files = qn_files_system;
+    files.allocate = allocate_if_room;
     w->plan = load(&w->arena, w->dir, more);
     assert_int_equal(qn_metrics_new(&w->metrics, &err), QN_OK);
     opt.metrics = w->metrics;
@@ -405,6 +416,79 @@ static void test_features_of_a_key(void **state)
     world_remove(&w);
 }
 
+/* ---- a full disk -----------------------------------------------------------------------------*/
+
+/* One event with a long text nobody looks at; QN_OK when it is durable. */
+static qn_status send_large(struct world *w, uint32_t i, struct qn_err *err)
+{
+    struct waiter done = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+    struct qn_buf text = {0};
+    struct qn_ingest *in;
+    qn_status rc;
+
+    qn_buf_printf(&text, "{\"id\":%u,\"at\":%u,\"card\":\"c\",\"amount\":1,\"note\":\"", i,
+                  1500000000 + i);
+    for (int k = 0; k < 20000; k++)
+        qn_buf_text(&text, "0123456789");
+    qn_buf_text(&text, "\"}");
+    assert_int_equal(qn_ingest_new(w->sv, 0, &in, err), QN_OK);
+    assert_int_equal(
+        qn_ingest_add(in, (struct qn_str){text.data, (uint32_t)text.len}, (struct qn_str){0}, err),
+        QN_OK);
+    rc = qn_ingest_submit(in, QN_INGEST_DURABLE, told, &done, err);
+    if (rc == QN_OK) {
+        pthread_mutex_lock(&done.lock);
+        while (!done.is_done)
+            pthread_cond_wait(&done.cond, &done.lock);
+        pthread_mutex_unlock(&done.lock);
+        rc = qn_ingest_status(in, err);
+    }
+    qn_ingest_free(in);
+    qn_buf_fini(&text);
+    return rc;
+}
+
+static uint64_t records(struct world *w, uint32_t topic)
+{
+    struct qn_log_topic_info info;
+
+    qn_log_topic_info(qn_service_log(w->sv), topic, &info);
+    return info.next;
+}
+
+/* Nothing more is accepted, what was is scored; with space it goes on by itself. */
+static void test_full_disk(void **state)
+{
+    struct qn_err err = {0};
+    struct world w;
+    uint32_t accepted = 0, tries = 0;
+    qn_status rc = QN_OK;
+
+    (void)state;
+    world_new(&w);
+    world_open(&w, "", 1);
+    world_wait_running(&w);
+    usleep(300000); /* the next segment is there already: the disk is full behind it */
+    disk_is_full = true;
+    for (uint32_t i = 0; i < 1000 && rc == QN_OK; i++) {
+        rc = send_large(&w, i, &err);
+        accepted += rc == QN_OK;
+    }
+    assert_int_equal(rc, QN_FULL);
+    assert_true(err.retriable);
+    assert_true(accepted > 100);
+    while (records(&w, qn_service_output_topic(w.sv, 0)) < accepted && tries++ < 5000)
+        usleep(1000);
+    assert_int_equal(records(&w, qn_service_output_topic(w.sv, 0)), accepted);
+    disk_is_full = false;
+    for (tries = 0; (rc = send_large(&w, accepted, &err)) == QN_FULL && tries < 500; tries++)
+        usleep(10000);
+    assert_int_equal(rc, QN_OK);
+    assert_int_equal(qn_service_phase(w.sv), QN_PHASE_RUNNING);
+    world_close(&w);
+    world_remove(&w);
+}
+
 /* The last commit claims other records than those that come out. */
 static void test_divergence(void **state)
 {
@@ -459,6 +543,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_as_without_a_log),
         cmocka_unit_test(test_features_of_a_key),
+        cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_divergence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
