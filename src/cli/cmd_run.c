@@ -5,11 +5,13 @@
  * for a failure, for the next watchdog message. SIGINT and SIGTERM stop accepting, finish what was
  * accepted and leave within --drain; a second one leaves at once, and nothing is lost. Thread:
  * main. */
+#include "base/notify.h"
 #include "cli/commands.h"
 #include "engine/service.h"
 #include "monitor/report.h"
 
 #include <time.h>
+#include <unistd.h>
 
 enum { WAIT_MS = 50 };
 
@@ -69,6 +71,11 @@ struct running {
     struct qn_metrics *metrics;
     struct qn_plan *plan;
     struct qn_service *service;
+    struct qn_notify *notify; /* the service manager that started us     */
+    int64_t watchdog_ns;      /* between two signs of life; 0 = none     */
+    int64_t alive_ns;         /* the last one                            */
+    enum qn_phase phase;      /* as last told                            */
+    bool is_ready;            /* told                                    */
 };
 
 static void sleep_ms(int64_t ms)
@@ -88,6 +95,9 @@ static qn_status begin(struct qn_cli *c, const struct run_options *opt, struct r
 
     QN_TRY(qn_report_new(c->err, (enum qn_report_form)opt->log_format,
                          (enum qn_level)opt->log_level, c->clock, &r->report, err));
+    QN_TRY(qn_notify_open(qn_cli_variable(c, "NOTIFY_SOCKET"), &r->notify, err));
+    r->watchdog_ns = 500 * qn_notify_watchdog_us(qn_cli_variable(c, "WATCHDOG_USEC"),
+                                                 qn_cli_variable(c, "WATCHDOG_PID"), getpid());
     QN_TRY(qn_metrics_new(&r->metrics, err));
     service.metrics = r->metrics;
     service.report = r->report;
@@ -95,11 +105,36 @@ static qn_status begin(struct qn_cli *c, const struct run_options *opt, struct r
     return qn_service_start(r->service, err);
 }
 
+/* What the service manager should know. Restoring may take long: ready is said when it is done. */
+static void tell_manager(struct qn_cli *c, struct running *r, enum qn_phase phase)
+{
+    int64_t now = c->clock->mono_ns(c->clock->st);
+
+    if (r->notify == NULL)
+        return;
+    if (!r->is_ready && (phase == QN_PHASE_RUNNING || phase == QN_PHASE_FULL)) {
+        qn_notify_ready(r->notify);
+        r->is_ready = true;
+    }
+    if (r->alive_ns == 0 || phase != r->phase)
+        qn_notify_status(r->notify, "%s", qn_phase_name(phase));
+    if (r->alive_ns == 0 || (r->watchdog_ns > 0 && now - r->alive_ns >= r->watchdog_ns)) {
+        qn_notify_watchdog(r->notify);
+        r->alive_ns = now;
+    }
+    r->phase = phase;
+}
+
 /* Until somebody wants it to end. */
 static void wait_for_the_end(struct qn_cli *c, struct running *r)
 {
-    while (!*c->stop && qn_service_phase(r->service) != QN_PHASE_FAILED)
+    enum qn_phase phase;
+
+    while (!*c->stop && (phase = qn_service_phase(r->service)) != QN_PHASE_FAILED) {
+        tell_manager(c, r, phase);
         sleep_ms(WAIT_MS);
+    }
+    qn_notify_stopping(r->notify);
 }
 
 static int end(struct qn_cli *c, const struct run_options *opt, struct running *r)
@@ -140,6 +175,7 @@ int qn_cmd_run(struct qn_cli *c, int argc, char **argv)
     qn_service_free(r.service);
     qn_metrics_free(r.metrics);
     qn_report_free(r.report);
+    qn_notify_close(r.notify);
     qn_plan_free(r.plan);
     return code;
 }
