@@ -40,6 +40,7 @@ struct qn_option {
     size_t offset;        /* into the options struct */
     bool is_required;     /* keys of the spec only */
     bool is_secret;       /* its value is never shown */
+    bool is_path;         /* keys of the spec only: relative to the spec's folder */
 };
 
 struct qn_option_list {

@@ -100,6 +100,12 @@ void qn_log_ends(struct qn_log *lg, struct qn_log_ends *out)
     pthread_mutex_unlock(&lg->lock);
 }
 
+void qn_log_identity(const struct qn_log *lg, char out[QN_LOG_ID_TEXT])
+{
+    snprintf(out, QN_LOG_ID_TEXT, "%016llx%016llx", (unsigned long long)lg->id.half[0],
+             (unsigned long long)lg->id.half[1]);
+}
+
 qn_status qn_log_last_commit(struct qn_log *lg, uint32_t stage, uint64_t *position, uint64_t *lsn,
                              struct qn_buf *payload, struct qn_err *err)
 {

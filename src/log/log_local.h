@@ -93,6 +93,11 @@ qn_status qn_log_open(const char *dir, const struct qn_log_options *opt, struct 
  * fine. QN_OK, or why the last appends did not become durable. */
 qn_status qn_log_close(struct qn_log *lg, struct qn_err *err);
 
+/* The random number the log was born with, as 32 hex digits and a NUL: what is kept elsewhere about
+ * its offsets should say whose they are. */
+enum { QN_LOG_ID_TEXT = 33 };
+void qn_log_identity(const struct qn_log *lg, char out[QN_LOG_ID_TEXT]);
+
 /* ---- topics ----------------------------------------------------------------------------------*/
 
 /* The number of a topic, made where create is true and there is none (it becomes durable with the

@@ -25,7 +25,7 @@ enum qn_delivery_state {
     QN_DELIVERY_STOPPED, /* until the next start: the target said never again, or the log failed */
 };
 const char *qn_delivery_state_name(enum qn_delivery_state s); /* "running" */
-const char *qn_breaker_name(enum qn_breaker b);               /* "half_open" */
+const char *qn_breaker_name(enum qn_breaker b);               /* "half-open" */
 
 /* What an observer may want to say aloud: changes of state, never one per record. text holds no
  * secrets. Called on the delivery's thread; must not block for long. */
@@ -70,6 +70,10 @@ struct qn_delivery_stats {
     char last_error[256];  /* "" = none yet                                                   */
 };
 void qn_delivery_stats(struct qn_delivery *d, struct qn_delivery_stats *out);
+
+/* True for a name that a cursor of a sink may have: NAME.KIND or NAME.KIND-2. What no sink of the
+ * spec is called any more should be removed at a start, or it holds the log for ever. */
+bool qn_delivery_is_cursor(struct qn_str name);
 
 /* Threadless: does what can be done now. *wait_ns: when to come again at the latest, 0 = at once.
  */

@@ -21,13 +21,14 @@
 /* What became of the record a call to deliver ended at. */
 enum qn_answer {
     QN_DELIVERED, /* there was none: all records reached the target                            */
-    QN_UNTRIED,   /* not sent: the target was not reached (the status says why), or a stop     */
+    QN_UNTRIED,   /* not sent: enough for one call, or the target was not reached (the status says
+                     why)                                                                       */
     QN_RETRY,     /* the target answered and did not take it; it may later                     */
     QN_REFUSED    /* the target, or the sink itself, will never take this record               */
 };
 
-/* Of one call to deliver: the first `delivered` records reached the target; `answer` is of the one
- * behind them; what follows that one was not tried, so the order holds. */
+/* Of one call to deliver, {0} before it: the first `delivered` records reached the target; `answer`
+ * is of the one behind them; what follows that one was not tried, so the order holds. */
 struct qn_sink_result {
     uint32_t delivered;
     enum qn_answer answer;
@@ -48,6 +49,8 @@ struct qn_sink_boot {
     const struct qn_random *random;
     struct qn_str pipeline; /* name of the spec                                              */
     struct qn_str output;   /* "alerts"                                                      */
+    struct qn_str sink;     /* name of the instance: "alerts.file"                           */
+    const char *log_id;     /* of the log: offsets of another one mean nothing               */
     bool is_alert;          /* the output has a `when`                                       */
     uint64_t offset;        /* of the first record that will be delivered                    */
     bool (*must_stop)(void *arg); /* asked while waiting for a target, at least 5 times a second */
