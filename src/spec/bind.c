@@ -330,32 +330,29 @@ static bool bind_choice(struct qn_binder *b, const struct qn_key *k, const struc
                         int64_t *out)
 {
     struct qn_str known[32], choice;
-    const struct qn_yaml_node *word = n;
     uint32_t count = 0;
     bool is_there;
 
-    if (n->kind == QN_YAML_MAP && n->count > 0)
-        word = n->items[0].key; /* webhook: URL */
     for (unsigned i = 0; choice_at(k->choices, i, &choice, &is_there); i++) {
         if (is_there)
             known[count++] = choice;
-        if (!qn_yaml_is_scalar(word) || !qn_str_eq(choice, word->text))
+        if (!qn_yaml_is_scalar(n) || !qn_str_eq(choice, n->text))
             continue;
-        if (!is_there || word != n) {
-            QN_REPORT(b, NOT_YET, word, k->choice_advice, "'%s: %.*s' is not available yet",
-                      k->name, QN_STR_ARG(choice));
+        if (!is_there) {
+            QN_REPORT(b, NOT_YET, n, k->choice_advice, "'%s: %.*s' is not available yet", k->name,
+                      QN_STR_ARG(choice));
             return false;
         }
         *out = i;
         return true;
     }
-    if (word->kind == QN_YAML_NULL || !qn_yaml_is_scalar(word)) {
+    if (n->kind == QN_YAML_NULL || !qn_yaml_is_scalar(n)) {
         struct qn_slot slot = {.key = n, .value = n};
 
         wrong(b, k, &slot, "one word", k->choices);
         return false;
     }
-    unknown_choice(b, k, word, known, count);
+    unknown_choice(b, k, n, known, count);
     return false;
 }
 
@@ -451,6 +448,7 @@ static bool bind_value(struct qn_binder *b, const struct qn_key *k, struct qn_sl
     case QN_KEY_CHOICES:
         return bind_choices(b, k, slot);
     case QN_KEY_VALUE:
+    case QN_KEY_SINKS:
         return true;
     case QN_KEY_VALUES:
     case QN_KEY_NAMES:

@@ -138,6 +138,8 @@ static qn_status build_output(struct qn_builder *b, const struct qn_yaml_item *i
         o->include = (uint32_t)slots[OUTPUT_INCLUDE].i64;
         check_include(b, slots[OUTPUT_INCLUDE].value, o->include);
     }
+    if (slots[OUTPUT_TO].is_set)
+        return qn_build_sinks(b, &qn_keys_output.keys[OUTPUT_TO], &slots[OUTPUT_TO], o);
     return QN_OK;
 }
 

@@ -367,13 +367,13 @@ static const struct qn_key output_keys[] = {
                  "score before its transform, what each input added to that"},
     [OUTPUT_TO] =
         {.name = "to",
-         .type = QN_KEY_CHOICE,
+         .type = QN_KEY_SINKS,
          .fallback = "topic",
          .since = "0.1",
-         .choices =
-             "topic|!webhook|!lake|!redis|!postgres|!clickhouse|!kafka|!file|!s3|!http|!mqtt",
-         .choice_advice = "leave 'to' out; quern pipe --output NAME=FILE writes to a file",
-         .help = "where records go: topic"},
+         .choices = "lake|redis|postgres|clickhouse|kafka|s3|http|mqtt",
+         .choice_advice = "known: topic, file, webhook",
+         .help = "where `quern run` delivers records, besides keeping them in the log; `quern "
+                 "pipe` writes them to its outputs"},
     {.name = "from",
      .type = QN_KEY_NAMES,
      .not_yet = "every output holds predictions: leave it out",
@@ -394,7 +394,7 @@ static const struct qn_key_synonym output_synonyms[] = {
     {"type", "to"},
     {"target", "to"},
     {"webhook", "write to: {webhook: URL}"},
-    {"file", "files are named on the command line: --output NAME=FILE"},
+    {"file", "write to: {file: PATH}"},
     {NULL, NULL},
 };
 

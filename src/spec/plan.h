@@ -15,6 +15,7 @@
 #include "event/schema.h"
 #include "feature/feature.h"
 #include "model/model.h"
+#include "sink/sink.h"
 
 /* Where one input of a model comes from. */
 struct qn_model_input {
@@ -47,6 +48,8 @@ struct qn_plan_output {
     struct qn_str when_text;    /* as it may be shown: secrets not filled in; "" without `when` */
     uint32_t include;           /* enum qn_include bits */
     bool is_predictions;
+    struct qn_sink *sinks; /* where records are delivered to, besides staying in the topic */
+    uint32_t sink_count;
 };
 
 /* Where and how `quern run` keeps the log; codec as enum qn_log_codec. */

@@ -242,6 +242,23 @@ static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct 
     qn_buf_text(out, "]}");
 }
 
+static void put_sinks(struct qn_buf *out, const struct qn_plan_output *o)
+{
+    if (o->sink_count == 0) {
+        text(out, false, "to", qn_str_of("topic"));
+        return;
+    }
+    member(out, false, "to");
+    for (uint32_t i = 0; i < o->sink_count; i++) {
+        qn_buf_text(out, i == 0 ? "[{" : ",{");
+        text(out, true, "name", o->sinks[i].name);
+        text(out, false, "sink", qn_str_of(o->sinks[i].ops->name));
+        text(out, false, "options", o->sinks[i].shown);
+        qn_buf_byte(out, '}');
+    }
+    qn_buf_byte(out, ']');
+}
+
 static void put_output(struct qn_buf *out, const struct qn_plan_output *o)
 {
     static const char *const names[] = {"features", "event", "margin", "contributions"};
@@ -258,7 +275,7 @@ static void put_output(struct qn_buf *out, const struct qn_plan_output *o)
             is_first = false;
         }
     qn_buf_byte(out, ']');
-    text(out, false, "to", qn_str_of("topic"));
+    put_sinks(out, o);
     qn_buf_byte(out, '}');
 }
 

@@ -367,6 +367,13 @@ static void print_outputs(const struct qn_plan *p, struct qn_buf *out)
         qn_buf_text(out, "    ");
         put_cell(out, o->name, width);
         put_wrapped(out, 4 + width, (struct qn_str){line.data, (uint32_t)line.len});
+        for (uint32_t k = 0; k < o->sink_count; k++) {
+            qn_buf_clear(&line);
+            qn_buf_printf(&line, "to %s %.*s", o->sinks[k].ops->name,
+                          QN_STR_ARG(o->sinks[k].shown));
+            pad(out, 0, 4 + width);
+            put_wrapped(out, 4 + width, (struct qn_str){line.data, (uint32_t)line.len});
+        }
         out->failed |= line.failed;
     }
     qn_buf_fini(&line);

@@ -118,6 +118,14 @@ static const char sentences[] =
     "`|`, or holds `: ` or ` #`.\n"
     "\n";
 
+static const char sinks[] =
+    "## Sinks\n"
+    "\n"
+    "A sink is written as `{KIND: VALUE}`, where VALUE is its first key, or as `{KIND: {key: "
+    "value, ...}}`. What they\n"
+    "promise, and what happens while a target is down: [sinks](sinks.md).\n"
+    "\n";
+
 static const char variables[] =
     "## Variables\n"
     "\n"
@@ -169,13 +177,18 @@ static void put_value(struct qn_buf *out, const struct qn_key *k)
         [QN_KEY_VALUE] = "a value",
         [QN_KEY_VALUES] = "a list of values",
         [QN_KEY_NAMES] = "a list of names",
+        [QN_KEY_SINKS] =
+            "`topic`, `{file: PATH}`, `{webhook: URL}`, or a list of those; a sink with "
+            "more options is `{file: {path: PATH, gzip: true}}`",
         [QN_KEY_TABLE] = "keys",
         [QN_KEY_MAP] = "`NAME:` keys",
         [QN_KEY_TEXTS] = "`NAME:` a sentence",
     };
     char most[41] = {0};
 
-    if (k->value != NULL && k->type == QN_KEY_TEXT)
+    if (k->type == QN_KEY_NAMES && k->value != NULL)
+        qn_buf_printf(out, "a list of %s", k->value);
+    else if (k->value != NULL && k->type == QN_KEY_TEXT)
         put_cell(out, k->value);
     else if (k->has_short)
         qn_buf_text(out, "`NAME:` a type, or keys");
@@ -229,11 +242,34 @@ static void put_table(struct qn_buf *out, const struct qn_key_table *t)
     qn_buf_byte(out, '\n');
 }
 
+/* The keys of every sink, those that all of them share once. */
+static void put_sinks(struct qn_buf *out)
+{
+    struct qn_sink_keys sink;
+
+    qn_buf_text(out, sinks);
+    for (const struct qn_sink_ops *const *ops = qn_sinks; *ops != NULL; ops++) {
+        qn_sink_keys(*ops, &sink);
+        sink.table.count = sink.own_count;
+        if (sink.own_count > 0)
+            put_table(out, &sink.table);
+    }
+    qn_sink_keys(qn_sinks[0], &sink);
+    sink.table.keys += sink.own_count;
+    sink.table.count -= sink.own_count;
+    sink.table.path = "outputs: NAME: to: SINK:";
+    sink.table.help = "What every sink has besides: how it tries, waits and gives up "
+                      "([sinks](sinks.md)).";
+    put_table(out, &sink.table);
+}
+
 void qn_plan_reference(struct qn_buf *out)
 {
     qn_buf_text(out, intro);
     for (const struct qn_key_table *const *t = qn_key_tables; *t != NULL; t++) {
         put_table(out, *t);
+        if (*t == &qn_keys_output)
+            put_sinks(out);
         if (*t == &qn_keys_field) {
             qn_buf_text(out, types);
             qn_buf_text(out, sentences);
@@ -266,6 +302,14 @@ static void put_choices(struct qn_buf *out, const char *choices)
 static void put_or_variable(struct qn_buf *out, const char *schema)
 {
     qn_buf_printf(out, "\"anyOf\":[%s,%s]", schema, variable_schema);
+}
+
+/* One sink, or a list. */
+static void put_sinks_schema(struct qn_buf *out)
+{
+    static const char one[] = "{\"$ref\":\"#/$defs/sink\"}";
+
+    qn_buf_printf(out, "\"anyOf\":[%s,{\"type\":\"array\",\"minItems\":1,\"items\":%s}]", one, one);
 }
 
 static void put_key_schema(struct qn_buf *out, const struct qn_key *k)
@@ -310,6 +354,9 @@ static void put_key_schema(struct qn_buf *out, const struct qn_key *k)
     case QN_KEY_VALUES:
     case QN_KEY_NAMES:
         qn_buf_printf(out, "\"type\":\"array\",\"minItems\":1,\"items\":{%s}", scalar);
+        break;
+    case QN_KEY_SINKS:
+        put_sinks_schema(out);
         break;
     case QN_KEY_TABLE:
         qn_buf_printf(out, "\"$ref\":\"#/$defs/%s\"", k->sub->id);
@@ -358,6 +405,36 @@ static void put_table_schema(struct qn_buf *out, const struct qn_key_table *t)
     qn_buf_byte(out, '}');
 }
 
+/* "sink": a word, or one key with a value or the keys of that sink; and each of those. */
+static void put_sink_schemas(struct qn_buf *out)
+{
+    struct qn_sink_keys sink;
+    bool is_first = true;
+
+    qn_buf_printf(out,
+                  ",\n\"sink\":{\"anyOf\":[{\"enum\":[\"topic\"]},%s,{\"type\":\"object\","
+                  "\"minProperties\":1,\"maxProperties\":1,\"additionalProperties\":false,"
+                  "\"properties\":{",
+                  variable_schema);
+    for (const struct qn_sink_ops *const *ops = qn_sinks; *ops != NULL; ops++) {
+        qn_sink_keys(*ops, &sink);
+        if (sink.own_count == 0)
+            continue;
+        qn_buf_printf(out, "%s\"%s\":{\"anyOf\":[{\"type\":\"string\"},{\"$ref\":\"#/$defs/%s\"}]}",
+                      is_first ? "" : ",", (*ops)->name, sink.id);
+        is_first = false;
+    }
+    qn_buf_text(out, "}}]}");
+    for (const struct qn_sink_ops *const *ops = qn_sinks; *ops != NULL; ops++) {
+        qn_sink_keys(*ops, &sink);
+        if (sink.own_count == 0)
+            continue;
+        qn_buf_printf(out, ",\n\"%s\":{", sink.id);
+        put_table_schema(out, &sink.table);
+        qn_buf_byte(out, '}');
+    }
+}
+
 void qn_plan_json_schema(struct qn_buf *out)
 {
     qn_buf_text(out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/"
@@ -369,5 +446,6 @@ void qn_plan_json_schema(struct qn_buf *out)
         put_table_schema(out, qn_key_tables[i]);
         qn_buf_byte(out, '}');
     }
+    put_sink_schemas(out);
     qn_buf_text(out, "}}\n");
 }

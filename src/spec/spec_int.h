@@ -27,6 +27,7 @@ enum qn_key_type {
     QN_KEY_VALUE,    /* a value of the field's own type                                          */
     QN_KEY_VALUES,   /* a list of such values                                                    */
     QN_KEY_NAMES,    /* a list of names, or of texts                                             */
+    QN_KEY_SINKS,    /* one sink or a list of them, read by bind_sink.c; `choices`: not there yet */
     QN_KEY_TABLE,    /* a mapping with the keys of `sub`                                         */
     QN_KEY_MAP,      /* NAME: mapping with the keys of `sub`; where `has_short`, a text will do  */
     QN_KEY_TEXTS     /* NAME: text                                                               */
@@ -213,6 +214,19 @@ qn_status qn_build_features(struct qn_builder *b); /* bind_feature.c */
 qn_status qn_build_models(struct qn_builder *b);   /* bind_model.c   */
 qn_status qn_build_outputs(struct qn_builder *b);  /* bind_output.c  */
 qn_status qn_build_log(struct qn_builder *b);      /* bind_log.c     */
+
+/* The keys of a kind of sink, made from its options and those of all sinks; bind_sink.c. */
+struct qn_sink_keys {
+    struct qn_key_table table; /* its texts and keys lie below: not to be copied */
+    struct qn_key keys[KEYS_MAX];
+    const struct qn_option *options[KEYS_MAX]; /* behind each key                  */
+    uint32_t own_count;                        /* keys of the sink; then of all    */
+    char id[32], what[40], path[64];
+};
+void qn_sink_keys(const struct qn_sink_ops *ops, struct qn_sink_keys *out);
+/* Reads `to:` into o->sinks. */
+qn_status qn_build_sinks(struct qn_builder *b, const struct qn_key *k, const struct qn_slot *slot,
+                         struct qn_plan_output *o);
 
 /* Fields of one stream; bind_field.c. */
 qn_status qn_build_fields(struct qn_builder *b, const struct qn_yaml_node *owner,
