@@ -288,6 +288,7 @@ void qn_service_free(struct qn_service *sv)
     if (sv == NULL)
         return;
     QN_ASSERT(!sv->has_thread);
+    QN_ASSERT(sv->sink_count == 0);
     qn_service_snapshots_fini(sv);
     qn_commits_free(sv->commits);
     qn_input_log_free(sv->in);
@@ -477,14 +478,21 @@ static void *engine_main(void *arg)
 qn_status qn_service_start(struct qn_service *sv, struct qn_err *err)
 {
     sigset_t all, old;
-    int rc;
+    qn_status rc;
+    int failed = 0;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = pthread_create(&sv->thread, NULL, engine_main, sv);
+    rc = qn_service_sinks_start(sv, err);
+    if (rc == QN_OK)
+        failed = pthread_create(&sv->thread, NULL, engine_main, sv);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    sv->has_thread = rc == 0;
-    return rc == 0 ? QN_OK : qn_err_sys(err, rc, "cannot start the engine's thread");
+    sv->has_thread = rc == QN_OK && failed == 0;
+    if (rc == QN_OK && failed != 0)
+        rc = qn_err_sys(err, failed, "cannot start the engine's thread");
+    if (rc != QN_OK)
+        (void)qn_service_sinks_stop(sv, 0);
+    return rc;
 }
 
 static bool join_until(struct qn_service *sv, int64_t limit_ms)
@@ -497,8 +505,10 @@ static bool join_until(struct qn_service *sv, int64_t limit_ms)
 
 qn_status qn_service_stop(struct qn_service *sv, int64_t limit_ms, struct qn_err *err)
 {
+    const int64_t end_us = qn_service_now_us(sv) + limit_ms * 1000;
     struct qn_err why = {0};
     bool is_drained = true;
+    int64_t left_ms;
 
     if (!sv->has_thread)
         return QN_OK;
@@ -511,6 +521,8 @@ qn_status qn_service_stop(struct qn_service *sv, int64_t limit_ms, struct qn_err
         pthread_join(sv->thread, NULL);
     }
     sv->has_thread = false;
+    left_ms = (end_us - qn_service_now_us(sv)) / 1000;
+    (void)qn_service_sinks_stop(sv, left_ms > 0 ? left_ms : 0);
     if (qn_service_failure(sv, err))
         return sv->failure.code;
     qn_err_set(&why, QN_INTERRUPTED, "stopped before the events were scored; they are in the log");

@@ -5,8 +5,8 @@
  *   engine thread  restores, replays, steps, snapshots, counts     turn (owner of the engine)
  *   others         submit ingests, ask for features and status     turn, wait_lock
  *
- * Files: service.c life and the engine's thread, ingest.c events in, service_status.c what the
- * world is told. Memory: boot, but for ingests, which own themselves. */
+ * Files: service_sinks.c deliveries, service.c life and the engine's thread, ingest.c events in,
+ * service_status.c what the world is told. Memory: boot, but for ingests, which own themselves. */
 #ifndef QN_ENGINE_SERVICE_INT_H
 #define QN_ENGINE_SERVICE_INT_H
 
@@ -128,6 +128,8 @@ struct qn_service {
     int64_t snapshot_taken_us; /* wall clock of the newest; 0 = none */
     int64_t snapshot_ns, snapshot_pause_ns;
     uint64_t snapshot_bytes, snapshot_count;
+    struct qn_service_sink *sinks; /* service_sinks.c */
+    uint32_t sink_count;
 };
 
 static inline int64_t qn_service_now_us(const struct qn_service *sv)
@@ -158,6 +160,18 @@ bool qn_service_snapshot(struct qn_service *sv, bool is_now);
 /* Everything is durable: takes one and waits for it. */
 void qn_service_last_snapshot(struct qn_service *sv);
 void qn_service_look_snapshot(struct qn_service *sv);
+
+/* service_sinks.c */
+/* Starts a delivery for each sink of the plan, and lets go of the cursors of those that are no
+ * longer in it. */
+qn_status qn_service_sinks_start(struct qn_service *sv, struct qn_err *err);
+/* Delivers what is left, within limit_ms, and ends the deliveries. False where something was left:
+ * the next start goes on with it. */
+bool qn_service_sinks_stop(struct qn_service *sv, int64_t limit_ms);
+/* Copies what the deliveries say of themselves into the metrics. Under wait_lock. */
+void qn_service_sinks_look(struct qn_service *sv);
+/* Appends ,"sinks":[...]. Under wait_lock. */
+void qn_service_sinks_status(const struct qn_service *sv, struct qn_buf *b);
 
 /* service_status.c */
 qn_status qn_service_series_init(struct qn_service *sv, struct qn_err *err);

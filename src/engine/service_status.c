@@ -287,6 +287,7 @@ void qn_service_look(struct qn_service *sv)
     for (uint32_t s = 0; s < sv->plan->schema_count; s++)
         look_stream(sv, s, seconds);
     look_outputs(sv, seconds);
+    qn_service_sinks_look(sv);
     x->age_count = qn_series_quantiles(x->age, x->age_since, quantiles, QUANTILES, x->age_ms);
     (void)qn_series_quantiles(x->sync, x->sync_since, quantiles, QUANTILES, x->sync_ms);
     x->syncs_per_s = (double)(ends.syncs - x->syncs_before) / seconds;
@@ -510,6 +511,7 @@ void qn_service_status(struct qn_service *sv, struct qn_buf *b)
     qn_buf_text(b, "],\"outputs\":[");
     put_outputs(b, sv);
     qn_buf_byte(b, ']');
+    qn_service_sinks_status(sv, b);
     put_log(b, sv);
     put_snapshot(b, sv);
     put_state(b, sv);

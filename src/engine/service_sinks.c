@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service_sinks.c - the deliveries of a running pipeline: one for each sink that the spec names.
+ *
+ * They stand on the log alone: the engine never waits for them, and they end after it, so that what
+ * it made last still goes out. Thread: start and stop the owner's, looking the engine's. */
+#include "engine/service_int.h"
+#include "monitor/report.h"
+#include "sink/delivery.h"
+
+#include <inttypes.h>
+
+struct qn_service_sink {
+    const struct qn_sink *sink;
+    struct qn_delivery *delivery;
+    struct qn_series *lag, *delivered, *failed, *dead, *breaker;
+};
+
+/* ---- starting --------------------------------------------------------------------------------*/
+
+static void tell(void *arg, bool is_problem, const char *sink, const char *text)
+{
+    struct qn_service *sv = arg;
+
+    qn_report_say(sv->opt.report, is_problem ? QN_LEVEL_WARN : QN_LEVEL_INFO, "sink", "%s: %s",
+                  sink, text);
+}
+
+static bool is_in_plan(const struct qn_plan *p, struct qn_str name)
+{
+    for (uint32_t o = 0; o < p->output_count; o++)
+        for (uint32_t i = 0; i < p->outputs[o].sink_count; i++)
+            if (qn_str_eq(p->outputs[o].sinks[i].name, name))
+                return true;
+    return false;
+}
+
+/* A cursor whose sink is gone would hold the log for ever. */
+static qn_status forget_cursors(struct qn_service *sv, struct qn_err *err)
+{
+    struct qn_log_append *a;
+    struct qn_str name;
+    uint32_t topic, index = 0;
+    uint64_t offset;
+    qn_status rc;
+
+    QN_TRY(qn_log_append_new(sv->log, &a, err));
+    qn_log_append_reserved(a, true);
+    for (rc = QN_OK; rc == QN_OK && qn_log_cursor_at(sv->log, index, &name, &topic, &offset);
+         index++) {
+        struct qn_log_topic_info info;
+
+        if (!qn_delivery_is_cursor(name) || is_in_plan(sv->plan, name))
+            continue;
+        qn_log_topic_info(sv->log, topic, &info);
+        qn_report_say(sv->opt.report, QN_LEVEL_WARN, "sink",
+                      "%.*s is no longer in the spec: %" PRIu64 " records are not delivered",
+                      QN_STR_ARG(name), info.next > offset ? info.next - offset : 0);
+        rc = qn_log_append_cursor(a, name, topic, QN_LOG_NO_OFFSET, err);
+    }
+    if (rc == QN_OK && qn_log_append_bytes(a) > 0)
+        rc = qn_log_commit(sv->log, a, NULL, err);
+    qn_log_append_free(a);
+    return rc;
+}
+
+static qn_status start_sink(struct qn_service *sv, uint32_t output, const struct qn_sink *sink,
+                            struct qn_service_sink *x, struct qn_err *err)
+{
+    const struct qn_plan_output *o = &sv->plan->outputs[output];
+    struct qn_metrics *m = sv->opt.metrics;
+    const struct qn_delivery_options opt = {.log = sv->log,
+                                            .topic = sv->output_topics[output],
+                                            .dead_topic = sv->dead_topic,
+                                            .sink = sink,
+                                            .pipeline = sv->plan->name,
+                                            .output = o->name,
+                                            .is_alert = o->when != NULL,
+                                            .files = sv->opt.files,
+                                            .clock = sv->opt.clock,
+                                            .random = sv->opt.random,
+                                            .tell = tell,
+                                            .tell_arg = sv};
+
+    x->sink = sink;
+    x->lag = qn_metrics_series(m, QN_METRIC_SINK_LAG, &sink->name);
+    x->delivered = qn_metrics_series(m, QN_METRIC_SINK_DELIVERED, &sink->name);
+    x->failed = qn_metrics_series(m, QN_METRIC_SINK_FAILED, &sink->name);
+    x->dead = qn_metrics_series(m, QN_METRIC_SINK_DEAD, &sink->name);
+    x->breaker = qn_metrics_series(m, QN_METRIC_BREAKER, &sink->name);
+    return qn_delivery_start(&opt, &x->delivery, err);
+}
+
+qn_status qn_service_sinks_start(struct qn_service *sv, struct qn_err *err)
+{
+    const struct qn_plan *p = sv->plan;
+    uint32_t count = 0;
+
+    for (uint32_t o = 0; o < p->output_count; o++)
+        count += p->outputs[o].sink_count;
+    sv->sinks = QN_NEW_N(&sv->arena, struct qn_service_sink, count + 1);
+    if (sv->sinks == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the sinks");
+    QN_TRY(forget_cursors(sv, err));
+    for (uint32_t o = 0; o < p->output_count; o++)
+        for (uint32_t i = 0; i < p->outputs[o].sink_count; i++) {
+            QN_TRY(start_sink(sv, o, &p->outputs[o].sinks[i], &sv->sinks[sv->sink_count], err));
+            sv->sink_count++;
+        }
+    return QN_OK;
+}
+
+bool qn_service_sinks_stop(struct qn_service *sv, int64_t limit_ms)
+{
+    const int64_t end_us = qn_service_now_us(sv) + limit_ms * 1000;
+    const uint32_t count = sv->sink_count;
+    bool is_drained = true;
+
+    pthread_mutex_lock(&sv->wait_lock); /* whoever asks for the status finds none from now on */
+    sv->sink_count = 0;
+    pthread_mutex_unlock(&sv->wait_lock);
+    for (uint32_t i = 0; i < count; i++) { /* all go on while one is waited for */
+        int64_t left_ms = (end_us - qn_service_now_us(sv)) / 1000;
+
+        is_drained &= qn_delivery_stop(sv->sinks[i].delivery, left_ms > 0 ? left_ms : 0);
+    }
+    return is_drained;
+}
+
+/* ---- looking in ------------------------------------------------------------------------------*/
+
+void qn_service_sinks_look(struct qn_service *sv)
+{
+    for (uint32_t i = 0; i < sv->sink_count; i++) {
+        const struct qn_service_sink *x = &sv->sinks[i];
+        struct qn_delivery_stats s;
+
+        qn_delivery_stats(x->delivery, &s);
+        qn_series_set(x->lag, (double)s.lag);
+        qn_series_set(x->delivered, (double)s.delivered);
+        qn_series_set(x->failed, (double)s.failed);
+        qn_series_set(x->dead, (double)s.dead);
+        qn_series_set(x->breaker, s.breaker);
+    }
+}
+
+void qn_service_sinks_status(const struct qn_service *sv, struct qn_buf *b)
+{
+    qn_buf_text(b, ",\"sinks\":[");
+    for (uint32_t i = 0; i < sv->sink_count; i++) {
+        const struct qn_service_sink *x = &sv->sinks[i];
+        struct qn_delivery_stats s;
+
+        qn_delivery_stats(x->delivery, &s);
+        qn_buf_text(b, i > 0 ? ",{\"name\":" : "{\"name\":");
+        qn_json_string(b, x->sink->name);
+        qn_buf_printf(b,
+                      ",\"kind\":\"%s\",\"lag\":%" PRIu64 ",\"delivered\":%" PRIu64
+                      ",\"failed\":%" PRIu64 ",\"dead\":%" PRIu64 ",\"state\":\"%s\",\"detail\":",
+                      x->sink->ops->name, s.lag, s.delivered, s.failed, s.dead,
+                      s.state == QN_DELIVERY_STOPPED ? qn_delivery_state_name(s.state)
+                                                     : qn_breaker_name(s.breaker));
+        qn_json_string(b, qn_str_of(s.state == QN_DELIVERY_RUNNING ? "" : s.last_error));
+        qn_buf_byte(b, '}');
+    }
+    qn_buf_byte(b, ']');
+}
