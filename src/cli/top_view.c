@@ -100,7 +100,7 @@ static void draw_detail(struct qn_canvas *c, const struct qn_top *t)
 
     if (t->lost != NULL) {
         qn_canvas_put(c, QN_RED, "what was seen last; trying again: %s", t->lost);
-    } else if (is_there(s->done) && s->total > 0) {
+    } else if (qn_str_is(s->phase, "starting") && s->total > 0) {
         qn_canvas_put(c, QN_PLAIN, "replaying the log ");
         qn_canvas_bar(c, QN_CYAN, s->done / s->total, 24);
         qn_canvas_put(c, QN_PLAIN, " %s of %s", qn_amount_count(a, s->done),
@@ -244,19 +244,27 @@ static void draw_outputs(struct qn_canvas *c, const struct qn_seen_status *s)
 /* What a state of a sink or a source means: a style, and for sinks a word. */
 static const char *state_style(struct qn_str state)
 {
-    if (qn_str_is(state, "open") || qn_str_is(state, "failed"))
-        return QN_RED;
-    if (qn_str_is(state, "half-open"))
-        return QN_YELLOW;
-    return qn_str_is(state, "closed") || qn_str_is(state, "reading") ? QN_GREEN : QN_PLAIN;
+    static const struct {
+        const char *state, *style;
+    } styles[] = {{"closed", QN_GREEN},     {"running", QN_GREEN},    {"reading", QN_GREEN},
+                  {"half-open", QN_YELLOW}, {"half_open", QN_YELLOW}, {"paused", QN_YELLOW},
+                  {"open", QN_RED},         {"failed", QN_RED},       {"full", QN_RED},
+                  {"stopped", QN_RED}};
+
+    for (unsigned i = 0; i < sizeof(styles) / sizeof(styles[0]); i++)
+        if (qn_str_is(state, styles[i].state))
+            return styles[i].style;
+    return QN_PLAIN;
 }
 
 static struct qn_str sink_word(struct qn_str state)
 {
-    return qn_str_is(state, "closed")      ? qn_str_of("delivering")
-           : qn_str_is(state, "half-open") ? qn_str_of("trying again")
-           : qn_str_is(state, "open")      ? qn_str_of("down")
-                                           : state;
+    if (qn_str_is(state, "closed") || qn_str_is(state, "running"))
+        return qn_str_of("delivering");
+    if (qn_str_is(state, "half-open") || qn_str_is(state, "half_open") ||
+        qn_str_is(state, "waiting"))
+        return qn_str_of("trying again");
+    return qn_str_is(state, "open") ? qn_str_of("down") : state;
 }
 
 static void draw_reason_of_state(struct qn_canvas *c, struct qn_str detail)

@@ -3,7 +3,7 @@
 import { timeChart } from "./charts.js";
 import { byId, children, el, setAttribute, setHidden, setText } from "./dom.js";
 import * as f from "./format.js";
-import { conditional, grown, list, page, sum } from "./status.js";
+import { SINK_STATES, conditional, grown, list, page, sum } from "./status.js";
 
 const CHART_STREAMS = 4;
 let rate_chart = null;
@@ -44,7 +44,7 @@ export function paintTiles(s) {
     );
 
     const sinks = list(s.sinks);
-    const bad = sinks.filter((x) => x.state && x.state !== "closed");
+    const bad = sinks.filter((x) => x.state && SINK_STATES[x.state]?.[0] !== "good");
     const lag = sum(sinks, (x) => x.lag);
     if (sinks.length === 0) tile("tile-sinks", f.DASH, s.sinks ? "no sinks" : f.DASH);
     else if (bad.length === 0)

@@ -2,7 +2,7 @@
  * panels.js - streams, models, outputs, sinks and sources, the engine's stages, log, snapshot, state, process. */
 import { byId, children, el, figure, rows, setAttribute, setHidden, setText, word } from "./dom.js";
 import * as f from "./format.js";
-import { list, now, page } from "./status.js";
+import { SINK_STATES, list, now, page } from "./status.js";
 
 const counted = (get) =>
     figure(
@@ -77,7 +77,6 @@ const stated = (kind, text) => ({
 
 export function paintSinks(s) {
     const sinks = list(s.sinks);
-    const words = { closed: ["good", "delivering"], "half-open": ["warn", "trying again"], open: ["bad", "down"] };
     rows(byId("outputs"), list(s.outputs), (o) => o.name, [
         word((o) => f.text(o.name)),
         word((o) => (o.when ? `when ${o.when}` : "every prediction")),
@@ -93,8 +92,8 @@ export function paintSinks(s) {
             (x) => `${x.name}, ${f.text(x.kind)}`,
         ),
         stated(
-            (x) => words[x.state]?.[0] ?? "off",
-            (x) => words[x.state]?.[1] ?? f.text(x.state),
+            (x) => SINK_STATES[x.state]?.[0] ?? "off",
+            (x) => SINK_STATES[x.state]?.[1] ?? f.text(x.state),
         ),
         counted((x) => x.lag),
         counted((x) => x.delivered),
@@ -105,7 +104,7 @@ export function paintSinks(s) {
 
 export function paintSources(s) {
     const sources = list(s.sources);
-    const kinds = { reading: "good", waiting: "off", ended: "off", failed: "bad" };
+    const kinds = { reading: "good", running: "good", paused: "warn", full: "bad", failed: "bad", stopped: "bad" };
     setHidden(byId("sources-empty"), sources.length > 0);
     setText(byId("sources-empty"), s.sources ? "No sources: events come in over HTTP." : f.DASH);
     setHidden(byId("sources").closest(".wide"), sources.length === 0);
@@ -115,7 +114,7 @@ export function paintSources(s) {
             (x) => `${x.name}, ${f.text(x.kind)}`,
         ),
         stated(
-            (x) => kinds[x.state] ?? "off",
+            (x) => kinds[x.state] ?? (x.state === "waiting" && x.detail ? "warn" : "off"),
             (x) => f.text(x.state),
         ),
         counted((x) => x.records),

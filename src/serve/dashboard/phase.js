@@ -64,7 +64,7 @@ function bannerWords(s) {
     const [kind, , title, more] = PHASES[s.phase];
     const words = { kind, title, text: [s.detail, more].filter(Boolean).join(". ").replaceAll("..", ".") };
     const { done, total } = s.progress ?? {};
-    if (f.isNumber(done) && total > 0) {
+    if (s.phase === "starting" && f.isNumber(done) && total > 0) {
         const before = page.history.before(10);
         const took = page.history.last().t - before.t;
         const speed = took > 0 ? (done - (before.done ?? done)) / took : 0;

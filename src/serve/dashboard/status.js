@@ -25,6 +25,17 @@ export const sum = (items, get) => {
     return found.length > 0 ? found.reduce((a, b) => a + b, 0) : undefined;
 };
 
+/* state of a sink or its breaker: [mark, word] */
+export const SINK_STATES = {
+    closed: ["good", "delivering"],
+    running: ["good", "delivering"],
+    "half-open": ["warn", "trying again"],
+    half_open: ["warn", "trying again"],
+    waiting: ["warn", "trying again"],
+    open: ["bad", "down"],
+    stopped: ["bad", "stopped"],
+};
+
 /* The outputs that take some events only. */
 export const conditional = (s) => list(s.outputs).filter((o) => o.when);
 
