@@ -110,7 +110,7 @@ class Pipeline:
         event = {"transaction_id": f"T{r.randrange(10 ** 6)}", "created_at": moment(self.now),
                  "customer_id": f"C{r.randrange(5000)}", "terminal_id": f"M{r.randrange(10000)}",
                  "amount": -12.5 if reason == "out_of_range" else "twelve"}
-        letter = {"reason": reason, "text": text,
+        letter = {"offset": self.dead, "dead_at": moment(self.now), "reason": reason, "text": text,
                   "stage": "VALUE_CONVERTER" if reason in ("bad_json", "wrong_type") else "TRANSFORMATION",
                   "stream": "transactions", "position": f"transactions:0:{self.read}", "pipeline": "card-fraud",
                   "contract": "51be20aa94c7d3f8", "event": json.dumps(event)}

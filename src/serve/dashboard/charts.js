@@ -9,6 +9,7 @@ import { DASH, isNumber } from "./format.js";
 const uPlot = window.uPlot;
 const SAMPLES_MAX = 605;
 const SPANS_S = [60, 120, 300, 600];
+const MARKS_S = { 60: 15, 120: 30, 300: 60, 600: 120 }; /* of the x axis, by span */
 const GAP_S = 5; /* silence longer than this is a gap in the line */
 
 export class History {
@@ -94,6 +95,11 @@ function ago(s) {
     return s === 0 ? "now" : -s % 60 === 0 ? `${s / 60} min`.replace("-", "−") : `${s} s`.replace("-", "−");
 }
 
+function timeMarks(span) {
+    const step = MARKS_S[span] ?? span / 5;
+    return Array.from({ length: Math.floor(span / step) + 1 }, (_, k) => k * step - span);
+}
+
 /* "0.50 ms" as a mark: "0.5 ms". */
 const rounded = (text) => text.replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
 
@@ -168,7 +174,7 @@ export function timeChart(box, legend, spec) {
                         ...axis,
                         size: 30,
                         gap: 10,
-                        splits: (u, i, from) => [0, 1, 2, 3, 4, 5].map((k) => (from * (5 - k)) / 5),
+                        splits: (u, i, from) => timeMarks(-from),
                         filter: (u, marks) => marks,
                         values: (u, marks) => marks.map(ago),
                         grid: { show: false },

@@ -128,14 +128,20 @@ export function paintStages() {
     const names = Object.keys(last.stages).filter((name) => f.isNumber(last.stages[name]));
     let ns = names.map((name) => last.stages[name] - (before.stages[name] ?? 0));
     let events = (last.read ?? 0) - (before.read ?? 0);
-    if (!(events > 0) || ns.some((v) => v < 0)) {
+    const is_idle = !(events > 0) || ns.some((v) => v < 0);
+    if (is_idle) {
         ns = names.map((name) => last.stages[name]);
         events = last.read ?? 0;
     }
     const total = ns.reduce((a, b) => a + b, 0);
     const top = Math.max(...ns, 1);
     setHidden(byId("stages-empty"), total > 0);
-    setText(byId("stages-sum"), events > 0 && total > 0 ? `${f.ms(total / events / 1e6)} an event` : "");
+    setText(
+        byId("stages-sum"),
+        events > 0 && total > 0
+            ? `${f.ms(total / events / 1e6)} an event, ${is_idle ? "since the start" : "last 10 s"}`
+            : "",
+    );
     children(
         byId("stages"),
         names.map((name, i) => ({ name, ns: ns[i] })),

@@ -75,6 +75,9 @@ const open = (get, act) => ({
 function fillAlerts(answer) {
     const found = list(answer.predictions).reverse();
     setHidden(byId("alerts-empty"), found.length > 0);
+    /* a time with its date takes more room */
+    const is_dated = found.some((r) => f.time(r.event_time, now()).length > 8);
+    byId("alerts").parentElement.classList.toggle("dated", is_dated);
     rows(byId("alerts"), found, (r) => r.id, [
         word(
             (r) => f.time(r.event_time, now()),
@@ -108,7 +111,7 @@ function fillDead(answer) {
             (d) => (d.expected ? `expected: ${d.expected}` : ""),
         ),
         figure(
-            (d) => f.exact(Number(f.text(d.position).split(":").at(-1))),
+            (d) => (d.dead_at ? f.time(d.dead_at, now()) : f.exact(Number(f.text(d.position).split(":").at(-1)))),
             (d) => `position ${f.text(d.position)}`,
         ),
     ]);
@@ -120,7 +123,8 @@ export const feeds = [
             const output = listedOutput(s);
             return output === null ? null : `${s.started} ${output.name} ${output.records}`;
         },
-        (s) => `v1/predictions?output=${encodeURIComponent(listedOutput(s).name)}&last=${ALERT_ROWS}&limit=${ALERT_ROWS}`,
+        (s) =>
+            `v1/predictions?output=${encodeURIComponent(listedOutput(s).name)}&last=${ALERT_ROWS}&limit=${ALERT_ROWS}`,
         fillAlerts,
     ),
     makeFeed(
@@ -220,6 +224,7 @@ function lookAtDead(d) {
         [
             ["field", d.field],
             ["expected", d.expected],
+            ["set aside", d.dead_at],
             ["stage", d.stage],
             ["stream", d.stream],
             ["position", d.position],
