@@ -32,10 +32,6 @@ SIDEWAYS = {("score", "model")}
 EXEMPT = {
     ("banned calls", "src/cli/main.c", "getenv"):
         "main() is where the environment enters; what it finds is handed on in struct qn_cli",
-    ("dead files", "src/engine/engine_state.c", "nothing but tests"):
-        "waits for the service, which takes snapshots",
-    ("dead files", "src/state/snapshot_read.c", "nothing but tests"):
-        "waits for the service, which restores",
     ("dead files", "src/source/intake.c", "nothing but tests"):
         "waits for the service, which starts one per source",
     ("option tables", "src/source/source_file.c", ""):

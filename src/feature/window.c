@@ -274,8 +274,6 @@ void qn_group_expire(struct qn_group *g, int64_t watermark_us, uint32_t rows)
             continue;
         }
         if (!key->has_begun || key->newest_us < dead_us) {
-            if (key->mark != g->save.cut.now) /* an older snapshot may still see it */
-                qn_group_touch(g, key, 0);
             qn_ring_free(g, ln, key);
             qn_table_remove(ln->table, key_bytes, qn_table_hash(key));
         }

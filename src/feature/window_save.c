@@ -18,9 +18,11 @@
  *           (32 and 8 of zero); with wide sums: 296 per double sum; per min or max over all: least
  *           and rest (8 + 8)
  *
- * A key that is freed because nobody on time can see it leaves no trace in a later snapshot; an
- * older one of the chain may bring it back, and its events are out of every window again. Thread:
- * touch, the lane's worker; all else, the engine's, between batches. */
+ * A key that is freed because nobody on time can see it leaves no trace in a snapshot, not even in
+ * the one that is being taken: since the cut no row has named it, or it would have been saved, and
+ * the next that does is behind all its events. An older snapshot of the chain may bring it back,
+ * and its events are out of every window again. Thread: touch, the lane's worker; all else, the
+ * engine's, between batches. */
 #include "feature/window_int.h"
 
 #include "base/check.h"

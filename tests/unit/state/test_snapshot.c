@@ -355,6 +355,36 @@ static void given_up(void **state)
 
 /* ---- chains ---- */
 
+static void keep_newest(void *arg, const struct qn_snapshot_info *info)
+{
+    struct qn_snapshot_info *newest = arg;
+
+    if (newest->number == 0)
+        *newest = *info;
+}
+
+/* The snapshot before the newest is whole, too. */
+static void check_older(struct life *l, struct memory_store *m)
+{
+    struct qn_snapshot_info newest = {0};
+    char name[64];
+    struct memory_object *o;
+
+    assert_int_equal(qn_snapshots_list(&l->store, keep_newest, &newest, NULL), QN_OK);
+    snprintf(name, sizeof name, "%020llu.snap", (unsigned long long)newest.number);
+    o = memory_find(m, name);
+    assert_non_null(o);
+    o->name[0] = 'x';
+    life_close(l);
+    assert_int_equal(life_open(l, NULL), QN_OK);
+    assert_int_equal(life_restore(l), l->position - 1);
+    assert_int_equal(l->reports, 0);
+    life_close(l);
+    o->name[0] = name[0];
+    assert_int_equal(life_open(l, NULL), QN_OK);
+    assert_int_equal(life_restore(l), l->position);
+}
+
 static void chains_and_pruning(void **state)
 {
     uint64_t seed = test_seed();
@@ -375,6 +405,8 @@ static void chains_and_pruning(void **state)
         longest = length > longest ? length : longest;
         assert_int_equal(count_names(m, ".snap"), i == 0 ? 1 : 2);
         assert_true(count_names(m, ".pack") < 2 * 40);
+        if (i % 10 == 9)
+            check_older(l, m);
         if (qn_rng_below(&l->r, 8) == 0) {
             life_close(l);
             assert_int_equal(life_open(l, NULL), QN_OK);
@@ -747,6 +779,37 @@ static void damaged_objects(void **state)
     free(l);
 }
 
+/* A pack that is whole, of the right number, and of another history. */
+static void packs_of_another_history(void **state)
+{
+    struct memory_store *m[2] = {memory_store_new(), memory_store_new()};
+    struct life *l = life_new(9);
+    struct memory_object *o[2];
+
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        l->store = m[k]->table;
+        l->position = 0;
+        assert_int_equal(life_open(l, NULL), QN_OK);
+        for (uint32_t i = 0; i < CELLS; i++)
+            table_set(&l->table, i, 1 + qn_rng_next(&l->r) % 1000000);
+        life_cut(l);
+        qn_snapshots_step(l->sn, 1 << 20);
+        assert_int_equal(life_finish(l, NULL, NULL), QN_OK);
+        life_close(l);
+        o[k] = memory_find(m[k], "00000000000000000001.pack");
+        assert_non_null(o[k]);
+    }
+    memory_put(m[1], o[1]->name, o[0]->bytes, o[0]->len, NULL);
+    assert_int_equal(life_open(l, NULL), QN_OK);
+    assert_int_equal(life_restore(l), 0);
+    assert_int_equal(l->reports, 1);
+    life_close(l);
+    memory_store_free(m[0]);
+    memory_store_free(m[1]);
+    free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -761,6 +824,7 @@ int main(void)
         cmocka_unit_test(every_operation_may_fail),
         cmocka_unit_test(power_may_fail_anywhere),
         cmocka_unit_test(damaged_objects),
+        cmocka_unit_test(packs_of_another_history),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
