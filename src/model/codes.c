@@ -53,23 +53,6 @@ static int compare_u32(uint32_t a, uint32_t b)
     return (a > b) - (a < b);
 }
 
-/* By column, then cut (none last), then set, then flags. */
-static int compare_test(const void *pa, const void *pb)
-{
-    const struct test *a = pa, *b = pb;
-    const uint8_t mask = QN_NODE_MISSING_RIGHT | QN_NODE_MEMBER_RIGHT;
-
-    if (a->column != b->column)
-        return compare_u32(a->column, b->column);
-    if (isnan(a->cut) != isnan(b->cut))
-        return isnan(a->cut) ? 1 : -1;
-    if (a->cut < b->cut || a->cut > b->cut)
-        return a->cut < b->cut ? -1 : 1;
-    if (a->set != b->set)
-        return compare_u32(a->set, b->set);
-    return compare_u32(a->flags & mask, b->flags & mask);
-}
-
 static int compare_set(const void *pa, const void *pb, void *context)
 {
     const struct qn_forest *f = context;
@@ -108,6 +91,81 @@ static bool number_sets(struct compile *c)
             c->set_number[set] = set;
     }
     return true;
+}
+
+/* Place of a test among those of its column: numeric by cut (none last), categories by set and
+ * rule.
+ */
+static uint64_t key_of(const struct test *t)
+{
+    const double cut = t->cut == 0 ? 0.0 : t->cut; /* -0 is 0 */
+    uint64_t bits;
+
+    if (t->flags & QN_NODE_CATEGORY)
+        return (uint64_t)t->set << 8 | (t->flags & (QN_NODE_MISSING_RIGHT | QN_NODE_MEMBER_RIGHT));
+    if (isnan(cut))
+        return UINT64_MAX;
+    memcpy(&bits, &cut, sizeof(bits));
+    return bits >> 63 ? ~bits : bits | (uint64_t)1 << 63;
+}
+
+struct place {
+    uint64_t key;
+    uint32_t column, at;
+};
+
+/* One pass of a radix sort, by byte `shift / 8` of the key, or of the column from shift 64 on.
+ * False where all agree and nothing was moved. */
+static bool sort_pass(const struct place *from, struct place *to, size_t n, unsigned shift)
+{
+    uint32_t start[256] = {0};
+    uint32_t sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        start[(shift < 64 ? from[i].key >> shift : from[i].column >> (shift - 64)) & 255]++;
+    for (unsigned b = 0; b < 256; b++) {
+        const uint32_t count = start[b];
+
+        if (count == n)
+            return false;
+        start[b] = sum;
+        sum += count;
+    }
+    for (size_t i = 0; i < n; i++)
+        to[start[(shift < 64 ? from[i].key >> shift : from[i].column >> (shift - 64)) & 255]++] =
+            from[i];
+    return true;
+}
+
+/* Sorts the tests by column and key; equal ones keep their order. */
+static bool sort_tests(struct compile *c)
+{
+    const size_t n = c->test_count;
+    struct place *a = qn_mem_alloc((n + 1) * sizeof(*a)), *b = qn_mem_alloc((n + 1) * sizeof(*b));
+    struct test *sorted = qn_mem_zalloc(n + 1, sizeof(*sorted));
+    const bool ok = a != NULL && b != NULL && sorted != NULL;
+
+    if (ok) {
+        for (size_t i = 0; i < n; i++)
+            a[i] = (struct place){key_of(&c->tests[i]), c->tests[i].column, (uint32_t)i};
+        for (unsigned shift = 0; shift < 96; shift += 8) {
+            if (sort_pass(a, b, n, shift)) {
+                struct place *swap = a;
+
+                a = b;
+                b = swap;
+            }
+        }
+        for (size_t i = 0; i < n; i++)
+            sorted[i] = c->tests[a[i].at];
+        qn_mem_free(c->tests);
+        c->tests = sorted;
+    } else {
+        qn_mem_free(sorted);
+    }
+    qn_mem_free(a);
+    qn_mem_free(b);
+    return ok;
 }
 
 /* Lists the forest's tests, sorted, and makes the plan's columns, in order of input. */
@@ -154,11 +212,7 @@ static bool list_tests(struct compile *c)
                           .flags = n->flags};
     }
     qn_mem_free(column_of);
-    if (m->plan.columns == NULL)
-        return false;
-    if (c->test_count > 1)
-        qsort(c->tests, c->test_count, sizeof(*c->tests), compare_test);
-    return true;
+    return m->plan.columns != NULL && sort_tests(c);
 }
 
 /* One more code; its number, or CODES_MAX when there are too many. */
@@ -292,7 +346,7 @@ static bool plan_category(struct compile *c, struct qn_plan_column *pc, struct t
         const size_t bytes = (size_t)pc->class_count + 2;
         int8_t *lookup;
 
-        if (i == 0 || compare_test(&tests[i - 1], &tests[i]) != 0) {
+        if (i == 0 || key_of(&tests[i - 1]) != key_of(&tests[i])) {
             *lookup_bytes += bytes;
             if (*lookup_bytes > LOOKUP_BYTES_MAX || p->code_count == CODES_MAX) {
                 c->reason = "it has too many sets of categories";

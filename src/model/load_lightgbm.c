@@ -13,8 +13,9 @@
  * type (0 none, 1 zero, 2 NaN). Source: LightGBM src/io/tree.cpp, include/LightGBM/tree.h,
  * src/boosting/gbdt_model_text.cpp. All in double. Every array is bounded by the bytes of its line.
  * Thread: the loader's. Memory: freed at the end. */
+#include "base/json.h"
 #include "base/number.h"
-#include "model/model_int.h"
+#include "model/words.h"
 
 #include <math.h>
 
@@ -488,6 +489,125 @@ static qn_status read_all(struct lightgbm *g)
     return QN_OK;
 }
 
+/* ---- categories as text ---- */
+
+/* "0,3,4]" of the parameter categorical_feature, ascending, marked in `is_category`: how many. 0
+ * where it is no list of numbers: then nobody can tell whose words are whose. */
+static size_t read_categorical(const struct lightgbm *g, struct qn_str list, uint8_t *is_category)
+{
+    const char *at = list.p, *end = list.p + list.len;
+    size_t count = 0;
+
+    while (at < end) {
+        const char *stop = at;
+        int64_t v;
+
+        while (stop < end && *stop != ',' && *stop != ']')
+            stop++;
+        if (!qn_text_int64((struct qn_str){at, (uint32_t)(stop - at)}, &v) || v < 0 ||
+            v >= g->m->info.inputs)
+            return 0;
+        count += !is_category[v];
+        is_category[v] = 1;
+        if (stop == end || *stop == ']')
+            return count;
+        at = stop + 1;
+    }
+    return 0;
+}
+
+/* One list of words; *count is 0 for a list of anything else, which is a matter of codes. */
+static qn_status read_word_list(struct lightgbm *g, struct qn_json_reader *r, struct qn_str **words,
+                                size_t *cap, size_t *count, bool *is_good)
+{
+    bool is_text = true;
+    enum qn_json_kind kind;
+
+    *count = 0;
+    while ((kind = qn_json_next(r)) != QN_JSON_CLOSE) {
+        if (kind == QN_JSON_ERROR || kind == QN_JSON_END || kind == QN_JSON_ARRAY ||
+            kind == QN_JSON_OBJECT) {
+            *is_good = false;
+            return QN_OK;
+        }
+        is_text = is_text && kind == QN_JSON_STRING;
+        if (!is_text)
+            continue;
+        if (!qn_model_grow(words, cap, *count + 1, sizeof(**words)))
+            return qn_err_set(g->err, QN_NOMEM, "out of memory");
+        (*words)[(*count)++] = r->text;
+    }
+    if (!is_text)
+        *count = 0;
+    return QN_OK;
+}
+
+/* The lists of pandas_categorical belong to the categorical features in ascending order. Two
+ * rounds: the first counts the lists, and only when there are as many as features the second keeps
+ * them. */
+static qn_status read_word_lists(struct lightgbm *g, struct qn_str json, const uint8_t *is_category,
+                                 size_t features)
+{
+    struct qn_str *words = NULL;
+    size_t cap = 0;
+    qn_status rc = QN_OK;
+    bool is_good = true;
+
+    for (unsigned round = 0; round < 2 && rc == QN_OK && is_good; round++) {
+        struct qn_arena arena = {0};
+        struct qn_json_reader r;
+        size_t lists = 0, count;
+        uint32_t input = 0;
+
+        qn_json_open(&r, json, &arena);
+        is_good = qn_json_next(&r) == QN_JSON_ARRAY;
+        while (rc == QN_OK && is_good && qn_json_next(&r) == QN_JSON_ARRAY) {
+            lists++;
+            rc = read_word_list(g, &r, &words, &cap, &count, &is_good);
+            while (round == 1 && !is_category[input])
+                input++;
+            if (round == 1 && rc == QN_OK && is_good)
+                rc = qn_model_words_add(g->m, input++, words, count, g->err);
+        }
+        is_good = is_good && lists == features && r.error == NULL;
+        if (r.error != NULL && qn_model_json_status(r.error) == QN_NOMEM)
+            rc = qn_err_set(g->err, QN_NOMEM, "out of memory");
+        qn_arena_fini(&arena);
+    }
+    qn_mem_free(words);
+    return rc;
+}
+
+/* Behind the trees: which features are categories, and the words of a data frame's. A file without
+ * them, or where they do not fit each other, takes codes. */
+static qn_status read_words(struct lightgbm *g)
+{
+    static const char parameter[] = "[categorical_feature: ", words[] = "pandas_categorical:";
+    struct qn_str line, list = {0}, json = {0};
+    uint8_t *is_category;
+    size_t features;
+    qn_status rc = QN_OK;
+
+    while (next_line(g, &line)) {
+        if (line.len > sizeof(parameter) && memcmp(line.p, parameter, sizeof(parameter) - 1) == 0)
+            list = (struct qn_str){line.p + sizeof(parameter) - 1,
+                                   line.len - (uint32_t)sizeof(parameter) + 1};
+        else if (line.len > sizeof(words) && memcmp(line.p, words, sizeof(words) - 1) == 0)
+            json =
+                (struct qn_str){line.p + sizeof(words) - 1, line.len - (uint32_t)sizeof(words) + 1};
+    }
+    if (list.len == 0 || json.len == 0)
+        return QN_OK;
+    is_category = qn_mem_zalloc(g->m->info.inputs, 1);
+    if (is_category == NULL)
+        return qn_err_set(g->err, QN_NOMEM, "out of memory");
+    features = read_categorical(g, list, is_category);
+    if (features > 0)
+        rc = read_word_lists(g, json, is_category, features);
+    qn_mem_free(is_category);
+    return rc;
+}
+
 qn_status qn_model_load_lightgbm(struct qn_model *m, struct qn_str bytes,
                                  const struct qn_model_options *opt, struct qn_err *err)
 {
@@ -496,6 +616,9 @@ qn_status qn_model_load_lightgbm(struct qn_model *m, struct qn_str bytes,
 
     (void)opt; /* LightGBM saves the best iterations only */
     rc = read_all(&g);
+    m->unknown_word = (double)NAN;
+    if (rc == QN_OK)
+        rc = read_words(&g);
     if (rc != QN_OK && err->line == 0)
         err->line = g.line;
     for (int k = 0; k < KEY_COUNT; k++)

@@ -9,6 +9,7 @@
  * loader's. Memory: struct qn_xgboost, freed at the end; every array is bounded by the bytes of the
  * file. */
 #include "model/load_xgboost.h"
+#include "model/words.h"
 
 #include <math.h>
 
@@ -43,6 +44,9 @@ void qn_model_xgboost_fini(struct qn_xgboost *x)
     qn_mem_free(x->columns.v);
     qn_mem_free(x->default_left.v);
     qn_mem_free(x->split_types.v);
+    qn_mem_free(x->word_bytes.v);
+    qn_mem_free(x->word_ends.v);
+    qn_mem_free(x->word_counts.v);
     qn_mem_free(x->categories.v);
     qn_mem_free(x->category_nodes.v);
     qn_mem_free(x->category_segments.v);
@@ -350,6 +354,72 @@ static qn_status read_trees_param(struct qn_xgboost *x, struct qn_doc *d, enum q
     }
 }
 
+/* One feature of 'enc': its words as offsets into bytes; features that are no text have none. Nor
+ * do those with letters beyond ASCII: XGBoost 3.2 counts characters in the offsets and writes
+ * bytes, so that its words are cut elsewhere, and the last one short. */
+static qn_status read_feature_words(struct qn_xgboost *x, struct qn_doc *d, enum qn_json_kind kind)
+{
+    const size_t first = x->word_ends.count, base = x->word_bytes.count;
+    struct qn_ints offsets = {0};
+    bool is_text = true;
+    qn_status rc = QN_OK;
+
+    if (kind != QN_JSON_OBJECT)
+        return fault(x, d, "'enc' is not a list of objects");
+    for (;;) {
+        rc = next_member(x, d, &kind);
+        if (rc != QN_OK || kind == QN_JSON_CLOSE)
+            break;
+        if (qn_str_is(d->key, "offsets")) {
+            rc = read_ints(x, d, kind, &offsets);
+        } else if (qn_str_is(d->key, "values") && is_text) {
+            rc = read_ints(x, d, kind, &x->word_bytes);
+        } else {
+            is_text = is_text && !qn_str_is(d->key, "type"); /* numbers of that type */
+            rc = skip(x, d, kind);
+        }
+        if (rc != QN_OK)
+            break;
+    }
+    for (size_t i = base; i < x->word_bytes.count; i++)
+        is_text = is_text && x->word_bytes.v[i] > 0 && x->word_bytes.v[i] < 128;
+    if (!is_text)
+        x->word_bytes.count = base;
+    for (size_t i = 1; i < offsets.count && rc == QN_OK && is_text; i++) {
+        if (offsets.v[0] != 0 || offsets.v[i] < offsets.v[i - 1] ||
+            offsets.v[i] > (int64_t)(x->word_bytes.count - base))
+            rc = fault(x, d, "the offsets of 'enc' are out of range");
+        else if (!qn_model_push_int(&x->word_ends, (int64_t)base + offsets.v[i]))
+            rc = no_memory(x);
+    }
+    qn_mem_free(offsets.v);
+    if (rc == QN_OK && !qn_model_push_int(&x->word_counts, (int64_t)(x->word_ends.count - first)))
+        rc = no_memory(x);
+    return rc;
+}
+
+/* 'cats', since 3.1: the categories of a data frame, feature by feature. */
+static qn_status read_words(struct qn_xgboost *x, struct qn_doc *d, enum qn_json_kind kind)
+{
+    if (kind != QN_JSON_OBJECT)
+        return skip(x, d, kind);
+    for (;;) {
+        QN_TRY(next_member(x, d, &kind));
+        if (kind == QN_JSON_CLOSE)
+            return QN_OK;
+        if (!qn_str_is(d->key, "enc") || kind != QN_JSON_ARRAY) {
+            QN_TRY(skip(x, d, kind));
+            continue;
+        }
+        for (;;) {
+            QN_TRY(next_member(x, d, &kind));
+            if (kind == QN_JSON_CLOSE)
+                break;
+            QN_TRY(read_feature_words(x, d, kind));
+        }
+    }
+}
+
 /* 'model' of a booster: trees, or the weights of a linear one. */
 static qn_status read_booster_model(struct qn_xgboost *x, struct qn_doc *d, enum qn_json_kind kind)
 {
@@ -372,6 +442,8 @@ static qn_status read_booster_model(struct qn_xgboost *x, struct qn_doc *d, enum
             QN_TRY(read_floats(x, d, kind, &x->linear_weights));
         else if (qn_str_is(d->key, "trees"))
             QN_TRY(read_trees(x, d, kind));
+        else if (qn_str_is(d->key, "cats"))
+            QN_TRY(read_words(x, d, kind));
         else
             QN_TRY(skip(x, d, kind));
     }
@@ -591,6 +663,32 @@ qn_status qn_model_xgboost_document(struct qn_model *m, struct qn_doc *d,
 
 /* ---- building ---- */
 
+/* The words of the features that are categories as text. */
+static qn_status build_words(struct qn_xgboost *x)
+{
+    const size_t bytes = x->word_bytes.count, count = x->word_ends.count;
+    char *text = qn_mem_alloc(bytes + 1);
+    struct qn_str *words = qn_mem_zalloc(count + 1, sizeof(*words));
+    size_t start = 0, first = 0;
+    qn_status rc = text != NULL && words != NULL ? QN_OK : no_memory(x);
+
+    x->m->unknown_word = -1;
+    for (size_t i = 0; i < bytes && rc == QN_OK; i++)
+        text[i] = (char)(uint8_t)x->word_bytes.v[i];
+    for (size_t i = 0; i < count && rc == QN_OK; i++) {
+        words[i] = (struct qn_str){text + start, (uint32_t)((size_t)x->word_ends.v[i] - start)};
+        start = (size_t)x->word_ends.v[i];
+    }
+    for (size_t f = 0; f < x->word_counts.count && f < x->m->info.inputs && rc == QN_OK; f++) {
+        rc = qn_model_words_add(x->m, (uint32_t)f, words + first, (size_t)x->word_counts.v[f],
+                                x->err);
+        first += (size_t)x->word_counts.v[f];
+    }
+    qn_mem_free(text);
+    qn_mem_free(words);
+    return rc;
+}
+
 static qn_status build_shape(struct qn_xgboost *x)
 {
     struct qn_model *m = x->m;
@@ -616,6 +714,8 @@ static qn_status build_shape(struct qn_xgboost *x)
     m->info.version = qn_model_text(m, (struct qn_str){version, n - 1});
     if (m->info.version == NULL)
         return no_memory(x);
+    if (x->word_counts.count > 0)
+        QN_TRY(build_words(x));
     if (x->feature_names.count == 0)
         return QN_OK;
     if (x->feature_names.count != m->info.inputs)

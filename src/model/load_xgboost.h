@@ -62,6 +62,9 @@ struct qn_xgboost {
     struct qn_ints tree_starts; /* first node of each tree                          */
     /* arrays of the tree being read, kept between trees */
     struct qn_ints left, right, columns, default_left, split_types;
+    struct qn_ints word_bytes, word_ends; /* cats: the texts of all features, and where each word
+                                             ends in word_bytes */
+    struct qn_ints word_counts;           /* per feature, how many words it has */
     struct qn_ints categories, category_nodes, category_segments, category_sizes;
     struct qn_floats values, covers; /* covers may be empty */
     uint32_t *members;

@@ -40,6 +40,20 @@ static size_t json_offset(const struct qn_doc *d)
     return qn_json_offset(&((const struct json_doc *)d)->reader);
 }
 
+/* Whether `word` stands anywhere, in a text or not. Numbers have no capitals, so this is quick. */
+static bool has_word(struct qn_str bytes, const char *word)
+{
+    const size_t len = strlen(word);
+    const char *p = bytes.p, *end = bytes.p + bytes.len;
+
+    while ((p = memchr(p, word[0], (size_t)(end - p))) != NULL) {
+        if ((size_t)(end - p) >= len && memcmp(p, word, len) == 0)
+            return true;
+        p++;
+    }
+    return false;
+}
+
 /* Calls for each bare word of [0, len): counts them when `to` is NULL, else replaces them there. */
 static size_t replace_words(const char *text, size_t len, char *to)
 {
@@ -78,7 +92,8 @@ qn_status qn_model_load_xgboost_json(struct qn_model *m, struct qn_str bytes,
     char *copy = NULL;
     qn_status rc;
 
-    if (replace_words(bytes.p, bytes.len, NULL) > 0) {
+    if ((has_word(bytes, "Infinity") || has_word(bytes, "NaN")) &&
+        replace_words(bytes.p, bytes.len, NULL) > 0) {
         copy = qn_mem_alloc(bytes.len);
         if (copy == NULL)
             return qn_err_set(err, QN_NOMEM, "out of memory");

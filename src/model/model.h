@@ -82,6 +82,13 @@ qn_status qn_model_load_bytes(struct qn_str bytes, const char *name,
 void qn_model_free(struct qn_model *m); /* NULL is fine */
 const struct qn_model_info *qn_model_info(const struct qn_model *m);
 
+/* The words of an input that is a category as text, in the order of their codes; 0 where the input
+ * is a number. `words` may be NULL. They live as long as the model. */
+uint32_t qn_model_words(const struct qn_model *m, uint32_t input, const struct qn_str **words);
+/* What stands for a text of such an input in qn_model_score: its code, or what the library makes of
+ * a text that was not there in training (LightGBM: NaN, missing; XGBoost: -1, in no set). */
+double qn_model_code(const struct qn_model *m, uint32_t input, struct qn_str text);
+
 /* Scratch that one call of qn_model_score needs, for up to `rows` rows; align to 64. */
 size_t qn_model_scratch_bytes(const struct qn_model *m, uint32_t rows);
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * onnx.h - inside of the model room: the readers that an ONNX file goes through, in order:
- * load_onnx.c (tree ensembles), load_onnx_linear.c, load_onnxruntime.c. */
+ * load_onnx.c (tree ensembles), load_onnx_linear.c, load_onnxruntime.c.
+ *
+ * Each either takes a file whole or leaves the model as it was; the first that can has it, so that
+ * a file always runs on the same code. Thread: the loader's. Memory: the model's. */
 #ifndef QN_MODEL_ONNX_H
 #define QN_MODEL_ONNX_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * protobuf.c - walks over the fields of protobuf messages, never beyond their ends. */
+ * protobuf.c - walks over the fields of protobuf messages, never beyond their ends.
+ *
+ * First step of every ONNX file; what the fields mean is the readers' affair (onnx.h). Lengths are
+ * held against the bytes that are left before anything is looked at. Thread: any. Memory: none. */
 #include "model/protobuf.h"
 
 #include <string.h>

@@ -92,7 +92,17 @@ static void pack_double(double *to, const struct qn_col *c, const uint32_t *rows
         to[i] = c->valid[rows[i]] ? c->f64[rows[i]] : (double)NAN;
 }
 
-static void pack(double *to, const struct qn_col *c, const uint32_t *rows, uint32_t n)
+/* Categories as text become their codes. */
+static void pack_text(double *to, const struct qn_model *m, uint32_t input, const struct qn_col *c,
+                      const uint32_t *rows, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = c->valid[rows[i]] ? qn_model_code(m, input, c->str[rows[i]]) : (double)NAN;
+}
+
+/* Input `input` of the given rows, dense. */
+static void pack(const struct qn_scorer *s, uint32_t input, double *to, const struct qn_col *c,
+                 const uint32_t *rows, uint32_t n)
 {
     switch (c->kind.type) {
     case QN_BOOL:
@@ -105,8 +115,12 @@ static void pack(double *to, const struct qn_col *c, const uint32_t *rows, uint3
     case QN_DOUBLE:
         pack_double(to, c, rows, n);
         break;
+    case QN_STRING:
+        QN_ASSERT(qn_model_words(s->model, input, NULL) > 0);
+        pack_text(to, s->model, input, c, rows, n);
+        break;
     default:
-        QN_ASSERT(!"the plan lets only numbers into a model");
+        QN_ASSERT(!"the plan lets only numbers and known words into a model");
     }
 }
 
@@ -134,7 +148,7 @@ void qn_scorer_run(struct qn_scorer *s, const struct qn_col *const *cols, const 
     if (n == 0)
         return;
     for (uint32_t i = 0; i < s->inputs; i++)
-        pack(t->inputs[i], cols[s->columns[i]], t->rows, n);
+        pack(s, i, t->inputs[i], cols[s->columns[i]], t->rows, n);
     qn_model_score(s->model, (const double *const *)t->inputs, n, t->model, t->margins, t->scores,
                    s->rows_max);
     spread(margins, t->margins, s->outputs, t->rows, n, s->rows_max);
@@ -167,7 +181,7 @@ void qn_scorer_explain(struct qn_scorer *s, const struct qn_col *const *cols, co
     QN_ASSERT(t->explain != NULL);
     QN_ASSERT(count <= s->rows_max);
     for (uint32_t i = 0; i < s->inputs; i++)
-        pack(t->inputs[i], cols[s->columns[i]], rows, count);
+        pack(s, i, t->inputs[i], cols[s->columns[i]], rows, count);
     qn_model_explain(s->model, (const double *const *)t->inputs, count, t->explain, contributions,
                      stride);
 }

@@ -15,7 +15,7 @@
 struct qn_scorer; /* private */
 
 /* columns[i]: which column of `cols` (below) feeds input i of the model; bool, int64, double or
- * decimal. */
+ * decimal, or string where the model knows the input's words. */
 qn_status qn_scorer_new(const struct qn_model *m, const uint32_t *columns, uint32_t workers,
                         uint32_t rows_max, struct qn_arena *boot, struct qn_scorer **out,
                         struct qn_err *err);

@@ -4,9 +4,9 @@
  *
  * Part of binding (bind.c). Where a model knows names, names decide, whatever the order in the
  * spec; a model without names, or with the ones that libraries make up (f0, Column_0), takes inputs
- * in the order of the spec. Invariant: an accepted model has exactly one column per input, none of
- * them text. Thread: one. Memory: models own themselves and are freed with the plan; the rest is
- * boot arena. */
+ * in the order of the spec. Invariant: an accepted model has exactly one column per input, text
+ * only where the model knows the input's words. Thread: one. Memory: models own themselves and are
+ * freed with the plan; the rest is boot arena. */
 #include "spec/spec_int.h"
 
 #include <stdio.h>
@@ -147,6 +147,9 @@ static void feed(struct model *md, uint32_t input, int32_t column, struct qn_str
     md->inputs[input] = (struct qn_model_input){name, n->column, n->kind};
     if (b->names_broken[column] || is_number_kind(n->kind))
         return;
+    if (n->kind.type == QN_STRING &&
+        (md->m->model == NULL || qn_model_words(md->m->model, input, NULL) > 0))
+        return; /* a category as text; without the model nobody can tell */
     QN_REPORT(
         &md->b->bind, MODEL, at,
         n->kind.type == QN_STRING ? "a feature can turn it into a number: is_de: country == 'DE'"

@@ -577,3 +577,80 @@ def test_cut_off(scorer):
 
 if __name__ == "__main__":
     raise SystemExit(pytest.main([__file__, "-q", "-s"]))
+
+
+# ---- categories as text, from data frames ----
+
+
+def text_frame(rng, rows, strange="São Tomé"):
+    pd = pytest.importorskip("pandas")
+    words = ["de", "fr", "it", strange, 'quote "x"', "", "a,b"]
+    return pd.DataFrame({
+        "amount": rng.normal(size=rows),
+        "country": pd.Categorical(rng.choice(words, size=rows), categories=words + ["never"]),
+        "only": pd.Categorical(["z"] * rows),
+        "size": rng.normal(size=rows),
+        "channel": pd.Categorical(rng.choice(["web", "shop"], size=rows))})
+
+
+@pytest.mark.parametrize("library,ending", [("xgboost", "json"), ("xgboost", "ubj"), ("lightgbm", "txt")])
+def test_categories_as_text(tmp_path, library, ending):
+    """Text fields go into a model that was trained on them; unknown words as the library has it."""
+    rng = np.random.default_rng(SEED)
+    x = text_frame(rng, 800, "St. Tome" if library == "xgboost" else "São Tomé")
+    y = x.amount + 2.0 * x.country.isin(["fr", ""]) - x.country.isin(["de"]) + 0.5 * (x.channel == "web")
+    x.loc[rng.random(len(x)) < 0.05, "country"] = None
+    path = tmp_path / f"model.{ending}"
+    if library == "xgboost":
+        model = xgb.train({"max_depth": 4, "max_cat_to_onehot": 1}, xgb.DMatrix(x, y, enable_categorical=True), 12)
+        model.save_model(path)
+        want = model.predict(xgb.DMatrix(x, enable_categorical=True), output_margin=True).astype(np.float32)
+    else:
+        parameters = {"objective": "regression", "verbose": -1, "min_data_per_group": 5, "cat_smooth": 1}
+        model = lgb.train(parameters, lgb.Dataset(x, y), 12)
+        model.save_model(path)
+        # a word that training did not have is missing to LightGBM's data frames
+        x["country"] = x.country.astype(object)
+        x.loc[:9, "country"] = "nowhere"
+        frame = x.copy()
+        frame["country"] = frame.country.astype("category")
+        want = model.predict(frame, raw_score=True)
+    spec = tmp_path / "s.yaml"
+    spec.write_text(f"""quern: 1
+name: s
+streams:
+  orders:
+    id: id
+    time: at
+    key: id
+    fields:
+      id: string
+      at: {{type: timestamp, unit: s}}
+      amount: double
+      country: {{type: string, optional: true}}
+      only: string
+      size: double
+      channel: string
+models:
+  m: {{file: model.{ending}}}
+score: {{model: m}}
+outputs:
+  predictions: {{to: topic}}
+""")
+    rows = json.loads(x.to_json(orient="records", double_precision=15))
+    for row, amount, size in zip(rows, x["amount"], x["size"]):  # to_json cuts digits off
+        row.update(amount=amount, size=size)
+    events = "".join(json.dumps({"id": f"e{i}", "at": i, **row}) + "\n" for i, row in enumerate(rows))
+    out = subprocess.run([BUILD / "quern", "pipe", spec], input=events, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    got = np.array([json.loads(line)["score"] for line in out.stdout.splitlines()], dtype=want.dtype)
+    assert len(got) == len(want)
+    assert got.tobytes() == want.tobytes(), x["country"][got != want].value_counts(dropna=False)
+    assert len(set(got)) > 20
+    if library == "xgboost":  # whose files cut words with letters beyond ASCII short: no words, rather than wrong ones
+        x = text_frame(rng, 200)
+        strange = xgb.train({"max_cat_to_onehot": 1}, xgb.DMatrix(x, x.amount, enable_categorical=True), 2)
+        strange.save_model(path)
+        out = subprocess.run([BUILD / "quern", "check", spec], capture_output=True, text=True)
+        assert out.returncode == 2 and "'country' is a string" in out.stderr, out.stderr
+        assert "'channel'" not in out.stderr
