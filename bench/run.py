@@ -6,6 +6,7 @@ job    585,177 card transactions as NDJSON in, 14 exact window features, a 100-t
        with one and two threads, beside polars + XGBoost, pandas + XGBoost and a loop written by hand in Rust, where
        those are there (../shared/peers). All runs of a pass come one after the other, passes are repeated, and medians
        are compared: what else the machine does hits everybody. Answers are checked before numbers are believed.
+models one forest in Quern, XGBoost, LightGBM, ONNX Runtime and lleaves through their C interfaces, in one process.
 parts  bench_*.c: nanoseconds of decoder, numbers, windows, forest kernels.
 
 Data: ../shared/data/fraud where it is there, else events that `quern demo --write-events` makes (no published answers
@@ -467,7 +468,7 @@ def parts(a):
     with_file = {"bench_decode": [path("data", "tx.ndjson")], "bench_model": [os.path.join(EXAMPLE, "fraud.ubj")]}
     for f in sorted(os.listdir(os.path.join(ROOT, "bench"))):
         name, ending = os.path.splitext(f)
-        if ending != ".c" or (a.only and name not in a.only):
+        if ending != ".c" or name == "bench_peers" or (a.only and name not in a.only):
             continue
         subprocess.run(
             [
@@ -485,7 +486,7 @@ def parts(a):
                 "-Wl,--start-group",
             ]
             + libs
-            + ["-Wl,--end-group", "-lxxhash", "-lyaml", "-lz", "-lzstd", "-llz4", "-lm", "-lpthread"],
+            + ["-Wl,--end-group", "-lxxhash", "-lyaml", "-lz", "-lzstd", "-llz4", "-lm", "-lpthread", "-ldl"],
             check=True,
         )
         print(f"\n{name}", flush=True)
@@ -497,7 +498,7 @@ def main():
     p = argparse.ArgumentParser(
         prog="dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("what", nargs="?", choices=["job", "parts"], default="job")
+    p.add_argument("what", nargs="?", choices=["job", "models", "parts"], default="job")
     p.add_argument("--passes", type=int, default=5, metavar="N", help="timed passes after one to warm up (default 5)")
     p.add_argument(
         "--alone", action="store_true", help="Quern without peers, with the example's model: needs no Python package"
@@ -510,6 +511,10 @@ def main():
         " pandas (and quern-1, always); parts: bench_decode, ...",
     )
     a = p.parse_args()
+    if a.what == "models":
+        import models
+
+        return models.main(a.passes)
     return parts(a) if a.what == "parts" else job(a)
 
 

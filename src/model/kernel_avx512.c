@@ -10,7 +10,8 @@
  *             needed last; limits by byte permute; one compare gives 64 decisions
  *   shape     any tree of up to 64 leaves: a mask of the rows that reach a node, divided by its
  *             test among the children
- *   row       one row: a permute and a compare answer all 63 nodes of a tree
+ *   row       one row: a permute and a compare answer all 63 nodes of a tree; up to a third of a
+ * block, four rows in step
  *
  * Sums are kept in the order in which the planes of leaf bytes come apart, and put right once per
  * block. Trees that fit neither form go through kernel_columns.c. Invariant: the same turns as the
@@ -33,8 +34,10 @@
 
 /* Up to here rows go one by one; the columns of a block cost the same for 1 row as for 64. */
 enum {
-    ROWS_SINGLE_MAX = 16,
+    ROWS_SINGLE_MAX = 24,
     ROWS_WALKED_MAX = 6, /* the same where the trees of one row are walked by kernel_columns.c */
+    ROWS_CODED_MIN = 6,  /* from here on coding columns of 16 rows and turning them is quicker */
+    ROWS_TURNED = 16,
     ROWS_AT_ONCE = 4,
     CODE_MAX = 254
 };
@@ -616,6 +619,39 @@ INLINED void code_row(const struct qn_model *m, const double *const *columns, ui
         quantise_row(m, columns, row, is_float, codes);
 }
 
+/* The codes of 16 rows, columns of a block, become rows: four rounds that interleave the first half
+ * with the second transpose a square of 16 bytes. */
+INLINED void turn_codes(const int8_t *block, uint32_t code_count, int8_t *rows)
+{
+    for (uint32_t c = 0; c < code_count; c += 16) {
+        __m128i a[16], b[16];
+
+        for (uint32_t i = 0; i < 16; i++)
+            a[i] = c + i < code_count
+                       ? _mm_load_si128((const void *)(block + (size_t)(c + i) * QN_MODEL_BLOCK))
+                       : _mm_setzero_si128();
+        for (unsigned round = 0; round < 4; round++) {
+#pragma GCC unroll 8
+            for (unsigned i = 0; i < 8; i++) {
+                b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
+                b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
+            }
+            memcpy(a, b, sizeof(a));
+        }
+        for (uint32_t i = 0; i < 16; i++)
+            _mm_store_si128((void *)(rows + (size_t)i * QN_LANES_ROW_CODES + c), a[i]);
+    }
+}
+
+/* Codes of `rows` rows, at most ROWS_TURNED, one row after the other. `block` is room for a block.
+ */
+TARGET static void code_rows(const struct qn_model *m, const double *const *columns, uint32_t first,
+                             uint32_t rows, int8_t *block, int8_t *codes)
+{
+    quantise(m, columns, first, rows, block);
+    turn_codes(block, m->plan.code_count, codes);
+}
+
 /* Answers of all nodes of a tree; the row's codes are in `a`, those above 64 in `b`. */
 INLINED uint64_t answers(const uint8_t *tree, __m512i a, __m512i b, bool is_wide)
 {
@@ -691,31 +727,49 @@ ROWS_TREES(rows_trees_double, double)
 ROWS_BY(rows_by_float, float, rows_trees_float)
 ROWS_BY(rows_by_double, double, rows_trees_double)
 
-/* Rows that are too few for a block. */
+/* Rows that are too few for a block, whose trees fit the one-row form: coded 16 at a time, or alone
+ * where they are few. */
 #define ROWS_SCORE(name, type, rows_by, is_float)                                                  \
     TARGET static void name(const struct qn_model *m, const double *const *columns,                \
-                            uint32_t first, uint32_t rows, int8_t *codes, type *sums)              \
+                            uint32_t first, uint32_t rows, int8_t *scratch, type *sums)            \
     {                                                                                              \
-        uint32_t r = 0;                                                                            \
+        int8_t *codes = scratch, *block = scratch + ROWS_TURNED * QN_LANES_ROW_CODES;              \
                                                                                                    \
-        while (r < rows) {                                                                         \
-            const bool has_trees = m->plan.lanes->row.trees != NULL;                               \
-            const unsigned n = has_trees && rows - r >= ROWS_AT_ONCE ? ROWS_AT_ONCE : 1;           \
+        for (uint32_t r = 0; r < rows;) {                                                          \
+            const uint32_t at = r % ROWS_TURNED;                                                   \
+            const uint32_t rest = rows - r < ROWS_TURNED ? rows - r : ROWS_TURNED;                 \
+            const unsigned n = rows - r >= ROWS_AT_ONCE ? ROWS_AT_ONCE : 1;                        \
                                                                                                    \
-            for (unsigned i = 0; i < n; i++)                                                       \
-                code_row(m, columns, first + r + i, is_float, codes + i * QN_LANES_ROW_CODES);     \
-            if (!has_trees)                                                                        \
-                qn_model_score_row(m, codes, r, sums);                                             \
-            else if (n == 1)                                                                       \
-                rows_by(m, codes, r, 1, sums);                                                     \
+            if (rows < ROWS_CODED_MIN) {                                                           \
+                for (unsigned i = 0; i < n; i++)                                                   \
+                    code_row(m, columns, first + r + i, is_float,                                  \
+                             codes + (at + i) * QN_LANES_ROW_CODES);                               \
+            } else if (at == 0) {                                                                  \
+                code_rows(m, columns, first + r, rest, block, codes);                              \
+            }                                                                                      \
+            if (n == 1)                                                                            \
+                rows_by(m, codes + at * QN_LANES_ROW_CODES, r, 1, sums);                           \
             else                                                                                   \
-                rows_by(m, codes, r, ROWS_AT_ONCE, sums);                                          \
+                rows_by(m, codes + at * QN_LANES_ROW_CODES, r, ROWS_AT_ONCE, sums);                \
             r += n;                                                                                \
         }                                                                                          \
     }
 
 ROWS_SCORE(rows_float, float, rows_by_float, true)
 ROWS_SCORE(rows_double, double, rows_by_double, false)
+
+/* The same where some tree is too deep for that form. */
+TARGET static void rows_walked(const struct qn_model *m, const double *const *columns,
+                               uint32_t first, uint32_t rows, int8_t *codes, void *sums)
+{
+    for (uint32_t r = 0; r < rows; r++) {
+        if (m->info.is_float)
+            code_row(m, columns, first + r, true, codes);
+        else
+            code_row(m, columns, first + r, false, codes);
+        qn_model_score_row(m, codes, r, sums);
+    }
+}
 
 /* ---- the kernel ---- */
 
@@ -728,8 +782,10 @@ static void avx512_score(const struct qn_model *m, const double *const *columns,
     QN_ASSERT(rows <= QN_MODEL_BLOCK);
     if (rows <= single) {
         if (m->plan.code_count == 0)
-            memset(codes, 0, QN_MODEL_BLOCK);
-        if (m->info.is_float)
+            memset(codes, 0, ROWS_TURNED * QN_LANES_ROW_CODES);
+        if (m->plan.lanes->row.trees == NULL)
+            rows_walked(m, columns, first, rows, codes, sums);
+        else if (m->info.is_float)
             rows_float(m, columns, first, rows, codes, sums);
         else
             rows_double(m, columns, first, rows, codes, sums);
@@ -767,8 +823,9 @@ static bool avx512_is_suitable(const struct qn_model *m, const char **reason)
 
 static size_t avx512_scratch_bytes(const struct qn_model *m)
 {
-    /* a block of rows, or four rows of codes */
-    return (size_t)(m->plan.code_count + 8) * QN_MODEL_BLOCK;
+    /* codes of a block, or of a few rows and the block that they are turned from */
+    return (size_t)(m->plan.code_count + 8) * QN_MODEL_BLOCK +
+           (size_t)ROWS_TURNED * QN_LANES_ROW_CODES;
 }
 
 const struct qn_model_kernel qn_model_kernel_avx512 = {.name = "avx512",
