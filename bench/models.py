@@ -122,7 +122,8 @@ def write_onnx(document, out, inputs):
     from onnx import TensorProto, helper
 
     base = float(base_margin(document))
-    a = {k: [] for k in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "tracks")}
+    names = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "tracks")
+    a = {k: [] for k in names}
     leaf = {k: [] for k in ("treeids", "nodeids", "ids", "weights")}
 
     def node(tree, number, feature, value, mode, yes, no, tracks):
@@ -282,7 +283,7 @@ def versions():
 
 def table(lines, trees):
     facts = next(x for x in lines if "kernel" in x)
-    print(f"\n{trees} trees, kernel {facts['kernel']}; ns per row, median (smallest); other bits of {facts['rows']} rows\n")
+    print(f"\n{trees} trees, kernel {facts['kernel']}; ns per row, median (smallest); of {facts['rows']} rows\n")
     print("| engine | 1 | 16 | 64 | 1,024 | other bits |\n|---|---:|---:|---:|---:|---:|")
     for engine in dict.fromkeys(x["engine"] for x in lines if "engine" in x):
         of = {x["batch"]: x for x in lines if x.get("engine") == engine}
@@ -297,7 +298,8 @@ def main(passes):
     rc = 0
     for trees in (100, 500):
         made = prepare(trees)
-        p = subprocess.run([tool, made["json"], made["rows"], str(passes)] + peers(made), stdout=subprocess.PIPE, text=True)
+        command = [tool, made["json"], made["rows"], str(passes)] + peers(made)
+        p = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         lines = [json.loads(x) for x in p.stdout.splitlines()]
         if not lines:
             sys.exit("bench: bench_peers failed")
