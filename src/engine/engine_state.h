@@ -12,9 +12,10 @@
  *                 ENDED:                    qn_snapshots_result(sn, &info, err)
  *     qn_snapshots_free before the engine, or the plan, is freed
  *
- * A snapshot begun behind a step is of the state after all batches up to it; steps may go on while
- * it is taken, and workers save what they are about to change. Restored, the engine answers what
- * comes next with the same bytes as if it had never stopped, on any number of threads. */
+ * A snapshot begun behind a step is of the state after all batches up to it, the one whose commit
+ * is still owed included: that is what finish waits for. Steps may go on while it is taken, and
+ * workers save what they are about to change. Restored, the engine answers what comes next with the
+ * same bytes as if it had never stopped, on any number of threads. */
 #ifndef QN_ENGINE_ENGINE_STATE_H
 #define QN_ENGINE_ENGINE_STATE_H
 

@@ -800,7 +800,7 @@ static void packs_of_another_history(void **state)
         o[k] = memory_find(m[k], "00000000000000000001.pack");
         assert_non_null(o[k]);
     }
-    memory_put(m[1], o[1]->name, o[0]->bytes, o[0]->len, NULL);
+    memory_put(m[1], "00000000000000000001.pack", o[0]->bytes, o[0]->len, NULL);
     assert_int_equal(life_open(l, NULL), QN_OK);
     assert_int_equal(life_restore(l), 0);
     assert_int_equal(l->reports, 1);
