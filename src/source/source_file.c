@@ -24,6 +24,7 @@ static const struct qn_option tail_options[] = {
      .since = "0.2",
      .help = "a file of JSON lines; the last part of the path may have * ? and [ ]",
      .is_required = true,
+     .is_path = true,
      .offset = offsetof(struct qn_tail_options, path)},
     {.name = "follow",
      .type = QN_OPT_FLAG,
@@ -68,7 +69,7 @@ static qn_status tail_check(const void *options, struct qn_err *err)
                           "a file source needs a file, '%s' is a folder: write "
                           "'%s*.ndjson'",
                           opt->path, opt->path);
-    if (strcmp(opt->path, "-") == 0)
+    if (strcmp(slash == NULL ? opt->path : slash + 1, "-") == 0)
         return qn_err_set(err, QN_INVALID,
                           "a source reads files; events on standard input are "
                           "read by quern pipe");

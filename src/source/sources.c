@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * sources.c - the one table of sources, and what they share. Thread: const. */
+ * sources.c - the one table of sources, and what they share.
+ *
+ * The spec, `quern check`, docs/spec.md and the service look here: a source that has no row does
+ * not exist. Thread: const. */
 #include "source/source.h"
 #include "source/source_int.h"
 

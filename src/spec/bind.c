@@ -449,6 +449,7 @@ static bool bind_value(struct qn_binder *b, const struct qn_key *k, struct qn_sl
         return bind_choices(b, k, slot);
     case QN_KEY_VALUE:
     case QN_KEY_SINKS:
+    case QN_KEY_SOURCE:
         return true;
     case QN_KEY_VALUES:
     case QN_KEY_NAMES:

@@ -14,46 +14,7 @@
 
 enum { SINKS_MAX = 16, HINT_BYTES = 160 };
 
-/* ---- keys from options -----------------------------------------------------------------------*/
-
-static enum qn_key_type key_type(const struct qn_option *o)
-{
-    switch (o->type) {
-    case QN_OPT_FLAG:
-        return QN_KEY_BOOL;
-    case QN_OPT_INT:
-        return o->unit != NULL && strcmp(o->unit, "bytes") == 0 ? QN_KEY_BYTES : QN_KEY_INT;
-    case QN_OPT_ENUM:
-        return QN_KEY_CHOICE;
-    case QN_OPT_DURATION:
-        return QN_KEY_DURATION;
-    case QN_OPT_LIST:
-        return QN_KEY_NAMES;
-    case QN_OPT_TEXT:
-        break;
-    }
-    return QN_KEY_TEXT;
-}
-
-static void add_keys(const struct qn_option *options, struct qn_sink_keys *out)
-{
-    for (const struct qn_option *o = options; o->name != NULL; o++) {
-        QN_ASSERT(out->table.count < KEYS_MAX);
-        out->options[out->table.count] = o;
-        out->keys[out->table.count++] = (struct qn_key){.name = o->name,
-                                                        .type = key_type(o),
-                                                        .is_required = o->is_required,
-                                                        .fallback = o->fallback,
-                                                        .min = o->min,
-                                                        .max = o->max,
-                                                        .choices = o->choices,
-                                                        .value = o->value,
-                                                        .since = o->since,
-                                                        .help = o->help};
-    }
-}
-
-void qn_sink_keys(const struct qn_sink_ops *ops, struct qn_sink_keys *out)
+void qn_sink_keys(const struct qn_sink_ops *ops, struct qn_module_keys *out)
 {
     static const struct qn_key_synonym synonyms[] = {
         {"uri", "url"},
@@ -83,9 +44,9 @@ void qn_sink_keys(const struct qn_sink_ops *ops, struct qn_sink_keys *out)
     snprintf(out->id, sizeof(out->id), "sink_%s", ops->name);
     snprintf(out->what, sizeof(out->what), "a %s sink", ops->name);
     snprintf(out->path, sizeof(out->path), "outputs: NAME: to: %s:", ops->name);
-    add_keys(ops->options, out);
+    qn_module_add_keys(ops->options, out);
     out->own_count = out->table.count;
-    add_keys(qn_delivery_policy_options, out);
+    qn_module_add_keys(qn_delivery_policy_options, out);
     out->table.id = out->id;
     out->table.path = out->path;
     out->table.what = out->what;
@@ -94,131 +55,7 @@ void qn_sink_keys(const struct qn_sink_ops *ops, struct qn_sink_keys *out)
     out->table.synonyms = synonyms;
 }
 
-/* ---- what people may see ---------------------------------------------------------------------*/
-
-/* Of a URL that the spec holds in the open: where it leads, not what it says there. */
-static void show_secret(struct qn_buf *out, struct qn_str s)
-{
-    const char *slashes = s.len > 3 ? memmem(s.p, s.len, "://", 3) : NULL, *at, *path;
-    uint32_t left;
-
-    if (slashes == NULL) {
-        qn_buf_text(out, "(not shown)");
-        return;
-    }
-    left = (uint32_t)(s.p + s.len - slashes) - 3;
-    path = memchr(slashes + 3, '/', left);
-    if (path != NULL)
-        left = (uint32_t)(path - slashes) - 3;
-    at = memrchr(slashes + 3, '@', left);
-    qn_buf_add(out, s.p, (size_t)(slashes - s.p) + 3);
-    if (at != NULL) {
-        left -= (uint32_t)(at - slashes) - 2;
-        qn_buf_add(out, at + 1, left);
-    } else {
-        qn_buf_add(out, slashes + 3, left);
-    }
-    qn_buf_text(out, path != NULL ? "/..." : "");
-}
-
-static void show_value(struct qn_buf *out, const struct qn_option *o, const struct qn_yaml_node *n)
-{
-    struct qn_str s = qn_shown(n);
-
-    if (n->kind == QN_YAML_LIST) {
-        for (uint32_t i = 0; i < n->count; i++) {
-            qn_buf_text(out, i > 0 ? ", " : "");
-            show_value(out, o, n->items[i].value);
-        }
-    } else if (o->is_secret && !n->is_secret) {
-        show_secret(out, s);
-    } else {
-        qn_buf_add(out, s.p, s.len);
-    }
-}
-
 /* ---- one sink --------------------------------------------------------------------------------*/
-
-/* A text that C may have. */
-static const char *take_text(struct qn_builder *b, const struct qn_option *o,
-                             const struct qn_yaml_node *n)
-{
-    struct qn_buf path = {0};
-    const char *copy;
-
-    if (memchr(n->text.p, '\0', n->text.len) != NULL) {
-        QN_REPORT(&b->bind, TYPE, n, NULL, "'%s' cannot hold a zero byte", o->name);
-        return "";
-    }
-    if (o->is_path && n->text.len > 0 && n->text.p[0] != '/')
-        qn_buf_add(&path, b->folder.p, b->folder.len);
-    qn_buf_add(&path, n->text.p, n->text.len);
-    copy = path.failed ? NULL
-                       : qn_arena_strdup(b->bind.arena, path.len > 0 ? path.data : "", path.len);
-    qn_buf_fini(&path);
-    b->bind.no_memory |= copy == NULL;
-    return copy != NULL ? copy : "";
-}
-
-static void take_list(struct qn_builder *b, const struct qn_option *o, const struct qn_yaml_node *n,
-                      struct qn_option_list *out)
-{
-    out->count = 0;
-    out->items = QN_NEW_N(b->bind.arena, const char *, n->count + 1);
-    b->bind.no_memory |= out->items == NULL;
-    for (uint32_t i = 0; i < n->count && out->items != NULL; i++)
-        out->items[out->count++] = take_text(b, o, n->items[i].value);
-}
-
-static void take_option(struct qn_builder *b, const struct qn_option *o, const struct qn_slot *slot,
-                        void *into)
-{
-    void *field = (char *)into + o->offset;
-
-    switch (o->type) {
-    case QN_OPT_FLAG:
-        *(bool *)field = slot->i64 != 0;
-        break;
-    case QN_OPT_INT:
-    case QN_OPT_DURATION:
-        *(int64_t *)field = slot->i64;
-        break;
-    case QN_OPT_ENUM:
-        *(int *)field = (int)slot->i64;
-        break;
-    case QN_OPT_TEXT:
-        *(const char **)field = take_text(b, o, slot->value);
-        break;
-    case QN_OPT_LIST:
-        take_list(b, o, slot->value, field);
-        break;
-    }
-}
-
-/* The slots of a sink written as {KIND: VALUE}: its first option. */
-static bool bind_short(struct qn_builder *b, const struct qn_yaml_node *kind,
-                       const struct qn_yaml_node *value, const struct qn_sink_keys *keys,
-                       struct qn_slot *slots)
-{
-    char hint[HINT_BYTES];
-
-    memset(slots, 0, sizeof(*slots) * keys->table.count);
-    if (keys->own_count == 0) {
-        QN_REPORT(&b->bind, TYPE, kind, "write 'to: topic'", "'%.*s' takes no options",
-                  QN_STR_ARG(kind->text));
-        return false;
-    }
-    if (value->kind == QN_YAML_NULL || value->kind == QN_YAML_LIST) {
-        snprintf(hint, sizeof(hint), "write {%.*s: {%s: ...}}", QN_STR_ARG(kind->text),
-                 keys->keys[0].name);
-        QN_REPORT(&b->bind, MISSING, kind, hint, "'%.*s' needs its '%s'", QN_STR_ARG(kind->text),
-                  keys->keys[0].name);
-        return false;
-    }
-    slots[0] = (struct qn_slot){
-        .key = kind, .value = value, .is_set = !value->is_broken, .is_broken = value->is_broken};
-    return !value->is_broken;
-}
 
 /* "alerts.webhook", and "alerts.webhook-2" for a second one. */
 static struct qn_str make_name(struct qn_builder *b, const struct qn_plan_output *o,
@@ -240,64 +77,35 @@ static struct qn_str make_name(struct qn_builder *b, const struct qn_plan_output
     return copy != NULL ? qn_str_of(copy) : (struct qn_str){"", 0};
 }
 
-/* Fills options and what is shown of them from the slots. */
-static bool fill_sink(struct qn_builder *b, const struct qn_sink_keys *keys,
-                      const struct qn_slot *slots, struct qn_sink *sink)
-{
-    void *options = qn_arena_zalloc(b->bind.arena, 1, sink->ops->options_bytes);
-    struct qn_buf shown = {0};
-    bool is_good = true;
-    char *copy;
-
-    if (options == NULL ||
-        qn_options_defaults(sink->ops->options, options, b->bind.arena, b->err) != QN_OK ||
-        qn_options_defaults(qn_delivery_policy_options, &sink->policy, b->bind.arena, b->err) !=
-            QN_OK) {
-        b->bind.no_memory = true;
-        return false;
-    }
-    sink->options = options;
-    for (uint32_t i = 0; i < keys->table.count; i++) {
-        is_good &= !slots[i].is_broken;
-        if (!slots[i].is_set)
-            continue;
-        take_option(b, keys->options[i], &slots[i], i < keys->own_count ? options : &sink->policy);
-        if (i > 0)
-            qn_buf_printf(&shown, " · %s ", keys->keys[i].name);
-        show_value(&shown, keys->options[i], slots[i].value);
-    }
-    copy = shown.failed
-               ? NULL
-               : qn_arena_strdup(b->bind.arena, shown.len > 0 ? shown.data : "", shown.len);
-    b->bind.no_memory |= copy == NULL;
-    if (copy != NULL)
-        sink->shown = (struct qn_str){copy, (uint32_t)shown.len};
-    qn_buf_fini(&shown);
-    return is_good && !b->bind.no_memory;
-}
-
 /* kind: the word; value: what stands behind it, NULL = nothing. */
 static void build_sink(struct qn_builder *b, const struct qn_sink_ops *ops,
                        const struct qn_yaml_node *kind, const struct qn_yaml_node *value,
                        struct qn_plan_output *o)
 {
-    static const struct qn_yaml_node nothing = {.kind = QN_YAML_NULL};
     unsigned before = b->bind.diags->errors;
     struct qn_slot slots[KEYS_MAX];
-    struct qn_sink_keys keys;
+    struct qn_module_keys keys;
     struct qn_sink sink = {.ops = ops};
     struct qn_err err = {0};
 
     if ((ops->flags & QN_SINK_IN_LOG) && value == NULL)
         return; /* records stay where they are */
     qn_sink_keys(ops, &keys);
-    if (value != NULL && value->kind == QN_YAML_MAP && keys.own_count > 0) {
-        if (!qn_bind(&b->bind, kind, value, &keys.table, slots))
-            return;
-    } else if (!bind_short(b, kind, value != NULL ? value : &nothing, &keys, slots)) {
+    if (keys.own_count == 0) {
+        QN_REPORT(&b->bind, TYPE, kind, "write 'to: topic'", "'%.*s' takes no options",
+                  QN_STR_ARG(kind->text));
         return;
     }
-    if (!fill_sink(b, &keys, slots, &sink) || b->bind.diags->errors != before)
+    if (!qn_module_bind(b, kind, value, &keys, slots))
+        return;
+    sink.options = qn_module_options(b, ops->options, ops->options_bytes);
+    if (qn_options_defaults(qn_delivery_policy_options, &sink.policy, b->bind.arena, b->err) !=
+        QN_OK)
+        b->bind.no_memory = true;
+    if (b->bind.no_memory ||
+        !qn_module_fill(b, &keys, slots, (void *)(uintptr_t)sink.options, &sink.policy,
+                        &sink.shown) ||
+        b->bind.diags->errors != before)
         return;
     if (ops->check(sink.options, &err) != QN_OK)
         QN_REPORT(&b->bind, TYPE, kind, NULL, "%s", err.text);

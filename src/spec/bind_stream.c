@@ -183,6 +183,8 @@ static qn_status build_stream(struct qn_builder *b, const struct qn_yaml_item *i
     s->lateness_us =
         st.slots[STREAM_LATENESS].is_set ? st.slots[STREAM_LATENESS].i64 : LATENESS_DEFAULT_US;
     read_late(&st);
+    if (st.slots[STREAM_SOURCE].is_set)
+        qn_build_source(b, &st.slots[STREAM_SOURCE], (uint32_t)(s - b->plan->schemas));
     if (!st.slots[STREAM_FIELDS].is_set) {
         notes->is_broken = true;
         return QN_OK;
@@ -229,7 +231,9 @@ qn_status qn_build_streams(struct qn_builder *b)
     b->plan->schemas = QN_NEW_N(b->bind.arena, struct qn_schema, count);
     b->streams = QN_NEW_N(b->bind.arena, struct qn_stream_notes, count);
     hidden = QN_NEW_N(b->bind.arena, const bool *, count);
-    if (b->plan->schemas == NULL || b->streams == NULL || hidden == NULL)
+    b->plan->sources = QN_NEW_N(b->bind.arena, struct qn_source, count);
+    if (b->plan->schemas == NULL || b->streams == NULL || hidden == NULL ||
+        b->plan->sources == NULL)
         return qn_no_memory(b->err);
     b->plan->field_hidden = hidden;
     b->plan->schema_count = count;

@@ -16,6 +16,7 @@
 #include "feature/feature.h"
 #include "model/model.h"
 #include "sink/sink.h"
+#include "source/source.h"
 
 /* Where one input of a model comes from. */
 struct qn_model_input {
@@ -82,6 +83,8 @@ struct qn_plan {
     uint32_t field_count, feature_count;
     uint32_t score_column;
     struct qn_plan_storage storage;
+    struct qn_source *sources; /* at most one of each stream, in the order of the streams */
+    uint32_t source_count;
     /* [feature_count] sentences as they may be shown: secrets not filled in */
     const struct qn_str *feature_texts;
     /* [schema_count][field_count] default and limits hold a secret: not shown */

@@ -161,6 +161,16 @@ static void put_stream(struct qn_buf *out, const struct qn_plan *p, uint32_t ind
     text(out, false, "late", qn_str_of(late[s->late]));
     number(out, "within_us", s->within_us);
     hash(out, "contract", s->version);
+    for (uint32_t i = 0; i < p->source_count; i++) {
+        if (p->sources[i].stream != index)
+            continue;
+        member(out, false, "source");
+        qn_buf_byte(out, '{');
+        text(out, true, "name", p->sources[i].name);
+        text(out, false, "source", qn_str_of(p->sources[i].ops->name));
+        text(out, false, "options", p->sources[i].shown);
+        qn_buf_byte(out, '}');
+    }
     member(out, false, "fields");
     qn_buf_byte(out, '[');
     for (uint32_t i = 0; i < s->field_count; i++) {

@@ -209,6 +209,15 @@ static void print_stream(const struct qn_plan *p, uint32_t index, struct qn_buf 
         put_duration(&line, s->within_us);
     }
     put_wrapped(out, 6, (struct qn_str){line.data, (uint32_t)line.len});
+    for (uint32_t i = 0; i < p->source_count; i++) {
+        if (p->sources[i].stream != index)
+            continue;
+        qn_buf_clear(&line);
+        qn_buf_printf(&line, "from %s %.*s", p->sources[i].ops->name,
+                      QN_STR_ARG(p->sources[i].shown));
+        pad(out, 0, 6);
+        put_wrapped(out, 6, (struct qn_str){line.data, (uint32_t)line.len});
+    }
     for (uint32_t i = 0; i < s->field_count; i++)
         width = wider(width, s->fields[i].name);
     for (uint32_t i = 0; i < s->field_count; i++) {

@@ -126,6 +126,19 @@ static const char sinks[] =
     "promise, and what happens while a target is down: [sinks](sinks.md).\n"
     "\n";
 
+static const char sources[] =
+    "## Sources\n"
+    "\n"
+    "A source is written as `{KIND: VALUE}`, where VALUE is its first key, or as `{KIND: {key: "
+    "value, ...}}`. Its events\n"
+    "and how far it was read become durable in one step, so that after a crash none is lost and "
+    "none comes twice.\n"
+    "Files are followed over rotation (renamed and made anew, or copied and cut); a path with "
+    "`*` also finds files that\n"
+    "were rotated several times while nothing ran. What a writer adds between a copy and a cut "
+    "nobody can see.\n"
+    "\n";
+
 static const char variables[] =
     "## Variables\n"
     "\n"
@@ -180,6 +193,7 @@ static void put_value(struct qn_buf *out, const struct qn_key *k)
         [QN_KEY_SINKS] =
             "`topic`, `{file: PATH}`, `{webhook: URL}`, or a list of those; a sink with "
             "more options is `{file: {path: PATH, gzip: true}}`",
+        [QN_KEY_SOURCE] = "`{file: PATH}`, `{generate: {rate: 100}}`",
         [QN_KEY_TABLE] = "keys",
         [QN_KEY_MAP] = "`NAME:` keys",
         [QN_KEY_TEXTS] = "`NAME:` a sentence",
@@ -245,7 +259,7 @@ static void put_table(struct qn_buf *out, const struct qn_key_table *t)
 /* The keys of every sink, those that all of them share once. */
 static void put_sinks(struct qn_buf *out)
 {
-    struct qn_sink_keys sink;
+    struct qn_module_keys sink;
 
     qn_buf_text(out, sinks);
     for (const struct qn_sink_ops *const *ops = qn_sinks; *ops != NULL; ops++) {
@@ -263,6 +277,17 @@ static void put_sinks(struct qn_buf *out)
     put_table(out, &sink.table);
 }
 
+static void put_sources(struct qn_buf *out)
+{
+    struct qn_module_keys source;
+
+    qn_buf_text(out, sources);
+    for (const struct qn_source_ops *const *ops = qn_sources; *ops != NULL; ops++) {
+        qn_source_keys(*ops, &source);
+        put_table(out, &source.table);
+    }
+}
+
 void qn_plan_reference(struct qn_buf *out)
 {
     qn_buf_text(out, intro);
@@ -270,6 +295,8 @@ void qn_plan_reference(struct qn_buf *out)
         put_table(out, *t);
         if (*t == &qn_keys_output)
             put_sinks(out);
+        if (*t == &qn_keys_stream)
+            put_sources(out);
         if (*t == &qn_keys_field) {
             qn_buf_text(out, types);
             qn_buf_text(out, sentences);
@@ -358,6 +385,9 @@ static void put_key_schema(struct qn_buf *out, const struct qn_key *k)
     case QN_KEY_SINKS:
         put_sinks_schema(out);
         break;
+    case QN_KEY_SOURCE:
+        qn_buf_text(out, "\"$ref\":\"#/$defs/source\"");
+        break;
     case QN_KEY_TABLE:
         qn_buf_printf(out, "\"$ref\":\"#/$defs/%s\"", k->sub->id);
         break;
@@ -405,33 +435,66 @@ static void put_table_schema(struct qn_buf *out, const struct qn_key_table *t)
     qn_buf_byte(out, '}');
 }
 
-/* "sink": a word, or one key with a value or the keys of that sink; and each of those. */
-static void put_sink_schemas(struct qn_buf *out)
+/* A sort of module: the words that stand alone, or one key with a value or the keys of that kind.
+ */
+static void put_module_begin(struct qn_buf *out, const char *sort, const char *words)
 {
-    struct qn_sink_keys sink;
-    bool is_first = true;
-
     qn_buf_printf(out,
-                  ",\n\"sink\":{\"anyOf\":[{\"enum\":[\"topic\"]},%s,{\"type\":\"object\","
+                  ",\n\"%s\":{\"anyOf\":[{\"enum\":[%s]},%s,{\"type\":\"object\","
                   "\"minProperties\":1,\"maxProperties\":1,\"additionalProperties\":false,"
                   "\"properties\":{",
-                  variable_schema);
+                  sort, words, variable_schema);
+}
+
+static void put_module_kind(struct qn_buf *out, const char *name, const struct qn_module_keys *keys,
+                            bool *is_first)
+{
+    qn_buf_printf(out, "%s\"%s\":{\"anyOf\":[{\"type\":\"%s\"},{\"$ref\":\"#/$defs/%s\"}]}",
+                  *is_first ? "" : ",", name, keys->keys[0].type == QN_KEY_TEXT ? "string" : "null",
+                  keys->id);
+    *is_first = false;
+}
+
+static void put_module_keys(struct qn_buf *out, const struct qn_module_keys *keys)
+{
+    qn_buf_printf(out, ",\n\"%s\":{", keys->id);
+    put_table_schema(out, &keys->table);
+    qn_buf_byte(out, '}');
+}
+
+static void put_sink_schemas(struct qn_buf *out)
+{
+    struct qn_module_keys keys;
+    bool is_first = true;
+
+    put_module_begin(out, "sink", "\"topic\"");
     for (const struct qn_sink_ops *const *ops = qn_sinks; *ops != NULL; ops++) {
-        qn_sink_keys(*ops, &sink);
-        if (sink.own_count == 0)
-            continue;
-        qn_buf_printf(out, "%s\"%s\":{\"anyOf\":[{\"type\":\"string\"},{\"$ref\":\"#/$defs/%s\"}]}",
-                      is_first ? "" : ",", (*ops)->name, sink.id);
-        is_first = false;
+        qn_sink_keys(*ops, &keys);
+        if (keys.own_count > 0)
+            put_module_kind(out, (*ops)->name, &keys, &is_first);
     }
     qn_buf_text(out, "}}]}");
     for (const struct qn_sink_ops *const *ops = qn_sinks; *ops != NULL; ops++) {
-        qn_sink_keys(*ops, &sink);
-        if (sink.own_count == 0)
-            continue;
-        qn_buf_printf(out, ",\n\"%s\":{", sink.id);
-        put_table_schema(out, &sink.table);
-        qn_buf_byte(out, '}');
+        qn_sink_keys(*ops, &keys);
+        if (keys.own_count > 0)
+            put_module_keys(out, &keys);
+    }
+}
+
+static void put_source_schemas(struct qn_buf *out)
+{
+    struct qn_module_keys keys;
+    bool is_first = true;
+
+    put_module_begin(out, "source", "\"generate\"");
+    for (const struct qn_source_ops *const *ops = qn_sources; *ops != NULL; ops++) {
+        qn_source_keys(*ops, &keys);
+        put_module_kind(out, (*ops)->name, &keys, &is_first);
+    }
+    qn_buf_text(out, "}}]}");
+    for (const struct qn_source_ops *const *ops = qn_sources; *ops != NULL; ops++) {
+        qn_source_keys(*ops, &keys);
+        put_module_keys(out, &keys);
     }
 }
 
@@ -446,6 +509,7 @@ void qn_plan_json_schema(struct qn_buf *out)
         put_table_schema(out, qn_key_tables[i]);
         qn_buf_byte(out, '}');
     }
+    put_source_schemas(out);
     put_sink_schemas(out);
     qn_buf_text(out, "}}\n");
 }

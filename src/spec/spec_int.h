@@ -28,6 +28,7 @@ enum qn_key_type {
     QN_KEY_VALUES,   /* a list of such values                                                    */
     QN_KEY_NAMES,    /* a list of names, or of texts                                             */
     QN_KEY_SINKS,    /* one sink or a list of them, read by bind_sink.c; `choices`: not there yet */
+    QN_KEY_SOURCE,   /* one source, read by bind_source.c                                        */
     QN_KEY_TABLE,    /* a mapping with the keys of `sub`                                         */
     QN_KEY_MAP,      /* NAME: mapping with the keys of `sub`; where `has_short`, a text will do  */
     QN_KEY_TEXTS     /* NAME: text                                                               */
@@ -89,7 +90,8 @@ enum {
     STREAM_LATENESS,
     STREAM_LATE,
     STREAM_FIELDS,
-    STREAM_LAST = STREAM_FIELDS + 2
+    STREAM_SOURCE,
+    STREAM_LAST = STREAM_SOURCE + 2
 };
 enum {
     FIELD_TYPE,
@@ -215,15 +217,33 @@ qn_status qn_build_models(struct qn_builder *b);   /* bind_model.c   */
 qn_status qn_build_outputs(struct qn_builder *b);  /* bind_output.c  */
 qn_status qn_build_log(struct qn_builder *b);      /* bind_log.c     */
 
-/* The keys of a kind of sink, made from its options and those of all sinks; bind_sink.c. */
-struct qn_sink_keys {
+/* The keys of a kind of module, made from its options and those that all of that sort share;
+ * bind_module.c. In the caller's memory, zeroed. */
+struct qn_module_keys {
     struct qn_key_table table; /* its texts and keys lie below: not to be copied */
     struct qn_key keys[KEYS_MAX];
     const struct qn_option *options[KEYS_MAX]; /* behind each key                  */
-    uint32_t own_count;                        /* keys of the sink; then of all    */
+    uint32_t own_count;                        /* keys of the kind; then of all    */
     char id[32], what[40], path[64];
 };
-void qn_sink_keys(const struct qn_sink_ops *ops, struct qn_sink_keys *out);
+void qn_module_add_keys(const struct qn_option *options, struct qn_module_keys *out);
+/* Reads {kind: value} into slots[keys->table.count]; value NULL: the word alone. False: reported.
+ */
+bool qn_module_bind(struct qn_builder *b, const struct qn_yaml_node *kind,
+                    const struct qn_yaml_node *value, const struct qn_module_keys *keys,
+                    struct qn_slot *slots);
+/* An options struct with its defaults; else b->bind.no_memory is set. */
+void *qn_module_options(struct qn_builder *b, const struct qn_option *options, size_t bytes);
+/* Slots into the options of the kind and the shared ones, and what people may see of both. False
+ * where something was broken. */
+bool qn_module_fill(struct qn_builder *b, const struct qn_module_keys *keys,
+                    const struct qn_slot *slots, void *own, void *shared, struct qn_str *shown);
+
+/* The keys of a kind of sink, and of source. */
+void qn_sink_keys(const struct qn_sink_ops *ops, struct qn_module_keys *out);
+void qn_source_keys(const struct qn_source_ops *ops, struct qn_module_keys *out);
+/* Reads `source:` of a stream into the plan; bind_source.c. */
+void qn_build_source(struct qn_builder *b, const struct qn_slot *slot, uint32_t stream);
 /* Reads `to:` into o->sinks. */
 qn_status qn_build_sinks(struct qn_builder *b, const struct qn_key *k, const struct qn_slot *slot,
                          struct qn_plan_output *o);
