@@ -95,6 +95,10 @@ bool qn_record_members(struct qn_str record, const struct qn_str *names, uint32_
 
     for (uint32_t i = 0; i < count; i++)
         out[i] = (struct qn_member){QN_JSON_END, {NULL, 0}};
+    if (record.len >= 3 && memcmp(record.p, "\xEF\xBB\xBF", 3) == 0) {
+        *error = "a byte order mark stands before it"; /* it could not stand inside another text */
+        return false;
+    }
     qn_json_open(&w.json, record, arena);
     kind = qn_json_next(&w.json);
     if (kind != QN_JSON_OBJECT) {

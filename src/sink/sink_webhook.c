@@ -282,6 +282,7 @@ static bool set_options(struct webhook *w)
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_PROXY, ""); /* none, whatever the environment says */
     SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_QUICK_EXIT, 1L); /* a stop does not wait for a name server */
     SET(CURLOPT_POST, 1L);
     SET(CURLOPT_USERAGENT, "quern/" QN_VERSION);
     SET(CURLOPT_TIMEOUT_MS, (long)(o->timeout_us / 1000));

@@ -17,6 +17,7 @@ import shlex
 import shutil
 import socket
 import socketserver
+import ssl
 import subprocess
 import threading
 import time
@@ -116,7 +117,7 @@ class Pipeline:
 class Hook:
     """An HTTP server that keeps every request; `answer(n, handler)` answers the n-th, and may do what it likes."""
 
-    def __init__(self, answer=None, port=0):
+    def __init__(self, answer=None, port=0, certificate=None):
         hook = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -149,7 +150,11 @@ class Hook:
         self.answer, self.requests, self.lock = answer, [], threading.Lock()
         self.server = Server(("127.0.0.1", port), Handler)
         self.port = self.server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}/hook"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}/hook"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
 
@@ -390,6 +395,30 @@ def test_private_names(tool, tmp_path, hook):
     assert f"the address {private} of the target is private" in seen["detail"]
     assert hook.requests == []
     p.kill()
+
+
+def test_certificates(tool, tmp_path):
+    """https: an unknown certificate is refused, one that `ca_file` names is taken."""
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl to make a certificate")
+    pem = tmp_path / "server.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-days", "2", "-subj", "/CN=hook", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem),
+                    "-out", str(tmp_path / "ca.pem")], check=True, capture_output=True)
+    pem.write_text(pem.read_text() + (tmp_path / "ca.pem").read_text())
+    hook = Hook(certificate=pem)
+    try:
+        p = Pipeline(tool, tmp_path, webhook(hook.url))
+        p.send(0, 3)
+        seen = p.wait("alerts.webhook", lambda s: s["state"] == "open")
+        assert "certificate" in seen["detail"] and hook.requests == []
+        p.stop()
+        p = Pipeline(tool, tmp_path, webhook(hook.url, ", ca_file: ca.pem"))
+        p.wait("alerts.webhook", lambda s: s["lag"] == 0)
+        p.stop()
+    finally:
+        hook.close()
+    assert [e["data"]["event_id"] for e in hook.bodies()] == [0, 1, 2]
 
 
 def test_removed_sink(tool, tmp_path, hook):

@@ -100,8 +100,14 @@ static void test_without_an_id(void **state)
 
 static void test_no_json(void **state)
 {
-    static const char *const bad[] = {
-        "", "[1]", "7", "{\"a\":1", "{\"a\":1} x", "{\"a\":\"\xff\"}", "{\"f\":{\"a\":}}"};
+    static const char *const bad[] = {"",
+                                      "[1]",
+                                      "7",
+                                      "{\"a\":1",
+                                      "{\"a\":1} x",
+                                      "{\"a\":\"\xff\"}",
+                                      "{\"f\":{\"a\":}}",
+                                      "\xEF\xBB\xBF{}"};
     const char *error;
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
