@@ -61,7 +61,8 @@ BAD_FILE_WORDS = {"util", "utils", "misc", "common", "helper", "helpers", "tools
 BAD_WORDS = [re.compile(p) for p in (r"\b(TODO|FIXME|XXX|HACK)\b", r"(?<![\w.])/work/", r"(?<![\w.])/root/\w",
                                      r"(?<![\w.])/home/\w")]
 PAGES = {"docs/commands.md": "commands", "docs/spec.md": "spec", "docs/expressions.md": "expressions",
-         "docs/errors.md": "errors", "docs/metrics.md": "metrics", "docs/spec.schema.json": "json-schema"}
+         "docs/errors.md": "errors", "docs/metrics.md": "metrics",
+         "docs/http.md": "http", "docs/spec.schema.json": "json-schema"}
 C_COLUMNS, OTHER_COLUMNS = 100, 120
 
 

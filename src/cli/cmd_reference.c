@@ -6,13 +6,14 @@
 #include "cli/commands.h"
 #include "event/batch.h"
 #include "monitor/metrics.h"
+#include "serve/serve.h"
 
 static const struct qn_option options[] = {{.name = NULL}};
 
 const struct qn_command_usage qn_usage_reference = {
     .name = "reference",
-    .summary =
-        "prints a reference page: commands, spec, expressions, errors, metrics or json-schema",
+    .summary = "prints a reference page: commands, spec, expressions, errors, metrics, http or "
+               "json-schema",
     .positional = "PAGE",
     .options = options,
     .examples = {"quern reference spec > docs/spec.md",
@@ -59,9 +60,10 @@ static const struct page {
     const char *name;
     void (*write)(struct qn_buf *out);
 } pages[] = {
-    {"commands", page_commands},        {"spec", qn_plan_reference},
-    {"expressions", qn_expr_reference}, {"errors", page_errors},
-    {"metrics", qn_metrics_reference},  {"json-schema", qn_plan_json_schema},
+    {"commands", page_commands},          {"spec", qn_plan_reference},
+    {"expressions", qn_expr_reference},   {"errors", page_errors},
+    {"metrics", qn_metrics_reference},    {"http", qn_serve_reference},
+    {"json-schema", qn_plan_json_schema},
 };
 
 int qn_cmd_reference(struct qn_cli *c, int argc, char **argv)
@@ -82,7 +84,7 @@ int qn_cmd_reference(struct qn_cli *c, int argc, char **argv)
         }
     qn_cli_say(c,
                "quern reference: unknown page '%.40s'; there are commands, spec, expressions, "
-               "errors, metrics, json-schema",
+               "errors, metrics, http, json-schema",
                rest.items[0]);
     return QN_EXIT_USAGE;
 }

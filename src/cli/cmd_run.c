@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "engine/service.h"
 #include "monitor/report.h"
+#include "serve/serve.h"
 
 #include <time.h>
 #include <unistd.h>
@@ -16,11 +17,18 @@
 enum { WAIT_MS = 50 };
 
 struct run_options {
+    const char *http;
     int64_t threads, drain_us;
     int log_format, log_level;
 };
 
 static const struct qn_option options[] = {
+    {.name = "http",
+     .type = QN_OPT_TEXT,
+     .value = "ADDR:PORT",
+     .since = "0.2",
+     .help = "where to listen, instead of serve: http; port 0 takes a free one",
+     .offset = offsetof(struct run_options, http)},
     {.name = "threads",
      .type = QN_OPT_INT,
      .value = "N",
@@ -59,10 +67,10 @@ static const struct qn_option options[] = {
 
 const struct qn_command_usage qn_usage_run = {
     .name = "run",
-    .summary = "runs the pipeline until it is stopped: log, engine, sinks",
+    .summary = "runs the pipeline until it is stopped: log, engine, sinks, HTTP",
     .positional = "SPEC",
     .options = options,
-    .examples = {"quern run card-fraud.yaml", "quern run card-fraud.yaml --threads 2"},
+    .examples = {"quern run card-fraud.yaml", "quern run card-fraud.yaml --http 127.0.0.1:8090"},
 };
 
 /* What a running pipeline is made of; all may be NULL. */
@@ -76,6 +84,7 @@ struct running {
     int64_t alive_ns;         /* the last one                            */
     enum qn_phase phase;      /* as last told                            */
     bool is_ready;            /* told                                    */
+    struct qn_serve *serve;
 };
 
 static void sleep_ms(int64_t ms)
@@ -83,6 +92,26 @@ static void sleep_ms(int64_t ms)
     const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 
     nanosleep(&t, NULL);
+}
+
+static qn_status begin_http(struct qn_cli *c, const struct run_options *opt, struct running *r,
+                            struct qn_err *err)
+{
+    const struct qn_serve_options serve = {.spec = &r->plan->serve,
+                                           .http = opt->http,
+                                           .files = &qn_files_system,
+                                           .clock = c->clock,
+                                           .service = r->service,
+                                           .metrics = r->metrics,
+                                           .report = r->report};
+
+    if (opt->http == NULL && r->plan->serve.http == NULL)
+        return QN_OK;
+    QN_TRY(qn_serve_start(&serve, &r->serve, err));
+    for (uint32_t i = 0; qn_serve_url(r->serve, i) != NULL; i++)
+        qn_report_say(r->report, QN_LEVEL_INFO, "http", "listening url=%s",
+                      qn_serve_url(r->serve, i));
+    return QN_OK;
 }
 
 static qn_status begin(struct qn_cli *c, const struct run_options *opt, struct running *r,
@@ -102,7 +131,8 @@ static qn_status begin(struct qn_cli *c, const struct run_options *opt, struct r
     service.metrics = r->metrics;
     service.report = r->report;
     QN_TRY(qn_service_new(r->plan, &service, &r->service, err));
-    return qn_service_start(r->service, err);
+    QN_TRY(qn_service_start(r->service, err));
+    return begin_http(c, opt, r, err);
 }
 
 /* What the service manager should know. Restoring may take long: ready is said when it is done. */
@@ -140,8 +170,10 @@ static void wait_for_the_end(struct qn_cli *c, struct running *r)
 static int end(struct qn_cli *c, const struct run_options *opt, struct running *r)
 {
     struct qn_err err = {0};
-    qn_status rc = qn_service_stop(r->service, opt->drain_us / 1000, &err);
+    qn_status rc;
 
+    qn_serve_stop(r->serve, opt->drain_us / 1000); /* first: its requests need the service */
+    rc = qn_service_stop(r->service, opt->drain_us / 1000, &err);
     if (rc == QN_OK) {
         qn_report_say(r->report, QN_LEVEL_INFO, "run", "stopped");
         return QN_EXIT_OK;
@@ -171,6 +203,7 @@ int qn_cmd_run(struct qn_cli *c, int argc, char **argv)
         code = end(c, &opt, &r);
     } else {
         code = qn_cli_fail(c, &err);
+        (void)qn_service_stop(r.service, 0, NULL);
     }
     qn_service_free(r.service);
     qn_metrics_free(r.metrics);

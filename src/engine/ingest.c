@@ -87,7 +87,7 @@ static qn_status check_some(struct qn_ingest *in, struct qn_batch *b, uint32_t f
     return QN_OK;
 }
 
-static qn_status check_all(struct qn_ingest *in, struct qn_err *err)
+qn_status qn_ingest_check(struct qn_ingest *in, struct qn_err *err)
 {
     struct qn_checker *k = take_checker(in->sv);
     qn_status rc = QN_OK;
@@ -327,7 +327,7 @@ qn_status qn_ingest_submit(struct qn_ingest *in, enum qn_ingest_wait wait, qn_in
     if (in->count == 0)
         return qn_err_set(err, QN_INVALID, "there is no event in this request");
     QN_TRY(may_submit(sv, err));
-    QN_TRY(check_all(in, err));
+    QN_TRY(qn_ingest_check(in, err));
     QN_TRY(append_events(in, err));
     in->wait = wait;
     in->done = done;

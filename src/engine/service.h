@@ -75,6 +75,9 @@ void qn_ingest_free(struct qn_ingest *in); /* not between submit and done; NULL 
  */
 qn_status qn_ingest_add(struct qn_ingest *in, struct qn_str event, struct qn_str headers,
                         struct qn_err *err);
+/* Checks the contract without handing the ingest over: the rows then have their verdicts, as after
+ * done. For whoever has to answer about events that were taken before. */
+qn_status qn_ingest_check(struct qn_ingest *in, struct qn_err *err);
 /* Called once, on a thread of the service, without locks; must not block. */
 typedef void qn_ingest_done(void *arg, struct qn_ingest *in);
 /* Hands the ingest over. QN_FULL (retriable): too much is waiting, or the disk is full

@@ -511,6 +511,152 @@ const struct qn_key_table qn_keys_snapshots = {
             "costs time, never an "
             "answer, as long as the log reaches back far enough."};
 
+/* ---- how `quern run` is asked ---- */
+
+static const struct qn_key tokens_keys[] = {
+    [TOKENS_READ] = {.name = "read",
+                     .type = QN_KEY_NAMES,
+                     .since = "0.2",
+                     .help = "may look: predictions, dead letters, features, status, metrics"},
+    [TOKENS_WRITE] = {.name = "write",
+                      .type = QN_KEY_NAMES,
+                      .since = "0.2",
+                      .help = "may send events as well"},
+    [TOKENS_ADMIN] = {.name = "admin",
+                      .type = QN_KEY_NAMES,
+                      .since = "0.2",
+                      .help = "may do everything"},
+};
+
+static const struct qn_key_synonym tokens_synonyms[] = {
+    {"reader", "read"},
+    {"writer", "write"},
+    {"root", "admin"},
+    {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_tokens = {
+    .id = "tokens",
+    .path = "serve: tokens:",
+    .what = "tokens",
+    .keys = tokens_keys,
+    .count = COUNT(tokens_keys),
+    .synonyms = tokens_synonyms,
+    .help = "Who may ask: `Authorization: Bearer TOKEN`. A token has 16 to 256 visible ASCII "
+            "letters and comes from outside the spec: `read: [\"${READ_TOKEN}\"]`, "
+            "`write: [\"${file:write.token}\"]`. Without any token everybody who reaches the "
+            "address may do everything."};
+
+static const struct qn_key tls_keys[] = {
+    [TLS_CERT] = {.name = "cert",
+                  .type = QN_KEY_TEXT,
+                  .is_required = true,
+                  .value = "a path",
+                  .since = "0.2",
+                  .help = "file of the certificate and those that sign it, in PEM"},
+    [TLS_KEY] = {.name = "key",
+                 .type = QN_KEY_TEXT,
+                 .is_required = true,
+                 .value = "a path",
+                 .since = "0.2",
+                 .help = "file of its private key, in PEM"},
+};
+
+static const struct qn_key_synonym tls_synonyms[] = {
+    {"certificate", "cert"}, {"cert_file", "cert"},  {"crt", "cert"},
+    {"key_file", "key"},     {"private_key", "key"}, {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_tls = {
+    .id = "tls",
+    .path = "serve: tls:",
+    .what = "tls",
+    .keys = tls_keys,
+    .count = COUNT(tls_keys),
+    .synonyms = tls_synonyms,
+    .help = "HTTPS, TLS 1.2 and 1.3. Paths are relative to the spec; a new certificate takes a new "
+            "start."};
+
+static const struct qn_key serve_keys[] = {
+    [SERVE_HTTP] = {.name = "http",
+                    .type = QN_KEY_TEXT,
+                    .value = "HOST:PORT",
+                    .since = "0.2",
+                    .help = "where to listen, up to four joined by commas; port 0 takes a free "
+                            "one; beyond this machine it takes tokens and tls"},
+    [SERVE_TOKENS] = {.name = "tokens",
+                      .type = QN_KEY_TABLE,
+                      .sub = &qn_keys_tokens,
+                      .since = "0.2",
+                      .help = "who may ask"},
+    [SERVE_TLS] = {.name = "tls",
+                   .type = QN_KEY_TABLE,
+                   .sub = &qn_keys_tls,
+                   .since = "0.2",
+                   .help = "certificate and key for HTTPS"},
+    [SERVE_INSECURE] = {.name = "insecure",
+                        .type = QN_KEY_BOOL,
+                        .fallback = "false",
+                        .since = "0.2",
+                        .help = "listen beyond this machine without tokens or tls: where something "
+                                "in front does both"},
+    [SERVE_MAX_BODY] = {.name = "max_body",
+                        .type = QN_KEY_BYTES,
+                        .min = 1024,
+                        .max = 7 * MIB,
+                        .fallback = "4MiB",
+                        .since = "0.2",
+                        .help = "largest body of a request, as sent and unpacked"},
+    [SERVE_TIMEOUT] = {.name = "timeout",
+                       .type = QN_KEY_DURATION,
+                       .min = 1000000,
+                       .max = 600000000,
+                       .fallback = "30s",
+                       .since = "0.2",
+                       .help = "how long a request may take to arrive; slower clients are cut off"},
+    [SERVE_CONNECTIONS] = {.name = "connections",
+                           .type = QN_KEY_INT,
+                           .min = 1,
+                           .max = 20000,
+                           .fallback = "1000",
+                           .since = "0.2",
+                           .help = "most connections at a time; more wait to be accepted"},
+    [SERVE_THREADS] = {.name = "threads",
+                       .type = QN_KEY_INT,
+                       .min = 1,
+                       .max = 64,
+                       .fallback = "2",
+                       .since = "0.2",
+                       .help = "threads that read and write; waiting for the log takes none"},
+};
+
+static const struct qn_key_synonym serve_synonyms[] = {
+    {"address", "http"},
+    {"listen", "http"},
+    {"bind", "http"},
+    {"port", "write http: 127.0.0.1:8090"},
+    {"host", "write http: 127.0.0.1:8090"},
+    {"https", "write http: 0.0.0.0:8443 with tls: {cert: FILE, key: FILE}"},
+    {"auth", "tokens"},
+    {"token", "tokens"},
+    {"bearer", "tokens"},
+    {"ssl", "tls"},
+    {"body_limit", "max_body"},
+    {"max_body_size", "max_body"},
+    {"workers", "threads"},
+    {"max_connections", "connections"},
+    {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_serve = {
+    .id = "serve",
+    .path = "serve:",
+    .what = "serve",
+    .keys = serve_keys,
+    .count = COUNT(serve_keys),
+    .synonyms = serve_synonyms,
+    .help = "How `quern run` is asked over HTTP. What it answers is in [http.md](http.md)."};
+
 /* ---- the whole spec ---- */
 
 static const struct qn_key top_keys[] = {
@@ -577,6 +723,11 @@ static const struct qn_key top_keys[] = {
                        .sub = &qn_keys_snapshots,
                        .since = "0.2",
                        .help = "how often the engine's state is saved, so that a start is quick"},
+    [KEY_SERVE] = {.name = "serve",
+                   .type = QN_KEY_TABLE,
+                   .sub = &qn_keys_serve,
+                   .since = "0.2",
+                   .help = "HTTP: events in, answers, metrics and the dashboard out"},
     {.name = "tables",
      .type = QN_KEY_MAP,
      .not_yet = "join the table before, and send its columns as fields of the event",
@@ -589,10 +740,6 @@ static const struct qn_key top_keys[] = {
      .type = QN_KEY_TABLE,
      .not_yet = "leave it out",
      .help = "drift and outcomes"},
-    {.name = "serve",
-     .type = QN_KEY_TABLE,
-     .not_yet = "use 'quern pipe'",
-     .help = "answers over HTTP"},
     {.name = "limits",
      .type = QN_KEY_TABLE,
      .not_yet = "leave it out; 'quern check' shows the memory per key",
@@ -663,9 +810,9 @@ const struct qn_key_table qn_keys_top = {.id = "spec",
                                          .help = "One YAML file describes one pipeline."};
 
 const struct qn_key_table *const qn_key_tables[] = {
-    &qn_keys_top,     &qn_keys_stream,    &qn_keys_field,
-    &qn_keys_model,   &qn_keys_score,     &qn_keys_output,
-    &qn_keys_storage, &qn_keys_snapshots, NULL};
+    &qn_keys_top,   &qn_keys_stream, &qn_keys_field,   &qn_keys_model,
+    &qn_keys_score, &qn_keys_output, &qn_keys_storage, &qn_keys_snapshots,
+    &qn_keys_serve, &qn_keys_tokens, &qn_keys_tls,     NULL};
 
 _Static_assert(COUNT(top_keys) == KEY_TOP_LAST + 1 && COUNT(top_keys) <= KEYS_MAX, "rows and enum");
 _Static_assert(COUNT(stream_keys) == STREAM_LAST + 1, "rows and enum");
@@ -675,3 +822,6 @@ _Static_assert(COUNT(score_keys) == SCORE_LAST + 1, "rows and enum");
 _Static_assert(COUNT(output_keys) == OUTPUT_LAST + 1, "rows and enum");
 _Static_assert(COUNT(storage_keys) == STORAGE_LAST + 1, "rows and enum");
 _Static_assert(COUNT(snapshots_keys) == SNAPSHOTS_LAST + 1, "rows and enum");
+_Static_assert(COUNT(serve_keys) == SERVE_LAST + 1, "rows and enum");
+_Static_assert(COUNT(tokens_keys) == TOKENS_LAST + 1, "rows and enum");
+_Static_assert(COUNT(tls_keys) == TLS_LAST + 1, "rows and enum");

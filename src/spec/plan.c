@@ -205,6 +205,7 @@ static qn_status build(struct qn_builder *b, const struct qn_yaml_node *root)
     QN_TRY(qn_build_models(b));
     QN_TRY(qn_build_outputs(b));
     QN_TRY(qn_build_log(b));
+    QN_TRY(qn_build_serve(b));
     return QN_OK;
 }
 

@@ -64,6 +64,19 @@ struct qn_plan_storage {
     int64_t snapshot_every_us;
 };
 
+/* How `quern run` is asked over HTTP (serve/serve.h). */
+enum qn_serve_tokens { QN_SERVE_READ, QN_SERVE_WRITE, QN_SERVE_ADMIN, QN_SERVE_ROLES };
+struct qn_plan_serve {
+    const char *http; /* addresses joined by commas; NULL = none             */
+    const struct qn_str *tokens[QN_SERVE_ROLES]; /* secrets: never shown     */
+    uint32_t token_count[QN_SERVE_ROLES];
+    const char *cert, *key; /* paths, ready to open; both or none            */
+    bool is_insecure;       /* may listen beyond this machine as it is       */
+    uint32_t threads, connections;
+    uint64_t body_bytes; /* of a request, as sent and unpacked               */
+    int64_t timeout_us;  /* of a request, from its first byte to its last    */
+};
+
 struct qn_plan {
     struct qn_str name;        /* of the pipeline */
     const char *file;          /* the spec, as the user named it */
@@ -85,6 +98,7 @@ struct qn_plan {
     struct qn_plan_storage storage;
     struct qn_source *sources; /* at most one of each stream, in the order of the streams */
     uint32_t source_count;
+    struct qn_plan_serve serve;
     /* [feature_count] sentences as they may be shown: secrets not filled in */
     const struct qn_str *feature_texts;
     /* [schema_count][field_count] default and limits hold a secret: not shown */

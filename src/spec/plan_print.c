@@ -407,6 +407,21 @@ static void print_log(const struct qn_plan *p, struct qn_buf *out)
     qn_buf_printf(out, "%s · snapshot every %s\n", st->is_volatile ? ", not durable" : "", every);
 }
 
+/* Where it listens and who may ask; no token, not even a part of one. */
+static void print_serve(const struct qn_plan *p, struct qn_buf *out)
+{
+    const struct qn_plan_serve *sv = &p->serve;
+
+    if (sv->http == NULL)
+        return;
+    qn_buf_printf(out, "  serve\n    %s  %s", sv->http, sv->cert != NULL ? "TLS, " : "");
+    if (sv->token_count[0] + sv->token_count[1] + sv->token_count[2] == 0)
+        qn_buf_text(out, "no tokens: whoever reaches it may do everything\n");
+    else
+        qn_buf_printf(out, "tokens: %u read, %u write, %u admin\n", sv->token_count[QN_SERVE_READ],
+                      sv->token_count[QN_SERVE_WRITE], sv->token_count[QN_SERVE_ADMIN]);
+}
+
 void qn_plan_print(const struct qn_plan *p, struct qn_buf *out)
 {
     qn_buf_printf(out, "%.*s  (%s, spec %016llx)\n  streams\n", QN_STR_ARG(p->name), p->file,
@@ -421,4 +436,5 @@ void qn_plan_print(const struct qn_plan *p, struct qn_buf *out)
         print_model(p, i, out);
     print_outputs(p, out);
     print_log(p, out);
+    print_serve(p, out);
 }

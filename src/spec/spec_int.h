@@ -81,7 +81,8 @@ enum {
     KEY_LOG,
     KEY_STORAGE,
     KEY_SNAPSHOTS,
-    KEY_TOP_LAST = KEY_SNAPSHOTS + 7
+    KEY_SERVE,
+    KEY_TOP_LAST = KEY_SERVE + 6
 };
 enum {
     STREAM_ID,
@@ -124,12 +125,26 @@ enum {
     STORAGE_DURABILITY,
     STORAGE_LAST = STORAGE_DURABILITY
 };
+enum {
+    SERVE_HTTP,
+    SERVE_TOKENS,
+    SERVE_TLS,
+    SERVE_INSECURE,
+    SERVE_MAX_BODY,
+    SERVE_TIMEOUT,
+    SERVE_CONNECTIONS,
+    SERVE_THREADS,
+    SERVE_LAST = SERVE_THREADS
+};
+enum { TOKENS_READ, TOKENS_WRITE, TOKENS_ADMIN, TOKENS_LAST = TOKENS_ADMIN };
+enum { TLS_CERT, TLS_KEY, TLS_LAST = TLS_KEY };
 enum { SNAPSHOTS_EVERY, SNAPSHOTS_LAST = SNAPSHOTS_EVERY };
 enum { OUTPUT_WHEN, OUTPUT_INCLUDE, OUTPUT_TO, OUTPUT_LAST = OUTPUT_TO + 1 };
 enum { KEYS_MAX = 24 };
 
 extern const struct qn_key_table qn_keys_top, qn_keys_stream, qn_keys_field, qn_keys_model,
-    qn_keys_score, qn_keys_output, qn_keys_storage, qn_keys_snapshots;
+    qn_keys_score, qn_keys_output, qn_keys_storage, qn_keys_snapshots, qn_keys_serve,
+    qn_keys_tokens, qn_keys_tls;
 /* All of them in the order of the spec, NULL-ended. */
 extern const struct qn_key_table *const qn_key_tables[];
 
@@ -216,6 +231,7 @@ qn_status qn_build_features(struct qn_builder *b); /* bind_feature.c */
 qn_status qn_build_models(struct qn_builder *b);   /* bind_model.c   */
 qn_status qn_build_outputs(struct qn_builder *b);  /* bind_output.c  */
 qn_status qn_build_log(struct qn_builder *b);      /* bind_log.c     */
+qn_status qn_build_serve(struct qn_builder *b);    /* bind_serve.c   */
 
 /* The keys of a kind of module, made from its options and those that all of that sort share;
  * bind_module.c. In the caller's memory, zeroed. */
