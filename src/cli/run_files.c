@@ -155,7 +155,7 @@ static void say_counts(struct qn_cli *c, const struct qn_engine *en, const struc
             qn_cli_say(c, "  %-14.*s %10llu  records of this output",
                        QN_STR_ARG(plan->outputs[o].name),
                        (unsigned long long)qn_outputs_written(outputs, o));
-    if (sum.verdict[QN_DEAD] > 0 && dead_file == NULL)
+    if (sum.verdict[QN_DEAD] > sum.reason[QN_REASON_DUPLICATE] && dead_file == NULL)
         qn_cli_say(c, "  --dead FILE keeps dead events with their reason");
 }
 

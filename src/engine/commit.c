@@ -163,13 +163,6 @@ void qn_commits_free(struct qn_commits *c)
 
 /* ---- records of a batch ----------------------------------------------------------------------*/
 
-static bool is_dead_letter(const struct qn_commits *c, const struct qn_batch *b, uint32_t row)
-{
-    return b->verdict[row] == QN_DEAD ||
-           (b->verdict[row] == QN_LATE &&
-            c->plan->schemas[b->stream[row]].late == QN_LATE_DEAD_LETTER);
-}
-
 static uint64_t dead_hash(const struct qn_batch *b, uint32_t row, uint64_t hash)
 {
     const uint64_t why[2] = {b->reason[row], (uint64_t)b->offset[row]};
@@ -264,7 +257,7 @@ static qn_status append_batch(struct qn_commits *c, struct qn_log_append *a,
     for (uint32_t o = 0; o < c->plan->output_count; o++)
         QN_TRY(append_output(c, a, o, b, err));
     for (uint32_t r = 0; r < b->rows; r++)
-        if (b->verdict[r] != QN_SCORED && is_dead_letter(c, b, r))
+        if (qn_contract_sets_aside(b, r, c->plan->schemas))
             QN_TRY(append_dead(c, a, b, r, err));
     for (uint32_t s = 0; s < c->commit.input_count; s++)
         c->commit.inputs[s].next = next[s];
@@ -465,7 +458,7 @@ static void note_row(struct qn_commits *c, const struct qn_batch *b, uint32_t ro
             at->mark = 0;
         }
     }
-    if (b->verdict[row] != QN_SCORED && is_dead_letter(c, b, row)) {
+    if (qn_contract_sets_aside(b, row, c->plan->schemas)) {
         struct qn_commit_output *dead = &c->commit.outputs[c->plan->output_count];
 
         dead->records++;

@@ -113,6 +113,7 @@ static qn_status engine_init(struct qn_engine *en, const struct qn_engine_option
     for (uint32_t s = 0; s < p->schema_count; s++)
         QN_TRY(qn_decode_json_prepare(&p->schemas[s], &en->boot, err));
     QN_TRY(qn_features_start(p->features, &en->batch, opt->seed, &en->boot, err));
+    QN_TRY(qn_dedup_new(p, opt->seed, &en->dedup, err));
     QN_TRY(answers_init(en, rows_max, err));
     if (!opt->without_models && p->score_model >= 0)
         QN_TRY(scorer_init(en, opt, rows_max, err));
@@ -156,6 +157,7 @@ void qn_engine_free(struct qn_engine *en)
     if (en == NULL)
         return;
     qn_team_free(en->team);
+    qn_dedup_free(en->dedup);
     qn_batch_fini(&en->batch);
     qn_arena_fini(&en->boot);
     qn_mem_free(en);
@@ -193,7 +195,7 @@ void qn_engine_explain(const struct qn_engine *en, const uint32_t *rows, uint32_
 
 size_t qn_engine_bytes(const struct qn_engine *en)
 {
-    size_t total = en->boot.total_bytes;
+    size_t total = en->boot.total_bytes + qn_dedup_bytes(en->dedup);
 
     for (uint32_t i = 0; i < qn_features_group_count(en->plan->features); i++)
         total += qn_features_group(en->plan->features, i).bytes;

@@ -108,7 +108,7 @@ const struct qn_col *qn_engine_column(const struct qn_engine *en, uint32_t colum
 enum { QN_ENGINE_EXPLAIN_ROWS = 64 };
 void qn_engine_explain(const struct qn_engine *en, const uint32_t *rows, uint32_t count,
                        uint32_t worker, double *contributions, uint32_t stride);
-/* Bytes of memory: batch, features' state, models. */
+/* Bytes of memory: batch, features' state, ids, models. */
 size_t qn_engine_bytes(const struct qn_engine *en);
 
 /* Nanoseconds per stage since the start, when timing was switched on (benchmarks only; `clock` is

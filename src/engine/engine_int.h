@@ -7,6 +7,7 @@
 #define QN_ENGINE_ENGINE_INT_H
 
 #include "base/threads.h"
+#include "engine/dedup.h"
 #include "engine/engine.h"
 #include "score/score.h"
 
@@ -34,6 +35,7 @@ struct qn_engine {
     struct qn_batch batch;
     struct qn_watermark watermark; /* one shard: all streams share it */
     bool is_restored;              /* from a snapshot: older ones say nothing new */
+    struct qn_dedup *dedup;        /* NULL where no stream has `dedup` */
     struct qn_counts *counts;      /* [streams] */
     const struct qn_col **columns; /* as the plan numbers them */
     struct qn_scorer *scorer;      /* NULL without a model */

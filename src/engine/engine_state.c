@@ -125,8 +125,10 @@ static void add_streams(struct qn_buf *out, const struct qn_plan *p)
     qn_buf_add(out, &main_stream, sizeof main_stream);
     for (uint32_t i = 0; i < p->schema_count; i++) {
         const struct qn_schema *s = &p->schemas[i];
-        const int64_t words[] = {s->name.len,    (int64_t)s->version, s->time,
-                                 s->lateness_us, s->within_us,        s->late};
+        const int64_t words[] = {s->name.len,  (int64_t)s->version,
+                                 s->time,      s->lateness_us,
+                                 s->within_us, s->late,
+                                 s->dedup_us,  s->dedup_us > 0 ? s->id : -1};
 
         qn_buf_add(out, words, sizeof words);
         qn_buf_add(out, s->name.p, s->name.len);
@@ -135,7 +137,7 @@ static void add_streams(struct qn_buf *out, const struct qn_plan *p)
 
 uint32_t qn_engine_section_count(const struct qn_engine *en)
 {
-    return 1 + qn_features_group_count(en->plan->features);
+    return 1 + qn_dedup_section_count(en->dedup) + qn_features_group_count(en->plan->features);
 }
 
 qn_status qn_engine_sections(struct qn_engine *en, struct qn_section *out, struct qn_err *err)
@@ -157,5 +159,7 @@ qn_status qn_engine_sections(struct qn_engine *en, struct qn_section *out, struc
     qn_buf_fini(&scratch);
     if (failed)
         return qn_err_set(err, QN_NOMEM, "out of memory for the sections of a snapshot");
-    return qn_features_sections(en->plan->features, out + 1, err);
+    qn_dedup_sections(en->dedup, out + 1);
+    return qn_features_sections(en->plan->features, out + 1 + qn_dedup_section_count(en->dedup),
+                                err);
 }

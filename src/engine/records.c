@@ -437,13 +437,6 @@ static void add_csv_row(struct qn_buf *b, const struct qn_record_encoder *e,
     qn_buf_byte(b, '\n');
 }
 
-static bool is_dead_letter(const struct qn_batch *b, const struct qn_plan *p, uint32_t row)
-{
-    if (b->verdict[row] == QN_DEAD)
-        return true;
-    return b->verdict[row] == QN_LATE && p->schemas[b->stream[row]].late == QN_LATE_DEAD_LETTER;
-}
-
 /* Room for `more` marks; false (and the slice failed) when out of memory. */
 static bool marks_room(struct qn_record_slice *s, uint32_t more)
 {
@@ -471,7 +464,7 @@ static void encode_dead(struct qn_record_slice *to, const struct qn_record_encod
     if (e->wants_dead && !marks_room(to, end - first))
         return;
     for (uint32_t r = first; r < end; r++) {
-        if (b->verdict[r] == QN_SCORED || !is_dead_letter(b, e->plan, r))
+        if (!qn_contract_sets_aside(b, r, e->plan->schemas))
             continue;
         if (!e->wants_dead) {
             to->count++;

@@ -157,17 +157,21 @@ static qn_status step_arrive(struct qn_engine *en, enum qn_flow *flow, struct qn
 
 /* ---- their verdicts and features ---- */
 
-/* Lateness in log order, because the watermark moves with every row. */
-static void step_contract(struct qn_engine *en)
+/* Lateness and repeats in log order, because the watermark moves with every row. */
+static qn_status step_contract(struct qn_engine *en, struct qn_err *err)
 {
+    const struct qn_watermark before = en->watermark;
     struct qn_batch *b = &en->batch;
 
     qn_contract_lateness(b, en->plan->schemas, en->plan->schema_count, &en->watermark);
+    if (en->dedup != NULL)
+        QN_TRY(qn_dedup_run(en->dedup, b, before, err));
     qn_contract_count(b, en->counts);
     for (uint32_t r = 0; r < b->rows; r++)
         en->answers.is_scored[r] =
             b->verdict[r] == QN_SCORED && b->stream[r] == en->plan->main_stream;
     stage_time(en, QN_STAGE_CONTRACT, 0);
+    return QN_OK;
 }
 
 static qn_status step_features(struct qn_engine *en, struct qn_err *err)
@@ -269,7 +273,7 @@ static qn_status step_batch(struct qn_engine *en, enum qn_flow *flow, struct qn_
     QN_TRY(step_arrive(en, flow, err)); /* bytes to columns, limits; what is broken becomes dead */
     if (*flow != QN_MORE)
         return QN_OK;
-    step_contract(en);              /* lateness: verdicts, never failures                    */
+    QN_TRY(step_contract(en, err)); /* lateness, repeats: verdicts; only memory can fail     */
     QN_TRY(step_features(en, err)); /* updates and reads keyed state, by key in log order    */
     QN_TRY(by_row(en, answer_rows, err)); /* score, outputs, records                              */
     return step_commit(en, err); /* bytes out, input released                             */

@@ -44,6 +44,16 @@ struct qn_counts {
 void qn_contract_lateness(struct qn_batch *b, const struct qn_schema *schemas,
                           uint32_t schema_count, struct qn_watermark *w);
 
+/* True if the event is set aside as a dead letter. A repeat is not: its first arrival was answered,
+ * so there is nothing to mend. */
+static inline bool qn_contract_sets_aside(const struct qn_batch *b, uint32_t row,
+                                          const struct qn_schema *schemas)
+{
+    if (b->verdict[row] == QN_DEAD)
+        return b->reason[row] != QN_REASON_DUPLICATE;
+    return b->verdict[row] == QN_LATE && schemas[b->stream[row]].late == QN_LATE_DEAD_LETTER;
+}
+
 /* Adds the batch's verdicts to counts[stream]. */
 void qn_contract_count(const struct qn_batch *b, struct qn_counts *counts);
 

@@ -90,6 +90,7 @@ struct qn_schema {
     int64_t lateness_us;
     int64_t within_us; /* how far behind the watermark `score` and `fold` reach  */
     enum qn_late late;
+    int64_t dedup_us;      /* how long an id is remembered, to drop repeats; 0 = not at all   */
     uint32_t first_column; /* batch column of field 0                                */
     uint64_t version;      /* hash of names, types and limits: the contract version  */
     const void *decoder;   /* private to decode_json*: compiled path table, or NULL */

@@ -34,7 +34,8 @@ enum qn_metric_type {
       "dead or late grows faster than scored")                                                     \
     X(PREDICTIONS, "ml_predictions_total", QN_COUNTER, "model version", "predictions made",        \
       "stands still while events come")                                                            \
-    X(DEAD, "ml_dead_letter_total", QN_COUNTER, "stream reason", "dead letters, by reason",        \
+    X(DEAD, "ml_dead_letter_total", QN_COUNTER, "stream reason",                                   \
+      "dead letters, by reason; `duplicate` counts here and leaves none",                          \
       "any growth: look at `quern dlq list`")                                                      \
     X(EVENT_AGE, "ml_event_age_seconds", QN_SECONDS, "stream",                                     \
       "from an event's append to the log until its prediction is durable",                         \

@@ -86,6 +86,18 @@ static void read_id_and_key(struct stream *st)
     }
 }
 
+static void read_dedup(struct stream *st)
+{
+    const struct qn_slot *slot = &st->slots[STREAM_DEDUP], *id = &st->slots[STREAM_ID];
+
+    if (!slot->is_set)
+        return;
+    st->s->dedup_us = slot->i64;
+    if (!id->is_set && !id->is_broken)
+        QN_REPORT(&st->b->bind, MISSING, slot->key, "such as: id: order_id (one of the fields)",
+                  "'dedup' needs 'id', the field that names an event");
+}
+
 /* The next word of s from *at on. */
 static struct qn_str next_word(struct qn_str s, uint32_t *at)
 {
@@ -183,6 +195,7 @@ static qn_status build_stream(struct qn_builder *b, const struct qn_yaml_item *i
     s->lateness_us =
         st.slots[STREAM_LATENESS].is_set ? st.slots[STREAM_LATENESS].i64 : LATENESS_DEFAULT_US;
     read_late(&st);
+    read_dedup(&st);
     if (st.slots[STREAM_SOURCE].is_set)
         qn_build_source(b, &st.slots[STREAM_SOURCE], (uint32_t)(s - b->plan->schemas));
     if (!st.slots[STREAM_FIELDS].is_set) {

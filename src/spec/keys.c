@@ -152,6 +152,14 @@ static const struct qn_key stream_keys[] = {
                      .help = "what becomes of late events: score, fold, drop or dead-letter; score "
                              "and fold may add how far "
                              "they reach: score within 1h"},
+    [STREAM_DEDUP] = {.name = "dedup",
+                      .type = QN_KEY_DURATION,
+                      .min = 1,
+                      .max = 366 * DAY_US,
+                      .since = "0.2",
+                      .help =
+                          "how long an id is remembered, by event time: an event with the id of "
+                          "one that came within it is counted as duplicate and dropped"},
     [STREAM_FIELDS] = {.name = "fields",
                        .type = QN_KEY_MAP,
                        .is_required = true,
@@ -164,10 +172,6 @@ static const struct qn_key stream_keys[] = {
                        .since = "0.2",
                        .help = "what brings its events into the log of `quern run`; without it "
                                "they come over HTTP, or by --input to the other commands"},
-    {.name = "dedup",
-     .type = QN_KEY_DURATION,
-     .not_yet = "drop repeated ids before they reach Quern",
-     .help = "how long an id is remembered, to drop repeats"},
     {.name = "idle",
      .type = QN_KEY_DURATION,
      .not_yet = "nothing waits for the watermark yet: leave it out",
@@ -206,6 +210,11 @@ static const struct qn_key_synonym stream_synonyms[] = {
     {"within", "write late: score within 1h"},
     {"late_data", "late"},
     {"late_policy", "late"},
+    {"deduplicate", "dedup"},
+    {"deduplication", "dedup"},
+    {"dedup_window", "dedup"},
+    {"deduplication_window", "dedup"},
+    {"drop_duplicates", "dedup"},
     {"topic", "leave it out: the stream's name says it"},
     {"name", "the name is the key: NAME: {...}"},
     {"path", "write source: {file: PATH}, or name it on the command line: --input NAME=FILE"},

@@ -86,6 +86,10 @@ static void add_streams(struct qn_buf *out, struct qn_plan *p)
         add_int(out, s->lateness_us);
         add_int(out, s->within_us);
         add_int(out, s->late);
+        if (s->dedup_us > 0) {
+            add_str(out, qn_str_of("dedup"));
+            add_int(out, s->dedup_us);
+        }
     }
     qn_buf_fini(&contract);
 }

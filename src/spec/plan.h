@@ -77,6 +77,9 @@ struct qn_plan_serve {
     int64_t timeout_us;  /* of a request, from its first byte to its last    */
 };
 
+/* What the engine keeps of an id beside its bytes, for `dedup`; quern check sizes it. */
+enum { QN_DEDUP_BYTES = 8 };
+
 struct qn_plan {
     struct qn_str name;        /* of the pipeline */
     const char *file;          /* the spec, as the user named it */

@@ -8,6 +8,7 @@
 #include "base/number.h"
 #include "feature/window.h"
 #include "spec/spec_int.h"
+#include "state/table.h"
 
 /* "name": at the start of a member; `first` without the comma. */
 static void member(struct qn_buf *out, bool is_first, const char *name)
@@ -160,6 +161,10 @@ static void put_stream(struct qn_buf *out, const struct qn_plan *p, uint32_t ind
     number(out, "lateness_us", s->lateness_us);
     text(out, false, "late", qn_str_of(late[s->late]));
     number(out, "within_us", s->within_us);
+    if (s->dedup_us > 0) {
+        number(out, "dedup_us", s->dedup_us);
+        number(out, "dedup_id_bytes", (int64_t)qn_table_key_bytes(QN_DEDUP_BYTES, 0));
+    }
     hash(out, "contract", s->version);
     for (uint32_t i = 0; i < p->source_count; i++) {
         if (p->sources[i].stream != index)

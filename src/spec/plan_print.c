@@ -7,10 +7,11 @@
 #include "base/number.h"
 #include "feature/window.h"
 #include "spec/spec_int.h"
+#include "state/table.h"
 
 #include <stdio.h>
 
-enum { WIDTH = 100, NAME_MAX_COLUMNS = 32, EXAMPLE_EVENTS = 100 };
+enum { WIDTH = 100, NAME_MAX_COLUMNS = 32, EXAMPLE_EVENTS = 100, EXAMPLE_RATE = 100 };
 
 static uint32_t columns(struct qn_str s)
 {
@@ -86,8 +87,10 @@ static void put_bytes(struct qn_buf *out, double bytes)
         qn_buf_printf(out, "%.*f B", bytes < 100 && bytes != (double)(int)bytes ? 1 : 0, bytes);
     else if (bytes < 1e6)
         qn_buf_printf(out, "%.1f KB", bytes / 1e3);
-    else
+    else if (bytes < 1e9)
         qn_buf_printf(out, "%.1f MB", bytes / 1e6);
+    else
+        qn_buf_printf(out, "%.1f GB", bytes / 1e9);
 }
 
 /* ---- streams ---- */
@@ -208,6 +211,10 @@ static void print_stream(const struct qn_plan *p, uint32_t index, struct qn_buf 
         qn_buf_text(&line, " within ");
         put_duration(&line, s->within_us);
     }
+    if (s->dedup_us > 0) {
+        qn_buf_text(&line, " · dedup ");
+        put_duration(&line, s->dedup_us);
+    }
     put_wrapped(out, 6, (struct qn_str){line.data, (uint32_t)line.len});
     for (uint32_t i = 0; i < p->source_count; i++) {
         if (p->sources[i].stream != index)
@@ -292,6 +299,50 @@ static void print_windows(const struct qn_plan *p, struct qn_buf *out)
         put_bytes(out, g.event_bytes);
         qn_buf_printf(out, " per event held  (%d events: ", EXAMPLE_EVENTS);
         put_bytes(out, (double)g.key_bytes + EXAMPLE_EVENTS * g.event_bytes);
+        qn_buf_text(out, ")\n");
+    }
+}
+
+/* ---- ids that are remembered ---- */
+
+static int ids_name(const struct qn_schema *s, char *out, size_t bytes)
+{
+    return snprintf(out, bytes, "%.*s by %.*s", QN_STR_ARG(s->name),
+                    QN_STR_ARG(s->fields[s->id].name));
+}
+
+static void print_ids(const struct qn_plan *p, struct qn_buf *out)
+{
+    uint32_t width = 8, count = 0;
+    char name[512];
+
+    for (uint32_t i = 0; i < p->schema_count; i++) {
+        const struct qn_schema *s = &p->schemas[i];
+
+        if (s->dedup_us == 0)
+            continue;
+        count++;
+        width = wider(width, (struct qn_str){name, (uint32_t)ids_name(s, name, sizeof name)});
+    }
+    if (count > 0)
+        qn_buf_text(out, "  ids  (memory per id)\n");
+    for (uint32_t i = 0; i < p->schema_count; i++) {
+        const struct qn_schema *s = &p->schemas[i];
+        const bool is_text = s->dedup_us > 0 && s->fields[s->id].kind.type == QN_STRING;
+        const double bytes = (double)qn_table_key_bytes(QN_DEDUP_BYTES, 0);
+
+        if (s->dedup_us == 0)
+            continue;
+        qn_buf_text(out, "    ");
+        put_cell(out, (struct qn_str){name, (uint32_t)ids_name(s, name, sizeof name)}, width);
+        qn_buf_text(out, " keeps ");
+        put_duration(out, s->dedup_us);
+        qn_buf_text(out, "   ");
+        put_bytes(out, bytes);
+        if (is_text)
+            qn_buf_printf(out, ", a text over %d B its length more", QN_TABLE_KEY_INLINE);
+        qn_buf_printf(out, "  (%d a second: ", EXAMPLE_RATE);
+        put_bytes(out, bytes * EXAMPLE_RATE * ((double)s->dedup_us / 1e6));
         qn_buf_text(out, ")\n");
     }
 }
@@ -430,6 +481,7 @@ void qn_plan_print(const struct qn_plan *p, struct qn_buf *out)
         print_stream(p, i, out);
     print_features(p, out);
     print_windows(p, out);
+    print_ids(p, out);
     if (p->model_count > 0)
         qn_buf_text(out, "  models\n");
     for (uint32_t i = 0; i < p->model_count; i++)

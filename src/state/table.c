@@ -20,8 +20,7 @@ enum {
     FIRST_RECORDS = 16, /* records of the first slab          */
     SLABS_MAX = 29,     /* 16 * 2^28 = 2^32 records           */
     INDEX_MIN = 32,     /* pairs of the smallest index        */
-    GROUP = 32,         /* lookups in flight at a time        */
-    KEY_INLINE = 16
+    GROUP = 32          /* lookups in flight at a time        */
 };
 #define NONE UINT32_MAX
 
@@ -33,12 +32,13 @@ struct pair {
 struct record {
     uint64_t hash;
     union {
-        char bytes[KEY_INLINE];
+        char bytes[QN_TABLE_KEY_INLINE];
         char *p;
     } key;
     uint32_t key_len;
     uint32_t prev, next; /* order of creation; next also chains free numbers */
-    uint32_t is_live;    /* 0: the number is free */
+    uint16_t is_live;    /* 0: the number is free */
+    uint16_t mark;       /* the user's own */
 };
 _Static_assert(sizeof(struct record) == 40, "the header is part of the memory estimate");
 
@@ -67,7 +67,7 @@ static struct record *record_at(const struct qn_table *t, uint32_t number)
 
 static struct qn_str key_of(const struct record *r)
 {
-    return (struct qn_str){r->key_len <= KEY_INLINE ? r->key.bytes : r->key.p, r->key_len};
+    return (struct qn_str){r->key_len <= QN_TABLE_KEY_INLINE ? r->key.bytes : r->key.p, r->key_len};
 }
 
 static uint32_t tag_of(const struct qn_table *t, uint64_t hash)
@@ -86,7 +86,7 @@ static bool is_key(const struct record *r, struct qn_str key, uint64_t hash)
     if (r->hash != hash || r->key_len != key.len)
         return false;
     return key.len == 0 ||
-           memcmp(key.len <= KEY_INLINE ? r->key.bytes : r->key.p, key.p, key.len) == 0;
+           memcmp(key.len <= QN_TABLE_KEY_INLINE ? r->key.bytes : r->key.p, key.p, key.len) == 0;
 }
 
 qn_status qn_table_new(size_t record_bytes, uint64_t seed, struct qn_table **out,
@@ -117,7 +117,7 @@ void qn_table_free(struct qn_table *t)
     for (uint32_t i = t->first; i != NONE;) {
         struct record *r = record_at(t, i);
 
-        if (r->key_len > KEY_INLINE)
+        if (r->key_len > QN_TABLE_KEY_INLINE)
             qn_slab_free(&t->keys, r->key.p, r->key_len);
         i = r->next;
     }
@@ -195,7 +195,7 @@ static struct record *create(struct qn_table *t, uint32_t tag, struct qn_str key
 
     if (number == NONE)
         return NULL;
-    if (key.len > KEY_INLINE) {
+    if (key.len > QN_TABLE_KEY_INLINE) {
         long_key = qn_slab_alloc(&t->keys, key.len);
         if (long_key == NULL)
             return NULL;
@@ -369,7 +369,7 @@ void qn_table_remove(struct qn_table *t, struct qn_str key, uint64_t hash)
         t->last = r->prev;
     else
         record_at(t, r->next)->prev = r->prev;
-    if (r->key_len > KEY_INLINE)
+    if (r->key_len > QN_TABLE_KEY_INLINE)
         qn_slab_free(&t->keys, r->key.p, r->key_len);
     r->key_len = 0;
     r->is_live = 0;
@@ -408,6 +408,11 @@ uint64_t qn_table_hash(const void *record)
     return ((const struct record *)record - 1)->hash;
 }
 
+uint16_t *qn_table_mark(void *record)
+{
+    return &((struct record *)record - 1)->mark;
+}
+
 struct qn_str qn_table_key(const void *record)
 {
     return key_of((const struct record *)record - 1);
@@ -418,5 +423,5 @@ size_t qn_table_key_bytes(size_t record_bytes, uint32_t key_len)
     size_t index = sizeof(struct pair) * 2; /* the load lies between 0.35 and 0.7 */
 
     return index + ((sizeof(struct record) + record_bytes + 7) & ~(size_t)7) +
-           (key_len > KEY_INLINE ? qn_slab_round(key_len) : 0);
+           (key_len > QN_TABLE_KEY_INLINE ? qn_slab_round(key_len) : 0);
 }

@@ -13,7 +13,7 @@
 #include "base/status.h"
 #include "base/text.h"
 
-enum { QN_LANES = 64 };
+enum { QN_LANES = 64, QN_TABLE_KEY_INLINE = 16 /* bytes of a key that lie in its record */ };
 static inline unsigned qn_lane_of(uint64_t hash)
 {
     return (unsigned)(hash >> 58);
@@ -56,6 +56,9 @@ uint64_t qn_table_count(const struct qn_table *t);
 size_t qn_table_bytes(const struct qn_table *t);
 uint64_t qn_table_hash(const void *record);     /* the hash a record was created with */
 struct qn_str qn_table_key(const void *record); /* its key; borrowed until it is removed */
+/* 16 bits beside the record for its user, 0 when it is created: the mark of a snapshot
+ * (snapshot.h), where the record itself has no room to spare. */
+uint16_t *qn_table_mark(void *record);
 /* What one key takes on average: index, header, record, key bytes that do not fit the header. */
 size_t qn_table_key_bytes(size_t record_bytes, uint32_t key_len);
 

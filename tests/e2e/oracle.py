@@ -40,6 +40,7 @@ TEXTS = {
     "wrong_length": ("TRANSFORMATION", "a list with another number of values"),
     "late_event": ("TRANSFORMATION", "behind the watermark"),
     "too_late": ("TRANSFORMATION", "too far behind the watermark for its windows"),
+    "duplicate": ("TRANSFORMATION", "an id that was seen before"),
 }
 
 
@@ -64,8 +65,8 @@ class Field:
 
 
 class Stream:
-    def __init__(self, name, fields, time, id=None, lateness=10_000_000, late="score", within=None):
-        self.name, self.fields, self.time, self.id = name, fields, time, id
+    def __init__(self, name, fields, time, id=None, lateness=10_000_000, late="score", within=None, dedup=None):
+        self.name, self.fields, self.time, self.id, self.dedup = name, fields, time, id, dedup
         self.lateness, self.late, self.within = lateness, late, lateness if within is None else within
         self.by_name = {f.name: f for f in fields}
 
@@ -382,6 +383,7 @@ def run(streams, features, inputs):
     """features: [(name, Window or function of values, whether it needs fields alone)] in an order in which each comes
     after those it needs; streams[0] is the main one. Gives Answers."""
     main, answers, newest = streams[0], Answers(), None
+    accepted = {}  # (stream, id) -> newest event time when the last event with it was accepted
     held = {}  # (window's stream and keys) -> key -> [(time, Event)] in the order of the log
     groups = {(w.of.name, w.keys): w.of for _, w, _ in features if isinstance(w, Window)}
     for stream, partition, offset, raw, header in merged(inputs):
@@ -403,11 +405,18 @@ def run(streams, features, inputs):
         newest = t if newest is None else max(newest, t)
         watermark = newest - stream.lateness
         e.is_late = t < watermark
-        if e.is_late and stream.late in ("drop", "dead-letter"):
-            out("late", "late_event", stream.by_name[stream.time], stream.late == "dead-letter")
-            continue
-        if e.is_late and t < watermark - stream.within:
+        is_dropped = e.is_late and stream.late in ("drop", "dead-letter")
+        if e.is_late and not is_dropped and t < watermark - stream.within:
             out("dead", "too_late", stream.by_name[stream.time])
+            continue
+        if stream.dedup is not None and values[stream.id] is not None:
+            event_id = stream.name, values[stream.id]
+            if event_id in accepted and newest - accepted[event_id] <= stream.dedup:
+                out("dead", "duplicate", None, False)
+                continue
+            accepted[event_id] = newest
+        if is_dropped:
+            out("late", "late_event", stream.by_name[stream.time], stream.late == "dead-letter")
             continue
         is_scored = not (e.is_late and stream.late == "fold")
         if stream is main:

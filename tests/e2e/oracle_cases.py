@@ -452,8 +452,9 @@ class Case:
         r.shuffle(fields)
         late = r.choice(["score", "score", "fold", "drop", "dead-letter"])
         within = r.choice([None, 1, 2000000, 60000000]) if late in ("score", "fold") else None
+        dedup = r.choice([None, 1, 1000000, 60000000, US["d"]]) if id else None
         return Stream(name, fields, "t", id=id, lateness=r.choice([0, 1, 500000, 1000000, 10000000]), late=late,
-                      within=within)
+                      within=within, dedup=dedup)
 
     def field(self, name, kind):
         r = self.rng
@@ -580,7 +581,8 @@ class Case:
             out += [f"  {s.name}:", "    time: t", f"    lateness: {duration_text(s.lateness)}"]
             reach = "" if s.within is None or s.late not in ("score", "fold") or s.within == s.lateness else \
                 f" within {duration_text(s.within)}"
-            out += [f"    late: {s.late}{reach}"] + ([f"    id: {s.id}"] if s.id else []) + ["    fields:"]
+            out += [f"    late: {s.late}{reach}"] + ([f"    id: {s.id}"] if s.id else [])
+            out += ([f"    dedup: {duration_text(s.dedup)}"] if s.dedup else []) + ["    fields:"]
             for f in s.fields:
                 parts = [f"type: {kind_text(f.kind)}"] + ([f"from: {f.source}"] if f.source != f.name else [])
                 parts += ["optional: true"] if f.optional else []
@@ -663,6 +665,7 @@ class Writer:
         self.case, self.rng, self.stream, self.newest, self.n = case, rng, stream, case.base, 0
         s = case.streams
         self.steps = [0, 0, 0, 1, 1000, 1000000] + [x + d for x in case.over + [s[0].lateness] for d in (-1, 0, 1)]
+        self.steps += [stream.dedup + d for d in (-1, 0, 1)] if stream.dedup else []
         self.back = [0, 1] + [b + d for x in s for b in (x.lateness, x.lateness + x.within) for d in (-1, 0, 1)]
         self.back += [x + d for x in case.over for d in (-1, 0, 1)]
         self.texts = rng.sample(["a", "b", "ä", "日", "x y", 'q"', "\\", ""], rng.choice([1, 2, 4]))
@@ -680,7 +683,10 @@ class Writer:
             return self.time()
         if f.name == self.stream.id:
             self.n += 1
-            return str(self.n) if f.kind == STRING else self.n
+            n = self.n
+            if self.stream.dedup and r.random() < 0.3:
+                n -= min(n - 1, r.choice([1, 1, 2, 10, 50]))
+            return str(n) if f.kind == STRING else n
         if f.optional and r.random() < 0.25 or f.default is not None and r.random() < 0.4:
             return None
         if f.name in self.case.keys:

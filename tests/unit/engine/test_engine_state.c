@@ -25,11 +25,15 @@ enum { EVENTS = 4000, KEYS = 30, TARGETS = 3, SECTIONS_MAX = 16 };
     "    id: id\n"                                                                                 \
     "    time: at\n"                                                                               \
     "    late: fold\n"                                                                             \
+    "    dedup: 2h\n"                                                                              \
     "    fields: {id: int64, at: {type: timestamp, unit: s}, card: string, shop: string, amount: " \
     "{type: decimal(2), min: 0}, speed: double}\n"                                                 \
     "  back:\n"                                                                                    \
+    "    id: ref\n"                                                                                \
     "    time: at\n"                                                                               \
-    "    fields: {at: {type: timestamp, unit: s}, shop: string, fraud: bool}\n"
+    "    dedup: 1h\n"                                                                              \
+    "    fields: {ref: {type: string, optional: true}, at: {type: timestamp, unit: s}, shop: "     \
+    "string, fraud: bool}\n"
 #define FEATURES                                                                                   \
     "features:\n"                                                                                  \
     "  big: amount > 20\n"                                                                         \
@@ -105,20 +109,22 @@ static void add_event(struct world *w, uint32_t i, int64_t at)
 {
     struct qn_rng *r = &w->r;
     uint32_t dice = qn_rng_below(r, 100);
+    uint32_t id = dice % 7 == 0 ? i - qn_rng_below(r, i < 300 ? i + 1 : 300) : i;
 
     w->stream[i] = dice % 4 == 0;
     if (dice < 10)
         at -= (int64_t)qn_rng_below(r, 60);
     if (w->stream[i])
-        qn_buf_printf(&w->text, "{\"shop\":\"s%u\",\"fraud\":%s,\"at\":%lld}",
-                      qn_rng_below(r, KEYS), dice % 3 ? "false" : "true", (long long)at);
+        qn_buf_printf(&w->text, "{\"shop\":\"s%u\",\"fraud\":%s,\"at\":%lld,\"%s\":\"r%u\"}",
+                      qn_rng_below(r, KEYS), dice % 3 ? "false" : "true", (long long)at,
+                      dice == 12 ? "none" : "ref", id / 3);
     else if (dice == 53)
-        qn_buf_printf(&w->text, "{\"id\":%u,", i);
+        qn_buf_printf(&w->text, "{\"id\":%u,", id);
     else
         qn_buf_printf(&w->text,
                       "{\"id\":%u,\"at\":%lld,\"card\":\"c%u\",\"shop\":\"s%u\",\"amount\":%u.%02u,"
                       "\"speed\":%s%u.%ue%d}",
-                      i, (long long)at, qn_rng_below(r, KEYS), qn_rng_below(r, KEYS),
+                      id, (long long)at, qn_rng_below(r, KEYS), qn_rng_below(r, KEYS),
                       qn_rng_below(r, 50), qn_rng_below(r, 100), dice % 3 ? "" : "-",
                       qn_rng_below(r, 1000), qn_rng_below(r, 1000),
                       dice == 77 ? -290 : (int)qn_rng_below(r, 20) - 10);
@@ -298,6 +304,8 @@ static void goes_on_with_the_same_bytes(void **state)
     assert_false(life_run(&l, w, 0));
     memcpy(counts, qn_engine_counts(l.en), sizeof counts);
     life_end(&l);
+    for (int s = 0; s < 2; s++)
+        assert_true(counts[s].reason[QN_REASON_DUPLICATE] > 20);
     for (int t = 0; t < TARGETS; t++) {
         assert_true(written[t].len > 1000);
         qn_buf_add(&want[t], written[t].data, written[t].len);
@@ -378,6 +386,24 @@ static void other_specs(void **state)
                  "  drift: mean(speed) by card over 2h excluding current\n"
                  "outputs: {big_ones: {}}\n",
          "another windows/pay/card"},
+        {"ids remembered longer",
+         "quern: 1\n"
+         "name: test\n"
+         "streams:\n"
+         "  pay:\n"
+         "    id: id\n"
+         "    time: at\n"
+         "    late: fold\n"
+         "    dedup: 3h\n"
+         "    fields: {id: int64, at: {type: timestamp, unit: s}, card: string, shop: string, "
+         "amount: {type: decimal(2), min: 0}, speed: double}\n"
+         "  back:\n"
+         "    id: ref\n"
+         "    time: at\n"
+         "    dedup: 1h\n"
+         "    fields: {ref: {type: string, optional: true}, at: {type: timestamp, unit: s}, shop: "
+         "string, fraud: bool}\n" FEATURES OUTPUTS,
+         "another engine"},
         {"a contract",
          "quern: 1\n"
          "name: test\n"
@@ -386,12 +412,15 @@ static void other_specs(void **state)
          "    id: id\n"
          "    time: at\n"
          "    late: fold\n"
+         "    dedup: 2h\n"
          "    fields: {id: int64, at: {type: timestamp, unit: s}, card: string, shop: string, "
          "amount: {type: decimal(2), min: 1}, speed: double}\n"
          "  back:\n"
+         "    id: ref\n"
          "    time: at\n"
-         "    fields: {at: {type: timestamp, unit: s}, shop: string, fraud: bool}\n" FEATURES
-             OUTPUTS,
+         "    dedup: 1h\n"
+         "    fields: {ref: {type: string, optional: true}, at: {type: timestamp, unit: s}, shop: "
+         "string, fraud: bool}\n" FEATURES OUTPUTS,
          "another engine"},
     };
     struct world *w = world_new(5);
