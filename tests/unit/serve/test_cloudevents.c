@@ -87,7 +87,7 @@ static void test_no_json(void **state)
     check("[]", "a CloudEvent is a JSON object");
     check("{" REQUIRED, "byte 54 of the CloudEvent: the document ends inside an object");
     check("{" REQUIRED "}x", "byte 55 of the CloudEvent: something stands behind the document");
-    check("{" REQUIRED ",\"data\":{\"a\":}}", "byte 68 of the CloudEvent: a value was expected");
+    check("{" REQUIRED ",\"data\":{\"a\":}}", "byte 67 of the CloudEvent: a value was expected");
 }
 
 int main(void)
