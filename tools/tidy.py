@@ -32,8 +32,6 @@ SIDEWAYS = {("score", "model")}
 EXEMPT = {
     ("banned calls", "src/cli/main.c", "getenv"):
         "main() is where the environment enters; what it finds is handed on in struct qn_cli",
-    ("dead files", "src/source/intake.c", "nothing but tests"):
-        "waits for the service, which starts one per source",
     ("words", "tools/tidy.py", ""):
         "names the words it looks for",
 }

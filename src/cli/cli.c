@@ -90,8 +90,14 @@ bool qn_cli_options(struct qn_cli *c, const struct qn_command_usage *u, int argc
 
 struct qn_plan *qn_cli_plan(struct qn_cli *c, const char *path, int *exit_code)
 {
+    return qn_cli_plan_in(c, path, &c->arena, exit_code);
+}
+
+struct qn_plan *qn_cli_plan_in(struct qn_cli *c, const char *path, struct qn_arena *boot,
+                               int *exit_code)
+{
     struct qn_plan_options opt = {.files = c->files, .environment = c->environment};
-    struct qn_diags diags = {.arena = &c->arena};
+    struct qn_diags diags = {.arena = boot};
     struct qn_plan *plan = NULL;
     struct qn_err err = {0};
     struct qn_buf b = {0};
@@ -102,7 +108,7 @@ struct qn_plan *qn_cli_plan(struct qn_cli *c, const char *path, int *exit_code)
         *exit_code = QN_EXIT_USAGE;
         return NULL;
     }
-    rc = qn_plan_load(path, &opt, &c->arena, &diags, &plan, &err);
+    rc = qn_plan_load(path, &opt, boot, &diags, &plan, &err);
 
     if (diags.count > 0) {
         qn_diag_print(&diags, true, &b);

@@ -34,6 +34,9 @@ struct qn_cli {
     bool color;                  /* err is a terminal, NO_COLOR unset, not dumb     */
     struct qn_arena arena;       /* boot lifetime of this run                       */
     volatile sig_atomic_t *stop; /* set by SIGINT and SIGTERM: finish and leave     */
+    /* From now on SIGHUP sets *reload instead of ending the program. */
+    bool (*catch_hangup)(void);
+    volatile sig_atomic_t *reload;
 };
 
 typedef int qn_command_fn(struct qn_cli *c, int argc, char **argv);
@@ -66,6 +69,9 @@ const char *qn_cli_variable(const struct qn_cli *c, const char *name);
 
 /* Loads a spec and prints its diagnostics. NULL when it has errors: *exit_code says how. */
 struct qn_plan *qn_cli_plan(struct qn_cli *c, const char *path, int *exit_code);
+/* The same with a boot lifetime of its own. */
+struct qn_plan *qn_cli_plan_in(struct qn_cli *c, const char *path, struct qn_arena *boot,
+                               int *exit_code);
 
 /* Progress of long work, at most ten times a second on a terminal, every 10 s as a line elsewhere.
  */

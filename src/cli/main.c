@@ -14,7 +14,7 @@
 
 extern char **environ;
 
-static volatile sig_atomic_t stop_requested;
+static volatile sig_atomic_t stop_requested, reload_requested;
 static int stop_pipe[2] = {-1, -1};
 
 static void on_stop(int sig)
@@ -27,6 +27,18 @@ static void on_stop(int sig)
     if (write(stop_pipe[1], "", 1) < 0)
         _exit(QN_EXIT_INTERRUPTED);
     errno = saved;
+}
+
+static void on_hangup(int sig)
+{
+    reload_requested = 1;
+}
+
+static bool catch_hangup(void)
+{
+    struct sigaction reload = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
+
+    return sigaction(SIGHUP, &reload, NULL) == 0;
 }
 
 static bool catch_signals(void)
@@ -96,6 +108,8 @@ int main(int argc, char **argv)
         .out = STDOUT_FILENO,
         .err = STDERR_FILENO,
         .stop = &stop_requested,
+        .catch_hangup = catch_hangup,
+        .reload = &reload_requested,
     };
     int code;
 

@@ -288,7 +288,7 @@ void qn_service_free(struct qn_service *sv)
     if (sv == NULL)
         return;
     QN_ASSERT(!sv->has_thread);
-    QN_ASSERT(sv->sink_count == 0);
+    QN_ASSERT(sv->sink_count == 0 && sv->source_count == 0);
     qn_service_snapshots_fini(sv);
     qn_commits_free(sv->commits);
     qn_input_log_free(sv->in);
@@ -485,13 +485,17 @@ qn_status qn_service_start(struct qn_service *sv, struct qn_err *err)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     rc = qn_service_sinks_start(sv, err);
     if (rc == QN_OK)
+        rc = qn_service_sources_start(sv, err);
+    if (rc == QN_OK)
         failed = pthread_create(&sv->thread, NULL, engine_main, sv);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     sv->has_thread = rc == QN_OK && failed == 0;
     if (rc == QN_OK && failed != 0)
         rc = qn_err_sys(err, failed, "cannot start the engine's thread");
-    if (rc != QN_OK)
+    if (rc != QN_OK) {
+        qn_service_sources_stop(sv, 0);
         (void)qn_service_sinks_stop(sv, 0);
+    }
     return rc;
 }
 
@@ -514,6 +518,7 @@ qn_status qn_service_stop(struct qn_service *sv, int64_t limit_ms, struct qn_err
         return QN_OK;
     if (!phase_move(sv, QN_PHASE_RUNNING, QN_PHASE_DRAINING))
         phase_move(sv, QN_PHASE_FULL, QN_PHASE_DRAINING);
+    qn_service_sources_stop(sv, limit_ms);
     atomic_store(&sv->stop, true);
     if (!join_until(sv, limit_ms)) {
         is_drained = false;

@@ -5,7 +5,7 @@
  *   engine thread  restores, replays, steps, snapshots, counts     turn (owner of the engine)
  *   others         submit ingests, ask for features and status     turn, wait_lock
  *
- * Files: service_sinks.c deliveries, service.c life and the engine's thread, ingest.c events in,
+ * Files: service_sources.c intakes, service_sinks.c deliveries, service.c life and the engine's thread, ingest.c events in,
  * service_status.c what the world is told. Memory: boot, but for ingests, which own themselves. */
 #ifndef QN_ENGINE_SERVICE_INT_H
 #define QN_ENGINE_SERVICE_INT_H
@@ -130,6 +130,8 @@ struct qn_service {
     uint64_t snapshot_bytes, snapshot_count;
     struct qn_service_sink *sinks; /* service_sinks.c */
     uint32_t sink_count;
+    struct qn_service_source *sources; /* service_sources.c */
+    uint32_t source_count;
 };
 
 static inline int64_t qn_service_now_us(const struct qn_service *sv)
@@ -160,6 +162,14 @@ bool qn_service_snapshot(struct qn_service *sv, bool is_now);
 /* Everything is durable: takes one and waits for it. */
 void qn_service_last_snapshot(struct qn_service *sv);
 void qn_service_look_snapshot(struct qn_service *sv);
+
+/* service_sources.c */
+/* Starts an intake for each source of the plan. */
+qn_status qn_service_sources_start(struct qn_service *sv, struct qn_err *err);
+/* Nothing comes in afterwards; what came is in the log. */
+void qn_service_sources_stop(struct qn_service *sv, int64_t limit_ms);
+/* Appends ,"sources":[...]. Under wait_lock. */
+void qn_service_sources_status(const struct qn_service *sv, struct qn_buf *b);
 
 /* service_sinks.c */
 /* Starts a delivery for each sink of the plan, and lets go of the cursors of those that are no

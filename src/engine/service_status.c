@@ -512,6 +512,7 @@ void qn_service_status(struct qn_service *sv, struct qn_buf *b)
     put_outputs(b, sv);
     qn_buf_byte(b, ']');
     qn_service_sinks_status(sv, b);
+    qn_service_sources_status(sv, b);
     put_log(b, sv);
     put_snapshot(b, sv);
     put_state(b, sv);

@@ -140,9 +140,11 @@ struct qn_series *qn_metrics_series(struct qn_metrics *m, enum qn_metric metric,
         if (s == NULL)
             s = m->lost;
         else if (m->last[metric] == NULL)
-            m->last[metric] = m->first[metric] = s;
+            m->first[metric] = s;
         else
-            m->last[metric] = m->last[metric]->next = s;
+            m->last[metric]->next = s;
+        if (s != m->lost)
+            m->last[metric] = s;
     }
     pthread_mutex_unlock(&m->making);
     qn_buf_fini(&b);

@@ -468,15 +468,14 @@ static void test_full_disk(void **state)
     world_new(&w);
     world_open(&w, "", 1);
     world_wait_running(&w);
-    usleep(300000); /* the next segment is there already: the disk is full behind it */
-    disk_is_full = true;
+    disk_is_full = true; /* noticed when the segment is half full and the next one is wanted */
     for (uint32_t i = 0; i < 1000 && rc == QN_OK; i++) {
         rc = send_large(&w, i, &err);
         accepted += rc == QN_OK;
     }
     assert_int_equal(rc, QN_FULL);
     assert_true(err.retriable);
-    assert_true(accepted > 100);
+    assert_true(accepted > 40);
     while (records(&w, qn_service_output_topic(w.sv, 0)) < accepted && tries++ < 5000)
         usleep(1000);
     assert_int_equal(records(&w, qn_service_output_topic(w.sv, 0)), accepted);
