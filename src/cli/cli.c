@@ -143,10 +143,7 @@ static void print_commands(struct qn_cli *c, int fd)
 static int unknown_command(struct qn_cli *c, const char *name)
 {
     static const char *const planned[][2] = {{"test", "quern pipe over sample events, and compare"},
-                                             {"replay", "quern pipe"},
                                              {"diff", "quern pipe with both specs, and compare"},
-                                             {"dlq", "quern pipe --dead FILE"},
-                                             {"log", NULL},
                                              {"serve", "quern pipe"},
                                              {"bench", "./dev bench"},
                                              {"deploy", NULL}};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * cmd_log.c - `quern log DIR`: what a local log holds: topics, positions, times, sizes; its
+ * cmd_log.c - `quern log SPEC|DIR`: what a local log holds: topics, positions, times, sizes; its
  * checksums verified; its records printed.
  *
  * Opens for reading only, takes no lock and changes nothing, so it may run beside the writer; then
@@ -7,10 +7,10 @@
  * of records. */
 #include "base/timestamp.h"
 #include "cli/commands.h"
-#include "log/log_local.h"
+#include "cli/open_log.h"
 
 #include <inttypes.h>
-#include <stdio.h>
+#include <sys/stat.h>
 
 enum { BATCH = 256 };
 
@@ -59,9 +59,9 @@ static const struct qn_option options[] = {
 const struct qn_command_usage qn_usage_log = {
     .name = "log",
     .summary = "a local log: topics, positions, times, checksums, records",
-    .positional = "DIR",
+    .positional = "SPEC|DIR",
     .options = options,
-    .examples = {"quern log ./data", "quern log ./data --verify",
+    .examples = {"quern log card-fraud.yaml", "quern log ./data --verify",
                  "quern log ./data --print predictions --from 1000 --limit 10"},
 };
 
@@ -290,20 +290,37 @@ static qn_status open_log(struct qn_cli *c, const char *dir, struct qn_log **lg,
     return rc;
 }
 
+/* What is a file is a spec. */
+static bool is_spec(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 int qn_cmd_log(struct qn_cli *c, int argc, char **argv)
 {
     struct log_options opt = {0};
     struct qn_log_recovery rec;
     struct qn_option_list rest;
+    struct qn_plan *plan = NULL;
     struct qn_log *lg = NULL;
     struct qn_err err = {0};
+    qn_status rc;
     int code;
 
     if (!qn_cli_options(c, &qn_usage_log, argc, argv, &opt, &rest, &code))
         return code;
-    if (open_log(c, rest.items[0], &lg, &rec, &err) != QN_OK)
-        return qn_cli_fail(c, &err);
-    code = run(c, lg, &rec, &opt);
+    if (is_spec(rest.items[0])) {
+        plan = qn_cli_plan(c, rest.items[0], &code);
+        if (plan == NULL)
+            return code;
+        rc = qn_cli_log(c, plan, &lg, &rec, &err);
+    } else {
+        rc = open_log(c, rest.items[0], &lg, &rec, &err);
+    }
+    code = rc == QN_OK ? run(c, lg, &rec, &opt) : qn_cli_fail(c, &err);
     (void)qn_log_close(lg, NULL);
+    qn_plan_free(plan);
     return code;
 }

@@ -37,65 +37,6 @@ const struct qn_command_usage qn_usage_pipe = {
          "quern pipe spec.yaml --input transactions=tx.csv.gz --input chargebacks=cb.ndjson"},
 };
 
-static qn_status find_output(const struct qn_plan *p, const char *name, uint32_t *index,
-                             struct qn_err *err)
-{
-    struct qn_str names[256];
-    uint32_t n = 0;
-    int near;
-
-    for (uint32_t i = 0; i < p->output_count && n < 256; i++) {
-        names[n++] = p->outputs[i].name;
-        if (name != NULL && qn_str_is(p->outputs[i].name, name)) {
-            *index = i;
-            return QN_OK;
-        }
-    }
-    if (name == NULL)
-        return qn_err_set(err, QN_INVALID,
-                          "--output wants NAME=FILE, for example --output predictions=out.ndjson");
-    near = qn_nearest(qn_str_of(name), names, n);
-    if (near < 0)
-        return qn_err_set(err, QN_INVALID, "the spec has no output '%s'", name);
-    return qn_err_set(err, QN_INVALID, "the spec has no output '%s' (did you mean '%.*s'?)", name,
-                      QN_STR_ARG(names[near]));
-}
-
-/* No output may overwrite what the run reads, or another output. */
-static qn_status guard_targets(struct qn_cli *c, const char *spec, const struct pipe_options *opt,
-                               struct qn_err *err)
-{
-    const struct qn_option_list paths = {QN_NEW_N(&c->arena, const char *, opt->outputs.count + 1),
-                                         opt->outputs.count};
-    const char *name;
-
-    if (paths.items == NULL)
-        return qn_err_set(err, QN_NOMEM, "out of memory for the outputs");
-    for (uint32_t i = 0; i < opt->outputs.count; i++)
-        qn_run_split(c, opt->outputs.items[i], &name, &paths.items[i]);
-    return qn_run_guard(c, spec, &opt->inputs, opt->run.dead, &paths, err);
-}
-
-/* One target per output of the plan: predictions to stdout unless said otherwise. */
-static qn_status open_targets(struct qn_cli *c, const struct qn_plan *plan,
-                              const struct qn_option_list *list, struct qn_output_target *targets,
-                              struct qn_err *err)
-{
-    for (uint32_t i = 0; i < plan->output_count; i++)
-        targets[i] = plan->outputs[i].is_predictions
-                         ? (struct qn_output_target){c->out, "standard output"}
-                         : (struct qn_output_target){-1, ""};
-    for (uint32_t i = 0; i < list->count; i++) {
-        const char *name, *file;
-        uint32_t index = 0;
-
-        qn_run_split(c, list->items[i], &name, &file);
-        QN_TRY(find_output(plan, name, &index, err));
-        QN_TRY(qn_run_create(c, file, &targets[index], err));
-    }
-    return QN_OK;
-}
-
 int qn_cmd_pipe(struct qn_cli *c, int argc, char **argv)
 {
     struct pipe_options opt = {0};
@@ -113,10 +54,9 @@ int qn_cmd_pipe(struct qn_cli *c, int argc, char **argv)
     if (plan == NULL)
         return code;
     targets = QN_NEW_N(&c->arena, struct qn_output_target, plan->output_count);
-    rc = targets != NULL ? guard_targets(c, rest.items[0], &opt, &err)
+    rc = targets != NULL ? qn_run_targets(c, plan, rest.items[0], &opt.inputs, opt.run.dead,
+                                          &opt.outputs, targets, &err)
                          : qn_err_set(&err, QN_NOMEM, "out of memory for the outputs");
-    if (rc == QN_OK)
-        rc = open_targets(c, plan, &opt.outputs, targets, &err);
     out.targets = targets;
     code = rc == QN_OK ? qn_run_files(c, plan, &opt.inputs, &opt.run, &out) : qn_cli_fail(c, &err);
     for (uint32_t i = 0; targets != NULL && i < plan->output_count; i++)

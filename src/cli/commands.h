@@ -18,6 +18,8 @@
     X(features)                                                                                    \
     X(explain)                                                                                     \
     X(model)                                                                                       \
+    X(replay)                                                                                      \
+    X(dlq)                                                                                         \
     X(log)                                                                                         \
     X(top)                                                                                         \
     X(reference)                                                                                   \

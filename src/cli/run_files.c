@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-void qn_run_split(struct qn_cli *c, const char *text, const char **name, const char **file)
+/* Splits "NAME=FILE" in place of the arena's copy; name is NULL where there is no '=' or it follows
+ * a '/'. */
+static void split(struct qn_cli *c, const char *text, const char **name, const char **file)
 {
     const char *equal = strchr(text, '='), *slash = strchr(text, '/');
 
@@ -37,7 +39,7 @@ static qn_status guard_inputs(struct qn_cli *c, const struct qn_option_list *inp
         const char *name;
 
         list[i].what = "input";
-        qn_run_split(c, inputs->items[i], &name, &list[i].path);
+        split(c, inputs->items[i], &name, &list[i].path);
         if (strcmp(list[i].path, "-") == 0) {
             if (has_standard)
                 return qn_err_set(err, QN_INVALID, "standard input can only be one --input");
@@ -59,13 +61,16 @@ static qn_status guard_inputs(struct qn_cli *c, const struct qn_option_list *inp
 qn_status qn_run_guard(struct qn_cli *c, const char *spec, const struct qn_run_inputs *inputs,
                        const char *dead, const struct qn_option_list *outputs, struct qn_err *err)
 {
-    const uint32_t input_count = inputs->list.count > 0 ? inputs->list.count : 1;
+    const uint32_t input_count = inputs == NULL           ? 0
+                                 : inputs->list.count > 0 ? inputs->list.count
+                                                          : 1;
     struct guarded *list = QN_NEW_N(&c->arena, struct guarded, input_count + outputs->count + 2);
     uint32_t n = input_count;
 
     if (list == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for the files");
-    QN_TRY(guard_inputs(c, &inputs->list, list, err));
+    if (inputs != NULL)
+        QN_TRY(guard_inputs(c, &inputs->list, list, err));
     list[n++] = (struct guarded){.path = spec, .what = "the spec"};
     for (uint32_t i = 0; i < outputs->count; i++)
         list[n++] =
@@ -105,6 +110,69 @@ qn_status qn_run_create(struct qn_cli *c, const char *path, struct qn_output_tar
     if (out->fd < 0)
         return qn_err_sys(err, -out->fd, "cannot create '%s'", path);
     return QN_OK;
+}
+
+static qn_status find_output(const struct qn_plan *p, const char *name, uint32_t *index,
+                             struct qn_err *err)
+{
+    struct qn_str names[256];
+    uint32_t n = 0;
+    int near;
+
+    for (uint32_t i = 0; i < p->output_count && n < 256; i++) {
+        names[n++] = p->outputs[i].name;
+        if (name != NULL && qn_str_is(p->outputs[i].name, name)) {
+            *index = i;
+            return QN_OK;
+        }
+    }
+    if (name == NULL)
+        return qn_err_set(err, QN_INVALID,
+                          "--output wants NAME=FILE, for example --output predictions=out.ndjson");
+    near = qn_nearest(qn_str_of(name), names, n);
+    if (near < 0)
+        return qn_err_set(err, QN_INVALID, "the spec has no output '%s'", name);
+    return qn_err_set(err, QN_INVALID, "the spec has no output '%s' (did you mean '%.*s'?)", name,
+                      QN_STR_ARG(names[near]));
+}
+
+/* One target per output of the plan: predictions to stdout unless said otherwise. */
+static qn_status open_targets(struct qn_cli *c, const struct qn_plan *plan,
+                              const struct qn_option_list *list, struct qn_output_target *targets,
+                              struct qn_err *err)
+{
+    for (uint32_t i = 0; i < plan->output_count; i++)
+        targets[i] = plan->outputs[i].is_predictions
+                         ? (struct qn_output_target){c->out, "standard output"}
+                         : (struct qn_output_target){-1, ""};
+    for (uint32_t i = 0; i < list->count; i++) {
+        const char *name, *file;
+        uint32_t index = 0;
+
+        split(c, list->items[i], &name, &file);
+        QN_TRY(find_output(plan, name, &index, err));
+        QN_TRY(qn_run_create(c, file, &targets[index], err));
+    }
+    return QN_OK;
+}
+
+qn_status qn_run_targets(struct qn_cli *c, const struct qn_plan *plan, const char *spec,
+                         const struct qn_run_inputs *inputs, const char *dead,
+                         const struct qn_option_list *list, struct qn_output_target *targets,
+                         struct qn_err *err)
+{
+    const struct qn_option_list paths = {QN_NEW_N(&c->arena, const char *, list->count + 1),
+                                         list->count};
+    const char *name;
+
+    for (uint32_t i = 0; i < plan->output_count; i++)
+        targets[i] = (struct qn_output_target){-1, ""};
+    if (paths.items == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the outputs");
+    for (uint32_t i = 0; i < list->count; i++)
+        split(c, list->items[i], &name, &paths.items[i]);
+    QN_TRY(qn_run_guard(c, spec, inputs, dead, &paths, err));
+    return open_targets(c, plan, list, targets, err);
 }
 
 void qn_run_close(struct qn_cli *c, struct qn_output_target *t, struct qn_err *err, qn_status *rc)
@@ -222,7 +290,7 @@ qn_status qn_run_open(struct qn_cli *c, const struct qn_run_inputs *inputs,
         return qn_err_set(err, QN_NOMEM, "out of memory for %u inputs", count);
     list[0].path = "-";
     for (uint32_t i = 0; i < inputs->list.count; i++)
-        qn_run_split(c, inputs->list.items[i], &list[i].stream, &list[i].path);
+        split(c, inputs->list.items[i], &list[i].stream, &list[i].path);
     return qn_input_files_open(list, count, (enum qn_format)inputs->format, plan, c->files, files,
                                err);
 }

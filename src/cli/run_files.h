@@ -81,12 +81,9 @@ struct qn_run_options {
         .offset = offsetof(owner, member) + offsetof(struct qn_run_options, quiet)                 \
     }
 
-/* Splits "NAME=FILE" in place of the arena's copy; name is NULL where there is no '=' or it follows
- * a '/'. */
-void qn_run_split(struct qn_cli *c, const char *text, const char **name, const char **file);
-
 /* Before anything is created: QN_INVALID where an output would overwrite the spec, an input or
- * another output, or standard input is read twice; an input that is not there is said here, too. */
+ * another output, or standard input is read twice; an input that is not there is said here, too.
+ * inputs NULL: the run reads no files. */
 qn_status qn_run_guard(struct qn_cli *c, const char *spec, const struct qn_run_inputs *inputs,
                        const char *dead, const struct qn_option_list *outputs, struct qn_err *err);
 
@@ -98,6 +95,12 @@ qn_status qn_run_open(struct qn_cli *c, const struct qn_run_inputs *inputs,
 /* Creates the file, or gives stdout for "-". */
 qn_status qn_run_create(struct qn_cli *c, const char *path, struct qn_output_target *out,
                         struct qn_err *err);
+/* Guards and creates a target per output of the plan, from "NAME=FILE": predictions go to stdout
+ * and the others nowhere unless the list says so. On an error too, each target is to be closed. */
+qn_status qn_run_targets(struct qn_cli *c, const struct qn_plan *plan, const char *spec,
+                         const struct qn_run_inputs *inputs, const char *dead,
+                         const struct qn_option_list *list, struct qn_output_target *targets,
+                         struct qn_err *err);
 void qn_run_close(struct qn_cli *c, struct qn_output_target *t, struct qn_err *err, qn_status *rc);
 
 /* Opens the inputs, steps until their end, and says on stderr what became of the events. out_opt is

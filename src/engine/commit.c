@@ -16,7 +16,7 @@
 
 #include <pthread.h>
 
-enum { SLOTS = 4, STAGE = 0 };
+enum { SLOTS = 4, STAGE = QN_COMMIT_STAGE };
 
 /* A batch on its way to the disk. */
 struct slot {
@@ -57,8 +57,7 @@ struct qn_commits {
 
 /* ---- making ----------------------------------------------------------------------------------*/
 
-/* Whoever has the same must come to the same records. */
-static uint64_t maker_of(const struct qn_plan *p)
+uint64_t qn_commits_maker(const struct qn_plan *p)
 {
     uint64_t h = qn_hash(QN_VERSION, sizeof QN_VERSION - 1, p->version);
 
@@ -88,7 +87,7 @@ static qn_status commits_init(struct qn_commits *c, struct qn_err *err)
 
     c->replay.end = QN_NEW_N(&c->arena, uint64_t, streams);
     is_good = is_good && c->replay.end != NULL;
-    c->commit.maker = maker_of(c->plan);
+    c->commit.maker = qn_commits_maker(c->plan);
     for (uint32_t i = 0; is_good && i < SLOTS; i++) {
         struct slot *s = &c->slots[i];
 

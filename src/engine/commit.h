@@ -17,6 +17,12 @@
 
 struct qn_commits; /* private */
 
+enum { QN_COMMIT_STAGE = 0 }; /* of the engine's commits in the log */
+
+/* What makes the records: hash of the resolved spec, the models' files and the program's version.
+ * Whoever has the same must come to the same records from the same events. */
+uint64_t qn_commits_maker(const struct qn_plan *plan);
+
 /* What one durable commit was, for whoever observes. */
 struct qn_commit_done {
     const uint64_t *next; /* [streams] durable: first record not consumed             */

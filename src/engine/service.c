@@ -96,7 +96,7 @@ static qn_status check_names(const struct qn_plan *p, struct qn_err *err)
         struct qn_str name = p->outputs[o].name;
 
         with_event += (p->outputs[o].include & QN_INCLUDE_EVENT) != 0;
-        if (qn_str_is(name, "dead") || qn_str_is(name, "control"))
+        if (qn_str_is(name, QN_TOPIC_DEAD) || qn_str_is(name, QN_TOPIC_CONTROL))
             return qn_err_set(err, QN_INVALID,
                               "an output cannot be called '%.*s': the log has a topic of that name",
                               QN_STR_ARG(name));
@@ -108,7 +108,8 @@ static qn_status check_names(const struct qn_plan *p, struct qn_err *err)
                                   QN_STR_ARG(name));
     }
     for (uint32_t s = 0; s < p->schema_count; s++)
-        if (qn_str_is(p->schemas[s].name, "dead") || qn_str_is(p->schemas[s].name, "control"))
+        if (qn_str_is(p->schemas[s].name, QN_TOPIC_DEAD) ||
+            qn_str_is(p->schemas[s].name, QN_TOPIC_CONTROL))
             return qn_err_set(err, QN_INVALID,
                               "a stream cannot be called '%.*s': the log has a topic of that name",
                               QN_STR_ARG(p->schemas[s].name));
@@ -132,9 +133,11 @@ static qn_status open_topics(struct qn_service *sv, struct qn_err *err)
         QN_TRY(topic_of(sv, p->schemas[s].name, &sv->stream_topics[s], err));
     for (uint32_t o = 0; o < p->output_count; o++)
         QN_TRY(topic_of(sv, p->outputs[o].name, &sv->output_topics[o], err));
-    QN_TRY(topic_of(sv, qn_str_of("dead"), &sv->dead_topic, err));
-    QN_TRY(topic_of(sv, qn_str_of("control"), &sv->control_topic, err));
-    qn_log_retain(sv->log, sv->control_topic, 0, 0);
+    QN_TRY(topic_of(sv, qn_str_of(QN_TOPIC_DEAD), &sv->dead_topic, err));
+    QN_TRY(topic_of(sv, qn_str_of(QN_TOPIC_CONTROL), &sv->control_topic, err));
+    /* Few and small: they go with the segment they lie in and never keep it. What a control record
+     * is about lies before it, so that is gone by then or goes along. */
+    qn_log_retain(sv->log, sv->control_topic, 1, 0);
     return QN_OK;
 }
 
@@ -269,6 +272,7 @@ qn_status qn_service_new(struct qn_plan *plan, const struct qn_service_options *
     pthread_mutex_init(&sv->turn, NULL);
     pthread_cond_init(&sv->turned, NULL);
     pthread_mutex_init(&sv->wait_lock, NULL);
+    pthread_mutex_init(&sv->dead_lock, NULL);
     pthread_mutex_init(&sv->check_lock, NULL);
     pthread_cond_init(&sv->checked, NULL);
     sv->plan = plan;
@@ -298,6 +302,7 @@ void qn_service_free(struct qn_service *sv)
     qn_service_series_fini(sv);
     pthread_cond_destroy(&sv->checked);
     pthread_mutex_destroy(&sv->check_lock);
+    pthread_mutex_destroy(&sv->dead_lock);
     pthread_mutex_destroy(&sv->wait_lock);
     pthread_cond_destroy(&sv->turned);
     pthread_mutex_destroy(&sv->turn);
@@ -536,6 +541,26 @@ qn_status qn_service_stop(struct qn_service *sv, int64_t limit_ms, struct qn_err
     if (!is_drained && err != NULL)
         *err = why;
     return is_drained ? QN_OK : QN_INTERRUPTED;
+}
+
+/* ---- dead letters ----------------------------------------------------------------------------*/
+
+qn_status qn_service_replay_dead(struct qn_service *sv, const struct qn_dead_selection *sel,
+                                 bool is_trial, struct qn_dead_replay *out, struct qn_err *err)
+{
+    enum qn_phase phase = qn_service_phase(sv);
+    qn_status rc;
+
+    *out = (struct qn_dead_replay){0};
+    if (!is_trial && phase == QN_PHASE_FULL)
+        return qn_err_set(err, QN_FULL, "no space is left: nothing is accepted until there is");
+    if (!is_trial && phase != QN_PHASE_RUNNING)
+        return qn_err_set(err, QN_CLOSED, "the pipeline is %s: it takes no events now",
+                          qn_phase_name(phase));
+    pthread_mutex_lock(&sv->dead_lock);
+    rc = qn_dead_letters_replay(sv->log, sv->plan, sel, is_trial, out, err);
+    pthread_mutex_unlock(&sv->dead_lock);
+    return rc;
 }
 
 /* ---- looking in ------------------------------------------------------------------------------*/

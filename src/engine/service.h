@@ -14,6 +14,7 @@
 #define QN_ENGINE_SERVICE_H
 
 #include "base/clock.h"
+#include "engine/dead_letters.h"
 #include "event/batch.h"
 #include "log/log_local.h"
 #include "monitor/metrics.h"
@@ -98,6 +99,12 @@ struct qn_ingest_row {
 };
 /* Borrowed until the ingest is freed. */
 void qn_ingest_row(const struct qn_ingest *in, uint32_t i, struct qn_ingest_row *out);
+
+/* Sends dead letters through again: dead_letters.h. One call after the other, so that none is sent
+ * twice. QN_CLOSED: starting or draining; QN_FULL: no space. May block for as long as the log takes
+ * to write them. */
+qn_status qn_service_replay_dead(struct qn_service *sv, const struct qn_dead_selection *sel,
+                                 bool is_trial, struct qn_dead_replay *out, struct qn_err *err);
 
 /* ---- looking in ------------------------------------------------------------------------------*/
 

@@ -117,6 +117,8 @@ struct qn_service {
     double score_sums[QN_SCORE_SECONDS];
     int64_t score_second[QN_SCORE_SECONDS];
 
+    pthread_mutex_t dead_lock; /* held while dead letters are sent again */
+
     pthread_mutex_t check_lock;
     pthread_cond_t checked;
     struct qn_checker checkers[QN_CHECKERS];

@@ -537,11 +537,69 @@ static void test_divergence(void **state)
     qn_buf_fini(&forged);
 }
 
+/* Two ask at the same time: each letter is sent once, and dies once more. */
+struct asker {
+    struct qn_service *sv;
+    struct qn_dead_selection sel; /* not those that died again meanwhile */
+    struct qn_dead_replay sums;
+};
+
+static void *ask(void *arg)
+{
+    struct asker *k = arg;
+    struct qn_err err = {0};
+
+    if (qn_service_replay_dead(k->sv, &k->sel, false, &k->sums, &err) != QN_OK)
+        fail_msg("%s", err.text);
+    return NULL;
+}
+
+static void test_dead_letters_again(void **state)
+{
+    struct qn_buf answers = {0};
+    struct qn_log_topic_info info;
+    struct asker two[2] = {0};
+    pthread_t threads[2];
+    struct qn_err err = {0};
+    struct world w;
+    uint64_t dead;
+
+    world_new(&w);
+    world_open(&w, "", 1);
+    world_wait_running(&w);
+    feed(&w, 0, EVENTS, &answers);
+    world_close(&w);
+    world_open(&w, "", 1);
+    world_wait_running(&w);
+    qn_log_topic_info(qn_service_log(w.sv), qn_service_dead_topic(w.sv), &info);
+    dead = info.next;
+    assert_true(dead > 0);
+    for (int i = 0; i < 2; i++) {
+        two[i] = (struct asker){.sv = w.sv, .sel = {.end = dead}};
+        assert_int_equal(pthread_create(&threads[i], NULL, ask, &two[i]), 0);
+    }
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(two[0].sums.sent + two[1].sums.sent, dead);
+    do {
+        usleep(1000);
+        qn_log_topic_info(qn_service_log(w.sv), qn_service_dead_topic(w.sv), &info);
+    } while (info.next < 2 * dead);
+    assert_int_equal(info.next, 2 * dead);
+    assert_int_equal(qn_service_stop(w.sv, 10000, &err), QN_OK);
+    assert_int_equal(qn_service_replay_dead(w.sv, &two[0].sel, false, &two[0].sums, &err),
+                     QN_CLOSED);
+    world_close(&w);
+    world_remove(&w);
+    qn_buf_fini(&answers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_as_without_a_log),
         cmocka_unit_test(test_features_of_a_key),
+        cmocka_unit_test(test_dead_letters_again),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_divergence),
     };
