@@ -207,7 +207,7 @@ static const char intro[] =
     "itself the same way at\n"
     "`/openapi.json`.\n"
     "\n"
-    "```console\n"
+    "```text\n"
     "curl -d '{\"transaction_id\": \"t1\", ...}' -H 'content-type: application/json' "
     "localhost:8090/v1/streams/transactions/score\n"
     "curl 'localhost:8090/v1/predictions?output=alerts&last=10'\n"
