@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * cmd_run.c - `quern run SPEC`: a pipeline that runs until it is told to stop.
  *
- * The main thread starts the service and what stands around it, then waits: for a signal to stop,
- * for a failure, for the next watchdog message. SIGINT and SIGTERM stop accepting, finish what was
- * accepted and leave within --drain; a second one leaves at once, and nothing is lost. Thread:
- * main. */
+ * The main thread starts the service and what stands around it, then waits: for a signal to stop or
+ * to read the spec again, for a failure, for the next watchdog message. SIGINT and SIGTERM stop
+ * accepting, finish what was accepted and leave within --drain; a second one leaves at once, and
+ * nothing is lost. SIGHUP reads the spec again: a good one takes over, from the snapshot or from
+ * the log; with any other the old one goes on. Thread: main. */
+#include "base/memory.h"
 #include "base/notify.h"
 #include "cli/commands.h"
 #include "engine/service.h"
 #include "monitor/report.h"
 #include "serve/serve.h"
 
+#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -73,18 +76,26 @@ const struct qn_command_usage qn_usage_run = {
     .examples = {"quern run card-fraud.yaml", "quern run card-fraud.yaml --http 127.0.0.1:8090"},
 };
 
-/* What a running pipeline is made of; all may be NULL. */
-struct running {
-    struct qn_report *report;
-    struct qn_metrics *metrics;
+/* A spec as it runs; all may be NULL. SIGHUP makes another one, and there is one at a time. */
+struct generation {
+    struct qn_arena *arena; /* boot lifetime of the plan, which points to it */
     struct qn_plan *plan;
+    struct qn_metrics *metrics;
     struct qn_service *service;
-    struct qn_notify *notify; /* the service manager that started us     */
-    int64_t watchdog_ns;      /* between two signs of life; 0 = none     */
-    int64_t alive_ns;         /* the last one                            */
-    enum qn_phase phase;      /* as last told                            */
-    bool is_ready;            /* told                                    */
     struct qn_serve *serve;
+};
+
+struct running {
+    const char *path; /* of the spec */
+    struct run_options opt;
+    struct qn_report *report;
+    struct generation now;
+    struct qn_notify *notify;    /* the service manager that started us     */
+    int64_t watchdog_ns;         /* between two signs of life; 0 = none     */
+    int64_t alive_ns;            /* the last one                            */
+    enum qn_phase phase;         /* as last told                            */
+    bool is_ready;               /* told                                    */
+    char asked[256], bound[256]; /* addresses: as they were asked for, and with the ports chosen */
 };
 
 static void sleep_ms(int64_t ms)
@@ -94,46 +105,162 @@ static void sleep_ms(int64_t ms)
     nanosleep(&t, NULL);
 }
 
-static qn_status begin_http(struct qn_cli *c, const struct run_options *opt, struct running *r,
-                            struct qn_err *err)
+/* ---- one generation --------------------------------------------------------------------------*/
+
+/* The addresses that a free port was chosen for keep it over a reload. */
+static void note_addresses(struct running *r, const char *asked)
 {
-    const struct qn_serve_options serve = {.spec = &r->plan->serve,
-                                           .http = opt->http,
+    size_t n = 0;
+
+    snprintf(r->asked, sizeof r->asked, "%s", asked);
+    for (uint32_t i = 0; qn_serve_url(r->now.serve, i) != NULL && n < sizeof r->bound; i++) {
+        const char *url = qn_serve_url(r->now.serve, i);
+
+        qn_report_say(r->report, QN_LEVEL_INFO, "http", "listening url=%s", url);
+        n += (size_t)snprintf(r->bound + n, sizeof r->bound - n, "%s%s", i > 0 ? "," : "",
+                              strstr(url, "//") + 2);
+    }
+}
+
+static qn_status begin_http(struct qn_cli *c, struct running *r, struct qn_err *err)
+{
+    const struct generation *g = &r->now;
+    const char *asked = r->opt.http != NULL ? r->opt.http : g->plan->serve.http;
+    const bool is_same = asked != NULL && r->bound[0] != 0 && strcmp(asked, r->asked) == 0;
+    const struct qn_serve_options serve = {.spec = &g->plan->serve,
+                                           .http = is_same ? r->bound : r->opt.http,
                                            .files = &qn_files_system,
                                            .clock = c->clock,
-                                           .service = r->service,
-                                           .metrics = r->metrics,
+                                           .service = g->service,
+                                           .metrics = g->metrics,
                                            .report = r->report};
 
-    if (opt->http == NULL && r->plan->serve.http == NULL)
+    if (asked == NULL)
         return QN_OK;
-    QN_TRY(qn_serve_start(&serve, &r->serve, err));
-    for (uint32_t i = 0; qn_serve_url(r->serve, i) != NULL; i++)
-        qn_report_say(r->report, QN_LEVEL_INFO, "http", "listening url=%s",
-                      qn_serve_url(r->serve, i));
+    QN_TRY(qn_serve_start(&serve, &r->now.serve, err));
+    note_addresses(r, asked);
     return QN_OK;
 }
 
-static qn_status begin(struct qn_cli *c, const struct run_options *opt, struct running *r,
-                       struct qn_err *err)
+static qn_status begin(struct qn_cli *c, struct running *r, struct qn_err *err)
 {
+    struct generation *g = &r->now;
     struct qn_service_options service = {.files = &qn_files_system,
                                          .clock = c->clock,
                                          .random = &qn_random_system,
-                                         .threads = (uint32_t)opt->threads};
+                                         .report = r->report,
+                                         .threads = (uint32_t)r->opt.threads};
 
-    QN_TRY(qn_report_new(c->err, (enum qn_report_form)opt->log_format,
-                         (enum qn_level)opt->log_level, c->clock, &r->report, err));
-    QN_TRY(qn_notify_open(qn_cli_variable(c, "NOTIFY_SOCKET"), &r->notify, err));
-    r->watchdog_ns = 500 * qn_notify_watchdog_us(qn_cli_variable(c, "WATCHDOG_USEC"),
-                                                 qn_cli_variable(c, "WATCHDOG_PID"), getpid());
-    QN_TRY(qn_metrics_new(&r->metrics, err));
-    service.metrics = r->metrics;
-    service.report = r->report;
-    QN_TRY(qn_service_new(r->plan, &service, &r->service, err));
-    QN_TRY(qn_service_start(r->service, err));
-    return begin_http(c, opt, r, err);
+    QN_TRY(qn_metrics_new(&g->metrics, err));
+    service.metrics = g->metrics;
+    QN_TRY(qn_service_new(g->plan, &service, &g->service, err));
+    QN_TRY(qn_service_start(g->service, err));
+    return begin_http(c, r, err);
 }
+
+/* Ends what runs and keeps the plan. */
+static qn_status end(struct running *r, struct qn_err *err)
+{
+    struct generation *g = &r->now;
+    qn_status rc = QN_OK;
+
+    qn_serve_stop(g->serve, r->opt.drain_us / 1000); /* first: its requests need the service */
+    if (g->service != NULL)
+        rc = qn_service_stop(g->service, r->opt.drain_us / 1000, err);
+    qn_service_free(g->service);
+    qn_metrics_free(g->metrics);
+    g->serve = NULL;
+    g->service = NULL;
+    g->metrics = NULL;
+    return rc;
+}
+
+/* NULL where the spec has mistakes, which are told: *exit_code says how. */
+static struct qn_plan *load_plan(struct qn_cli *c, const char *path, struct generation *g,
+                                 int *exit_code)
+{
+    struct qn_err err = {0};
+
+    g->arena = qn_mem_zalloc(1, sizeof *g->arena);
+    if (g->arena == NULL) {
+        qn_err_set(&err, QN_NOMEM, "out of memory for the spec");
+        *exit_code = qn_cli_fail(c, &err);
+        return NULL;
+    }
+    return g->plan = qn_cli_plan_in(c, path, g->arena, exit_code);
+}
+
+static void forget_plan(struct generation *g)
+{
+    qn_plan_free(g->plan);
+    if (g->arena != NULL)
+        qn_arena_fini(g->arena);
+    qn_mem_free(g->arena);
+    *g = (struct generation){0};
+}
+
+/* ---- reading the spec again ------------------------------------------------------------------*/
+
+/* Until its state is rebuilt. False where that failed: the log does not reach back, say. */
+static bool has_started(struct qn_cli *c, struct running *r, struct qn_err *err)
+{
+    while (qn_service_phase(r->now.service) == QN_PHASE_STARTING && !*c->stop)
+        sleep_ms(WAIT_MS);
+    return !qn_service_failure(r->now.service, err);
+}
+
+static bool is_other_log(const struct qn_plan *a, const struct qn_plan *b)
+{
+    return a->storage.dir == NULL || b->storage.dir == NULL ||
+           strcmp(a->storage.dir, b->storage.dir) != 0;
+}
+
+/* The new spec takes over, or the old one goes on. QN_OK: one of them runs. */
+static qn_status take_over(struct qn_cli *c, struct running *r, struct generation *next,
+                           struct qn_err *err)
+{
+    struct generation before;
+    struct qn_err why = {0};
+
+    (void)end(r, &why);
+    before = r->now;
+    r->now = *next;
+    if (begin(c, r, &why) == QN_OK && has_started(c, r, &why)) {
+        forget_plan(&before);
+        qn_report_say(r->report, QN_LEVEL_INFO, "run", "the new spec runs spec=%016llx",
+                      (unsigned long long)r->now.plan->version);
+        return QN_OK;
+    }
+    qn_report_err(r->report, QN_LEVEL_ERROR, "run", &why);
+    qn_report_say(r->report, QN_LEVEL_ERROR, "run", "the new spec cannot run: the old one goes on");
+    (void)end(r, &why);
+    forget_plan(&r->now);
+    r->now = before;
+    return begin(c, r, err);
+}
+
+static qn_status reload(struct qn_cli *c, struct running *r, struct qn_err *err)
+{
+    struct generation next = {0};
+    qn_status rc = QN_OK;
+    int code;
+
+    *c->reload = 0;
+    qn_notify_reloading(r->notify, c->clock);
+    qn_report_say(r->report, QN_LEVEL_INFO, "run", "reading %s again", r->path);
+    if (load_plan(c, r->path, &next, &code) == NULL || is_other_log(next.plan, r->now.plan)) {
+        qn_report_say(r->report, QN_LEVEL_ERROR, "run", "%s; the old spec goes on",
+                      next.plan == NULL ? "the spec has mistakes"
+                                        : "another log needs another process");
+        forget_plan(&next);
+    } else {
+        rc = take_over(c, r, &next, err);
+    }
+    qn_notify_ready(r->notify);
+    return rc;
+}
+
+/* ---- the whole -------------------------------------------------------------------------------*/
 
 /* What the service manager should know. Restoring may take long: ready is said when it is done. */
 static void tell_manager(struct qn_cli *c, struct running *r, enum qn_phase phase)
@@ -156,24 +283,28 @@ static void tell_manager(struct qn_cli *c, struct running *r, enum qn_phase phas
 }
 
 /* Until somebody wants it to end. */
-static void wait_for_the_end(struct qn_cli *c, struct running *r)
+static qn_status wait_for_the_end(struct qn_cli *c, struct running *r, struct qn_err *err)
 {
     enum qn_phase phase;
+    qn_status rc = QN_OK;
 
-    while (!*c->stop && (phase = qn_service_phase(r->service)) != QN_PHASE_FAILED) {
+    while (rc == QN_OK && !*c->stop &&
+           (phase = qn_service_phase(r->now.service)) != QN_PHASE_FAILED) {
         tell_manager(c, r, phase);
-        sleep_ms(WAIT_MS);
+        if (*c->reload)
+            rc = reload(c, r, err);
+        else
+            sleep_ms(WAIT_MS);
     }
     qn_notify_stopping(r->notify);
+    return rc;
 }
 
-static int end(struct qn_cli *c, const struct run_options *opt, struct running *r)
+static int leave(struct qn_cli *c, struct running *r)
 {
     struct qn_err err = {0};
-    qn_status rc;
+    qn_status rc = end(r, &err);
 
-    qn_serve_stop(r->serve, opt->drain_us / 1000); /* first: its requests need the service */
-    rc = qn_service_stop(r->service, opt->drain_us / 1000, &err);
     if (rc == QN_OK) {
         qn_report_say(r->report, QN_LEVEL_INFO, "run", "stopped");
         return QN_EXIT_OK;
@@ -185,30 +316,40 @@ static int end(struct qn_cli *c, const struct run_options *opt, struct running *
     return qn_cli_fail(c, &err);
 }
 
+static qn_status set_up(struct qn_cli *c, struct running *r, struct qn_err *err)
+{
+    QN_TRY(qn_report_new(c->err, (enum qn_report_form)r->opt.log_format,
+                         (enum qn_level)r->opt.log_level, c->clock, &r->report, err));
+    QN_TRY(qn_notify_open(qn_cli_variable(c, "NOTIFY_SOCKET"), &r->notify, err));
+    r->watchdog_ns = 500 * qn_notify_watchdog_us(qn_cli_variable(c, "WATCHDOG_USEC"),
+                                                 qn_cli_variable(c, "WATCHDOG_PID"), getpid());
+    if (!c->catch_hangup())
+        return qn_err_set(err, QN_IO, "cannot set up the signal SIGHUP");
+    return begin(c, r, err);
+}
+
 int qn_cmd_run(struct qn_cli *c, int argc, char **argv)
 {
-    struct run_options opt = {0};
     struct running r = {0};
     struct qn_option_list rest;
     struct qn_err err = {0};
     int code;
 
-    if (!qn_cli_options(c, &qn_usage_run, argc, argv, &opt, &rest, &code))
+    if (!qn_cli_options(c, &qn_usage_run, argc, argv, &r.opt, &rest, &code))
         return code;
-    r.plan = qn_cli_plan(c, rest.items[0], &code);
-    if (r.plan == NULL)
+    r.path = rest.items[0];
+    if (load_plan(c, r.path, &r.now, &code) == NULL) {
+        forget_plan(&r.now);
         return code;
-    if (begin(c, &opt, &r, &err) == QN_OK) {
-        wait_for_the_end(c, &r);
-        code = end(c, &opt, &r);
+    }
+    if (set_up(c, &r, &err) == QN_OK && wait_for_the_end(c, &r, &err) == QN_OK) {
+        code = leave(c, &r);
     } else {
         code = qn_cli_fail(c, &err);
-        (void)qn_service_stop(r.service, 0, NULL);
+        (void)end(&r, NULL);
     }
-    qn_service_free(r.service);
-    qn_metrics_free(r.metrics);
+    forget_plan(&r.now);
     qn_report_free(r.report);
     qn_notify_close(r.notify);
-    qn_plan_free(r.plan);
     return code;
 }

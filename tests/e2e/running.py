@@ -81,7 +81,7 @@ class Running:
         self.await_true(lambda: self.get("/readyz").status == 200)
 
     def find_port(self):
-        found = re.search(rb"url=(https?)://\S*:(\d+)\n", self.log.read_bytes())
+        found = re.search(rb'url"?[=:]"?(https?)://[^\s"]*:(\d+)"?[\n}]', self.log.read_bytes())
         if found:
             self.port = int(found[2])
         return found is not None
