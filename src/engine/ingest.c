@@ -263,10 +263,17 @@ static void on_durable(void *arg, struct qn_log_append *a, qn_status rc, const s
     pthread_mutex_lock(&sv->wait_lock);
     in->is_durable = true;
     is_over = rc != QN_OK || in->wait == QN_INGEST_DURABLE || in->is_given_up;
-    if (rc != QN_OK)
+    if (rc != QN_OK) {
         why = *err;
-    else if (in->is_given_up)
+    } else if (in->is_given_up) {
         why = in->err;
+    } else if (!is_over &&
+               qn_service_phase(sv) >= QN_PHASE_STOPPED) { /* came too late to be seen */
+        is_over = true;
+        qn_err_set(&why, QN_INTERRUPTED,
+                   "stopped before the events were scored; they are in the "
+                   "log");
+    }
     pthread_mutex_unlock(&sv->wait_lock);
     if (is_over) /* else it may be gone already */
         tell(in, why.code, &why);

@@ -536,8 +536,8 @@ qn_status qn_service_stop(struct qn_service *sv, int64_t limit_ms, struct qn_err
     if (qn_service_failure(sv, err))
         return sv->failure.code;
     qn_err_set(&why, QN_INTERRUPTED, "stopped before the events were scored; they are in the log");
+    atomic_store(&sv->phase, QN_PHASE_STOPPED); /* first: what comes in between tells itself */
     qn_ingest_abandon(sv, &why);
-    atomic_store(&sv->phase, QN_PHASE_STOPPED);
     if (!is_drained && err != NULL)
         *err = why;
     return is_drained ? QN_OK : QN_INTERRUPTED;

@@ -5,8 +5,9 @@
  *   engine thread  restores, replays, steps, snapshots, counts     turn (owner of the engine)
  *   others         submit ingests, ask for features and status     turn, wait_lock
  *
- * Files: service_sources.c intakes, service_sinks.c deliveries, service.c life and the engine's thread, ingest.c events in,
- * service_status.c what the world is told. Memory: boot, but for ingests, which own themselves. */
+ * Files: service_sources.c intakes, service_sinks.c deliveries, service.c life and the engine's
+ * thread, ingest.c events in, service_status.c what the world is told. Memory: boot, but for
+ * ingests, which own themselves. */
 #ifndef QN_ENGINE_SERVICE_INT_H
 #define QN_ENGINE_SERVICE_INT_H
 

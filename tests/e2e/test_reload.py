@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGHUP to a running pipeline: a good spec takes over with its features rebuilt, any other is refused and nothing stops."""
+"""SIGHUP to a running pipeline: a good spec takes over with its features rebuilt, any other is refused."""
 import json
 import signal
 import time
