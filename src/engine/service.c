@@ -129,6 +129,9 @@ static qn_status open_topics(struct qn_service *sv, struct qn_err *err)
     if (!sv->stream_topics || !sv->output_topics)
         return qn_err_set(err, QN_NOMEM, "out of memory for the topics");
     QN_TRY(check_names(p, err));
+    /* Topics of streams and outputs that the spec once had would keep the log for ever. */
+    for (uint32_t t = 0; t < qn_log_topic_count(sv->log); t++)
+        qn_log_retain(sv->log, t, p->storage.keep_us, p->storage.keep_bytes);
     for (uint32_t s = 0; s < p->schema_count; s++)
         QN_TRY(topic_of(sv, p->schemas[s].name, &sv->stream_topics[s], err));
     for (uint32_t o = 0; o < p->output_count; o++)

@@ -10,6 +10,10 @@
 
 #include <inttypes.h>
 
+/* Of the cursors of intakes (intake.h). */
+#define PREFIX "source."
+enum { PREFIX_BYTES = sizeof PREFIX - 1 };
+
 struct qn_service_source {
     const struct qn_source *source;
     struct qn_intake *intake;
@@ -39,6 +43,43 @@ static uint64_t lag(void *arg)
     return n;
 }
 
+/* "source.NAME" of a source that the spec has. */
+static bool is_in_plan(const struct qn_plan *p, struct qn_str cursor)
+{
+    const struct qn_str name = {cursor.p + PREFIX_BYTES, cursor.len - PREFIX_BYTES};
+
+    for (uint32_t i = 0; i < p->source_count; i++)
+        if (qn_str_eq(p->sources[i].name, name))
+            return true;
+    return false;
+}
+
+/* A cursor whose source is gone would hold the log for ever. */
+static qn_status forget_cursors(struct qn_service *sv, struct qn_err *err)
+{
+    struct qn_log_append *a;
+    struct qn_str name;
+    uint32_t topic, index = 0;
+    uint64_t offset;
+    qn_status rc;
+
+    QN_TRY(qn_log_append_new(sv->log, &a, err));
+    for (rc = QN_OK; rc == QN_OK && qn_log_cursor_at(sv->log, index, &name, &topic, &offset);
+         index++) {
+        if (name.len <= PREFIX_BYTES || memcmp(name.p, PREFIX, PREFIX_BYTES) != 0 ||
+            is_in_plan(sv->plan, name))
+            continue;
+        qn_report_say(sv->opt.report, QN_LEVEL_WARN, "source",
+                      "%.*s is no longer in the spec: should it come back, it begins anew",
+                      QN_STR_ARG(name));
+        rc = qn_log_append_cursor(a, name, topic, QN_LOG_NO_OFFSET, err);
+    }
+    if (rc == QN_OK && qn_log_append_bytes(a) > 0)
+        rc = qn_log_commit(sv->log, a, NULL, err);
+    qn_log_append_free(a);
+    return rc;
+}
+
 qn_status qn_service_sources_start(struct qn_service *sv, struct qn_err *err)
 {
     const struct qn_plan *p = sv->plan;
@@ -46,6 +87,7 @@ qn_status qn_service_sources_start(struct qn_service *sv, struct qn_err *err)
     sv->sources = QN_NEW_N(&sv->arena, struct qn_service_source, p->source_count + 1);
     if (sv->sources == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for the sources");
+    QN_TRY(forget_cursors(sv, err));
     for (uint32_t i = 0; i < p->source_count; i++) {
         const struct qn_source *source = &p->sources[i];
         const struct qn_intake_options opt = {.log = sv->log,
