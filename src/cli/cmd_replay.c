@@ -211,6 +211,7 @@ struct replay {
     uint64_t first[QN_STREAMS_MAX], end[QN_STREAMS_MAX];
     uint64_t total;
     struct qn_input_log *in;
+    struct qn_dead_past past;   /* --compare: what a start takes as it was */
     struct qn_outputs *outputs; /* one of the two */
     struct qn_compare *compare;
     struct qn_output_target *targets, dead;
@@ -307,6 +308,8 @@ static qn_status open_compare(struct replay *x, struct qn_err *err)
     for (uint32_t s = 0; s < x->plan->schema_count; s++)
         x->total += x->end[s];
     qn_input_log_end_at(x->in, x->end);
+    QN_TRY(qn_dead_past_read(x->log, x->plan, x->first, &x->past, err));
+    qn_input_log_past(x->in, &x->past);
     QN_TRY(qn_compare_new(x->plan, &opt, &x->compare, err));
     x->range.out = qn_compare_output(x->compare);
     return QN_OK;
@@ -439,6 +442,7 @@ static int replay(struct replay *x, const char *spec)
     qn_outputs_free(x->outputs);
     qn_compare_free(x->compare);
     qn_input_log_free(x->in);
+    qn_dead_past_fini(&x->past);
     (void)qn_log_close(x->log, NULL);
     for (uint32_t i = 0; x->targets != NULL && i < x->plan->output_count; i++)
         qn_run_close(x->cli, &x->targets[i], &err, &rc);

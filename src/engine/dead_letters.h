@@ -47,7 +47,6 @@ struct qn_dead_replay {
     uint64_t sent;      /* durable; with is_trial: would be sent                               */
     uint64_t again;     /* sent before: skipped                                                */
     uint64_t of_sinks;  /* records that a target refused: no events, their sink has them       */
-    uint64_t doubles;   /* reason `duplicate`: their event has its answer                      */
     uint64_t of_others; /* of a stream that the plan has not                                   */
 };
 
@@ -57,6 +56,29 @@ struct qn_dead_replay {
 qn_status qn_dead_letters_replay(struct qn_log *lg, const struct qn_plan *plan,
                                  const struct qn_dead_selection *sel, bool is_trial,
                                  struct qn_dead_replay *out, struct qn_err *err);
+
+/* ---- what was dead stays dead where it lies --------------------------------------------------*/
+
+/* Events that died of another contract than the plan's, or too late for the windows of then; late
+ * ones that were set aside by `late: dead-letter` are none of them. When the state is rebuilt under
+ * a corrected spec, they must stay dead at their old place: their answer comes with the letter that
+ * is sent again, and they count in the windows there and once. {0} is empty. */
+struct qn_dead_past {
+    struct qn_buf streams[QN_STREAMS_MAX]; /* struct qn_dead_event, ascending */
+    bool has_any;
+};
+struct qn_dead_event {
+    uint64_t offset, reason; /* in the stream's topic; enum qn_reason */
+};
+/* Reads the topic `dead` for the events from next[stream of the plan] on. */
+qn_status qn_dead_past_read(struct qn_log *lg, const struct qn_plan *plan, const uint64_t *next,
+                            struct qn_dead_past *past, struct qn_err *err);
+void qn_dead_past_fini(struct qn_dead_past *past);
+/* Why the event died; QN_REASON_NONE: it did not. */
+enum qn_reason qn_dead_past_reason(const struct qn_dead_past *past, uint32_t stream,
+                                   uint64_t offset);
+
+/* ---- told ------------------------------------------------------------------------------------*/
 
 /* "12 sent again, 3 skipped: sent before": in words, without a line end. */
 void qn_dead_replay_words(const struct qn_dead_replay *r, bool is_trial, struct qn_buf *out);

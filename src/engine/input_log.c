@@ -17,10 +17,11 @@ struct qn_input_log {
     const struct qn_plan *plan;
     struct qn_arena arena;
     uint32_t streams;
-    uint8_t *stream_of;  /* [QN_LOG_TOPICS_MAX] */
-    uint32_t *topics;    /* [streams] */
-    uint64_t *next;      /* [streams] */
-    const uint64_t *end; /* [streams]; NULL = no end */
+    uint8_t *stream_of;              /* [QN_LOG_TOPICS_MAX] */
+    uint32_t *topics;                /* [streams] */
+    uint64_t *next;                  /* [streams] */
+    const uint64_t *end;             /* [streams]; NULL = no end */
+    const struct qn_dead_past *past; /* NULL = none */
     uint64_t lsn;
     struct qn_log_record *records; /* [READ_MAX] read, given away up to `taken` */
     uint32_t count, taken;
@@ -109,6 +110,11 @@ void qn_input_log_end_at(struct qn_input_log *in, const uint64_t *end)
     in->end = end;
 }
 
+void qn_input_log_past(struct qn_input_log *in, const struct qn_dead_past *past)
+{
+    in->past = past != NULL && past->has_any ? past : NULL;
+}
+
 const uint64_t *qn_input_log_next(const struct qn_input_log *in)
 {
     return in->next;
@@ -153,6 +159,14 @@ static void give(struct qn_input_log *in, struct qn_batch *b, const struct qn_lo
     if (rec->value.len > QN_EVENT_BYTES_MAX) {
         b->verdict[r] = QN_DEAD;
         b->reason[r] = QN_REASON_TOO_LARGE;
+    }
+    if (in->past != NULL) {
+        enum qn_reason reason = qn_dead_past_reason(in->past, s, rec->offset);
+
+        if (reason != QN_REASON_NONE) {
+            b->verdict[r] = QN_DEAD;
+            b->reason[r] = (uint8_t)reason;
+        }
     }
     in->headers[r] = rec->headers;
     in->keys[r] = rec->key;

@@ -8,6 +8,7 @@
 #ifndef QN_ENGINE_INPUT_LOG_H
 #define QN_ENGINE_INPUT_LOG_H
 
+#include "engine/dead_letters.h"
 #include "engine/engine.h"
 #include "log/log_local.h"
 
@@ -27,6 +28,10 @@ qn_status qn_input_log_seek(struct qn_input_log *in, const uint64_t *next, struc
 /* The batch ends before these offsets, where a commit ended once; QN_IDLE when it stands at them.
  * NULL: no end. Borrowed until changed. */
 void qn_input_log_end_at(struct qn_input_log *in, const uint64_t *end);
+
+/* Events that are dead, whatever the contract says now: while what was committed is read again.
+ * NULL: none. Borrowed until changed. */
+void qn_input_log_past(struct qn_input_log *in, const struct qn_dead_past *past);
 
 /* [streams] first record of each stream that is not in a batch yet. Until the next batch. */
 const uint64_t *qn_input_log_next(const struct qn_input_log *in);

@@ -299,6 +299,7 @@ void qn_service_free(struct qn_service *sv)
     qn_service_snapshots_fini(sv);
     qn_commits_free(sv->commits);
     qn_input_log_free(sv->in);
+    qn_dead_past_fini(&sv->past);
     qn_engine_free(sv->en);
     (void)qn_log_close(sv->log, NULL);
     qn_ingest_checkers_fini(sv);
@@ -409,6 +410,8 @@ static qn_status replay(struct qn_service *sv, struct qn_err *err)
     qn_report_say(sv->opt.report, QN_LEVEL_INFO, "engine", "replaying %llu events",
                   (unsigned long long)total);
     QN_TRY(qn_commits_replay(sv->commits, next, last, err));
+    QN_TRY(qn_dead_past_read(sv->log, sv->plan, next, &sv->past, err));
+    qn_input_log_past(sv->in, &sv->past);
     qn_input_log_end_at(sv->in, last);
     while (flow == QN_MORE && !atomic_load(&sv->stop)) {
         QN_TRY(step(sv, &flow, err));
@@ -419,6 +422,8 @@ static qn_status replay(struct qn_service *sv, struct qn_err *err)
         atomic_store(&sv->replay_done, total - left);
     }
     qn_input_log_end_at(sv->in, NULL);
+    qn_input_log_past(sv->in, NULL);
+    qn_dead_past_fini(&sv->past);
     if (atomic_load(&sv->stop))
         return qn_err_set(err, QN_INTERRUPTED, "stopped while replaying the log");
     QN_TRY(qn_commits_live(sv->commits, &sv->replayed, err));

@@ -118,6 +118,7 @@ struct qn_service {
     double score_sums[QN_SCORE_SECONDS];
     int64_t score_second[QN_SCORE_SECONDS];
 
+    struct qn_dead_past past;  /* while replaying */
     pthread_mutex_t dead_lock; /* held while dead letters are sent again */
 
     pthread_mutex_t check_lock;
