@@ -507,6 +507,19 @@ static int look_at(struct look *k, const struct qn_plan *plan, int64_t offset)
 
 /* ---- replay ----------------------------------------------------------------------------------*/
 
+/* One process writes the log: what runs is asked to send them, or stopped first. */
+static void say_how(struct qn_cli *c, const struct qn_plan *plan, const struct dlq_options *opt)
+{
+    const char *http = plan->serve.http != NULL ? plan->serve.http : "127.0.0.1:8090";
+
+    qn_cli_say(c,
+               "a running pipeline holds the log: ask it (curl -X POST "
+               "'http://%.*s/v1/dlq/replay%s%s', docs/http.md), or stop it, send, and start it "
+               "again",
+               (int)strcspn(http, ","), http, opt->reason != NULL ? "?reason=" : "",
+               opt->reason != NULL ? opt->reason : "");
+}
+
 static int replay(struct qn_cli *c, const struct qn_plan *plan, const struct dlq_options *opt,
                   const struct qn_dead_selection *sel)
 {
@@ -534,7 +547,7 @@ static int replay(struct qn_cli *c, const struct qn_plan *plan, const struct dlq
     if (rc != QN_OK && sums.sent > 0)
         qn_cli_say(c, "%.*s before this; the same command goes on", (int)b.len - 1, b.data);
     if (rc == QN_DENIED)
-        qn_cli_say(c, "a running pipeline holds the log: stop it, send, and start it again");
+        say_how(c, plan, opt);
     if (rc != QN_OK)
         qn_buf_clear(&b);
     return print_and_leave(c, &b, rc, &err);

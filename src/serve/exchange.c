@@ -322,7 +322,7 @@ static bool check_origin(struct qn_exchange *x)
     struct qn_str origin = qn_exchange_header(x, "origin"), host = qn_exchange_header(x, "host");
     const char *at;
 
-    if (!x->route->has_body || origin.p == NULL)
+    if (strcmp(x->route->method, "POST") != 0 || origin.p == NULL)
         return true;
     at = strstr(origin.p, "://");
     if (at != NULL && host.p != NULL && strcasecmp(at + 3, host.p) == 0)

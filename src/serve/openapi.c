@@ -48,6 +48,13 @@ static const struct {
      "{\"type\":\"object\",\"required\":[\"dead_letters\",\"next\"],\"properties\":{\"dead_"
      "letters\":"
      "{\"type\":\"array\",\"items\":{\"type\":\"object\"}},\"next\":{\"type\":\"string\"}}}"},
+    {"DeadReplay",
+     "{\"type\":\"object\",\"required\":[\"selected\",\"sent\",\"sent_before\",\"of_sinks\","
+     "\"other_streams\"],\"properties\":{\"selected\":{\"type\":\"integer\",\"description\":\"the "
+     "sum of the others\"},\"sent\":{\"type\":\"integer\"},\"sent_before\":{\"type\":\"integer\","
+     "\"description\":\"skipped\"},\"of_sinks\":{\"type\":\"integer\",\"description\":\"refused by "
+     "a target, no events: skipped\"},\"other_streams\":{\"type\":\"integer\",\"description\":\"of "
+     "streams that the spec has not: skipped\"}}}"},
     {"Features",
      "{\"type\":\"object\",\"required\":[\"key\",\"features\"],\"properties\":{\"key\":{\"type\":"
      "\"object\"},\"as_of\":{\"type\":\"string\"},\"features\":{\"type\":\"object\"}}}"},

@@ -40,6 +40,13 @@
         .help = "instead of `after`: begin so many records before the end"                         \
     }
 
+#define OFFSET_PARAMETER(called, means)                                                            \
+    {                                                                                              \
+        .name = called, .in = "query",                                                             \
+        .schema = "{\"type\":\"integer\",\"minimum\":0,\"maximum\":999999999999999999}",           \
+        .help = means ": its `offset`"                                                             \
+    }
+
 /* What every route with events may answer besides. */
 #define EVENT_PROBLEMS                                                                             \
     {                                                                                              \
@@ -110,6 +117,32 @@ const struct qn_route qn_routes[] = {
      .answers = {{200, json, "DeadLetters", "in the order of the log"}},
      .problems = {READ_PROBLEMS, 404, 410},
      .handle = qn_api_dead},
+    {.method = "POST",
+     .path = "/v1/dlq/replay",
+     .id = "dlq_replay",
+     .role = QN_ROLE_ADMIN,
+     .summary = "send dead letters through again after a fix, each once",
+     .help = "All that fit the parameters, with their original bytes and headers; what was sent "
+             "before is skipped, so asking again is harmless. Without parameters: all.",
+     .parameters = {{.name = "reason",
+                     .in = "query",
+                     .schema = "{\"type\":\"string\"}",
+                     .example = "out_of_range",
+                     .help = "only letters with this reason"},
+                    {.name = "stream",
+                     .in = "query",
+                     .schema = "{\"type\":\"string\"}",
+                     .help = "only letters from this stream"},
+                    OFFSET_PARAMETER("from", "first letter"),
+                    OFFSET_PARAMETER("to", "first letter behind the range"),
+                    {.name = "dry_run",
+                     .in = "query",
+                     .schema = "{\"type\":\"string\",\"enum\":[\"true\",\"false\"],"
+                               "\"default\":\"false\"}",
+                     .help = "`true`: only count"}},
+     .answers = {{200, json, "DeadReplay", "what was sent is on the disk"}},
+     .problems = {READ_PROBLEMS, 404, 507},
+     .handle = qn_api_dead_replay},
     {.method = "GET",
      .path = "/v1/features/{by}",
      .id = "features",

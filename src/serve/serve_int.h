@@ -242,6 +242,7 @@ void qn_api_events(struct qn_exchange *x);      /* api_events.c      */
 void qn_api_score(struct qn_exchange *x);       /* api_events.c      */
 void qn_api_predictions(struct qn_exchange *x); /* api_predictions.c */
 void qn_api_dead(struct qn_exchange *x);        /* api_predictions.c */
+void qn_api_dead_replay(struct qn_exchange *x); /* api_dead.c        */
 void qn_api_features(struct qn_exchange *x);    /* api_status.c      */
 void qn_api_status(struct qn_exchange *x);      /* api_status.c      */
 void qn_api_live(struct qn_exchange *x);        /* api_status.c      */

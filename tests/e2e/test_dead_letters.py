@@ -150,7 +150,7 @@ def test_letters_are_looked_at_while_it_runs_and_sent_only_by_the_writer(folder)
         trial, _ = folder.quern("dlq", "replay", "spec.yaml", "--yes", "--dry-run")
         assert trial == out
         _, err = folder.quern("dlq", "replay", "spec.yaml", "--yes", code=1)
-        assert f"process {p.pid}" in err and "stop" in err, err
+        assert f"process {p.pid}" in err and "curl -X POST 'http://127.0.0.1:8090/v1/dlq/replay'" in err, err
         out, _ = folder.quern("replay", "spec.yaml", "--quiet")
         assert len(out.splitlines()) == EVENTS - len(TOO_BIG) - len(NOT_JSON)
     finally:

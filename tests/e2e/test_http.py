@@ -80,6 +80,29 @@ def test_dead_letters_can_be_read(server):
     assert letter["event"].encode() == raw and letter["reason"] == "bad_time" and letter["field"] == "at"
 
 
+def test_dead_letters_are_sent_again_once(server):
+    assert server.post("/v1/streams/orders/score", b'{"order_id": "again"}').status == 422
+    letter = server.get("/v1/dlq?last=1").json["dead_letters"][0]
+    one = f"/v1/dlq/replay?from={letter['offset']}&to={letter['offset'] + 1}"
+    counts = {"selected": 1, "sent": 1, "sent_before": 0, "of_sinks": 0, "other_streams": 0}
+    for _ in range(2):
+        assert server.post(one + "&dry_run=true&stream=orders", "").json == counts
+    assert server.post(one + "&reason=bad_json", "").json["selected"] == 0
+    assert server.post(one + "&reason=missing_field&dry_run=false", "").json == counts
+    assert server.post(one, "").json == {**counts, "sent": 0, "sent_before": 1}
+    server.await_true(lambda: server.get("/v1/dlq?last=1").json["dead_letters"][0]["offset"] > letter["offset"])
+    again = server.get("/v1/dlq?last=1").json["dead_letters"][0]
+    assert again["event"] == letter["event"] and again["reason"] == "missing_field"
+    for query, status, words in (("reason=missing_fild", 400, "did you mean 'missing_field'"),
+                                 ("stream=order", 404, "did you mean 'orders'"), ("dry_run=yes", 400, "true or false"),
+                                 ("from=x", 400, "whole number"), ("limit=1", 400, "unknown parameter")):
+        a = server.post("/v1/dlq/replay?" + query, "")
+        assert a.status == status and words in a.json["detail"], a.body
+    a = server.post(one, "", origin="http://evil.example")
+    assert a.status == 403 and a.code == "cross_origin"
+    assert server.get("/v1/dlq/replay").headers["allow"] == "POST"
+
+
 @pytest.mark.parametrize("body, code", [
     ("", "no_events"), ("[]", "no_events"), ("   ", "no_events"), ("{", "bad_json"), ("nonsense", "bad_json"),
     ("[{}", "bad_json"), ("[{},]", "bad_json"), ("[{}] x", "bad_json"), ('{"a":1} {"a":2}', "bad_json"),
@@ -447,6 +470,8 @@ def test_tokens(tmp_path):
     assert r.post("/v1/streams/orders/events", fresh()).status == 401
     for name in ("WRITE_TOKEN", "ADMIN_TOKEN"):
         assert r.post("/v1/streams/orders/events", fresh(), **bearer(name)).status == 200
+    for name, status in (("READ_TOKEN", 403), ("WRITE_TOKEN", 403), ("ADMIN_TOKEN", 200)):
+        assert r.post("/v1/dlq/replay", "", **bearer(name)).status == status
     assert r.stop() == 0
     said = r.log.read_text()
     assert not any(token in said for token in TOKENS.values())
