@@ -6,7 +6,8 @@
 
 Several clients send events over HTTP, some of them broken, to be made durable or to be scored, and repeat what was not
 acknowledged with the same Idempotency-Key. Meanwhile the process is killed with SIGKILL at random moments: while it
-takes snapshots, rolls segments, commits, and while it recovers. Afterwards, by the log alone:
+takes snapshots, rolls segments, commits, and while it recovers; now and then its snapshots are deleted. Afterwards, by
+the log alone:
 
 - every event stands in the log exactly once, those that were acknowledged at the offset that was told;
 - predictions, alerts and dead letters are, byte for byte and in order, what `quern pipe` makes of the same events
@@ -183,6 +184,8 @@ class KillRun:
                 self.await_ready()
                 time.sleep(self.rng.random() * self.rng.choice([0.02, 0.1, 0.3]))
             self.kill()
+            if n % 10 == 7:  # costs time, never answers
+                shutil.rmtree(self.folder / "data" / "snap", ignore_errors=True)
             self.start()
             for c in self.clients:
                 assert c.failure is None, f"client {c.number}: {c.failure}"
