@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "base/number.h"
+#include "base/process.h"
 #include "base/timestamp.h"
 #include "engine/service_int.h"
 
@@ -320,7 +321,7 @@ static void put_text(struct qn_buf *b, const char *name, struct qn_str text)
 static void put_number(struct qn_buf *b, const char *name, double v)
 {
     if (v - v == 0)
-        qn_buf_printf(b, ",\"%s\":%.6g", name, v);
+        qn_buf_printf(b, ",\"%s\":%.9g", name, v);
 }
 
 static void put_streams(struct qn_buf *b, struct qn_service *sv)
@@ -469,6 +470,18 @@ static void put_state(struct qn_buf *b, struct qn_service *sv)
     qn_buf_text(b, "]}");
 }
 
+static void put_process(struct qn_buf *b, struct qn_service *sv)
+{
+    struct qn_process p;
+
+    qn_process_look(sv->opt.files, &p);
+    qn_buf_printf(b, ",\"process\":{\"threads\":%u", sv->opt.threads);
+    put_number(b, "rss_bytes", p.resident_bytes);
+    put_number(b, "cpu_s", p.cpu_seconds);
+    put_number(b, "fds", p.open_fds);
+    qn_buf_byte(b, '}');
+}
+
 void qn_service_status(struct qn_service *sv, struct qn_buf *b)
 {
     const struct qn_plan *p = sv->plan;
@@ -517,5 +530,6 @@ void qn_service_status(struct qn_service *sv, struct qn_buf *b)
     put_snapshot(b, sv);
     put_state(b, sv);
     pthread_mutex_unlock(&sv->wait_lock);
+    put_process(b, sv);
     qn_buf_byte(b, '}');
 }
