@@ -488,6 +488,92 @@ static void test_full_disk(void **state)
     world_remove(&w);
 }
 
+/* ---- no memory -------------------------------------------------------------------------------*/
+
+/* Every allocation of the start fails in turn: it says so, and leaves nothing behind. */
+static void test_no_memory_at_the_start(void **state)
+{
+    const uint64_t stride = getenv("QUERN_LONG") != NULL ? 1 : 7;
+    struct world w;
+    qn_status rc = QN_NOMEM;
+
+    (void)state;
+    world_new(&w);
+    for (uint64_t n = 1; rc != QN_OK; n += stride) {
+        struct qn_service_options opt = {.files = &qn_files_system,
+                                         .clock = &qn_clock_system,
+                                         .random = &qn_random_system,
+                                         .threads = 2};
+        struct qn_err err = {0};
+
+        w.plan = load(&w.arena, w.dir, "");
+        assert_int_equal(qn_metrics_new(&w.metrics, &err), QN_OK);
+        opt.metrics = w.metrics;
+        qn_mem_fail_at(n, false);
+        rc = qn_service_new(w.plan, &opt, &w.sv, &err);
+        qn_mem_fail_at(0, false);
+        assert_true(rc == QN_OK || rc == QN_NOMEM);
+        assert_true((rc == QN_OK) == (w.sv != NULL));
+        qn_service_free(w.sv);
+        qn_metrics_free(w.metrics);
+        qn_plan_free(w.plan);
+        qn_arena_fini(&w.arena);
+    }
+    world_remove(&w);
+}
+
+/* An allocation fails while it runs: one request may be refused, or everything stops; the next
+ * start finds all that was acknowledged, scored once. */
+static void test_no_memory_while_running(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_new(&w);
+    for (uint64_t n = 1; n < 60; n += 3) {
+        struct qn_err err = {0};
+
+        world_open(&w, "", 1);
+        world_wait_running(&w);
+        qn_mem_fail_at(n, false);
+        for (uint32_t i = 0; i < 20; i++) {
+            struct waiter done = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+            struct qn_ingest *in;
+            char text[256];
+
+            (void)event(i * 5, text, sizeof text);
+            if (qn_ingest_new(w.sv, 0, &in, &err) != QN_OK)
+                continue;
+            if (qn_ingest_add(in, qn_str_of(text), (struct qn_str){0}, &err) == QN_OK &&
+                qn_ingest_submit(in, QN_INGEST_SCORED, told, &done, &err) == QN_OK) {
+                pthread_mutex_lock(&done.lock);
+                while (!done.is_done)
+                    pthread_cond_wait(&done.cond, &done.lock);
+                pthread_mutex_unlock(&done.lock);
+            }
+            qn_ingest_free(in);
+        }
+        qn_mem_fail_at(0, false);
+        (void)qn_service_stop(w.sv, 10000, &err);
+        qn_service_free(w.sv);
+        qn_metrics_free(w.metrics);
+        qn_plan_free(w.plan);
+        qn_arena_fini(&w.arena);
+    }
+    world_open(&w, "", 1);
+    world_wait_running(&w);
+    for (int tries = 0; tries < 2000 && records(&w, qn_service_stream_topic(w.sv, 0)) !=
+                                            records(&w, qn_service_output_topic(w.sv, 0)) +
+                                                records(&w, qn_service_dead_topic(w.sv));
+         tries++)
+        usleep(1000);
+    assert_int_equal(records(&w, qn_service_stream_topic(w.sv, 0)),
+                     records(&w, qn_service_output_topic(w.sv, 0)) +
+                         records(&w, qn_service_dead_topic(w.sv)));
+    world_close(&w);
+    world_remove(&w);
+}
+
 /* The last commit claims other records than those that come out. */
 static void test_divergence(void **state)
 {
@@ -601,6 +687,8 @@ int main(void)
         cmocka_unit_test(test_features_of_a_key),
         cmocka_unit_test(test_dead_letters_again),
         cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_no_memory_at_the_start),
+        cmocka_unit_test(test_no_memory_while_running),
         cmocka_unit_test(test_divergence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
