@@ -107,6 +107,11 @@ static int system_remove(void *st, const char *path)
     return unlink(path) < 0 ? -errno : 0;
 }
 
+static int system_remove_folder(void *st, const char *path)
+{
+    return rmdir(path) < 0 ? -errno : 0;
+}
+
 static int64_t system_size(void *st, int fd)
 {
     struct stat info;
@@ -259,6 +264,7 @@ const struct qn_files qn_files_system = {
     .close = system_close,
     .rename = system_rename,
     .remove = system_remove,
+    .remove_folder = system_remove_folder,
     .size = system_size,
     .pread = system_pread,
     .pwritev = system_pwritev,

@@ -46,7 +46,8 @@ struct qn_files {
     int (*close)(void *st, int fd);
     int (*rename)(void *st, const char *from, const char *to);
     int (*remove)(void *st, const char *path);
-    int64_t (*size)(void *st, int fd); /* -EINVAL where it has none (a pipe) */
+    int (*remove_folder)(void *st, const char *path); /* an empty one */
+    int64_t (*size)(void *st, int fd);                /* -EINVAL where it has none (a pipe) */
 
     /* What the durable log needs beyond that; a table for readers of whole files leaves it out. */
     int64_t (*pread)(void *st, int fd, void *p, size_t bytes, uint64_t offset);

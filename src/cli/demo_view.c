@@ -7,6 +7,7 @@
 #include "base/number.h"
 #include "base/real_math.h"
 #include "base/timestamp.h"
+#include "cli/amounts.h"
 
 #include <stdio.h>
 
@@ -50,6 +51,25 @@ static const char *moment(char out[QN_TIMESTAMP_LEN + 1], int64_t us, unsigned f
     return out;
 }
 
+/* What the engine does when it need not wait; of a service, how fresh its answers are. */
+static void draw_speed(struct qn_canvas *c, const struct qn_demo_state *s)
+{
+    char a[QN_AMOUNT_MAX], b[QN_AMOUNT_MAX], d[QN_AMOUNT_MAX];
+
+    qn_canvas_put(c, QN_DIM, s->is_service ? "event age  " : "engine     ");
+    if (s->is_service)
+        qn_canvas_put(c, QN_PLAIN, "%10s at p50   %s at p99   %s of log",
+                      qn_amount_ms(a, s->age_p50_ms), qn_amount_ms(b, s->age_p99_ms),
+                      qn_amount_bytes(d, (double)s->log_bytes));
+    else if (s->busy_ns > 0)
+        qn_canvas_put(c, QN_PLAIN,
+                      "%10s events/s when not waiting; busy %.0f %% of the time; %.0f MB",
+                      grouped(a, (uint64_t)((double)s->events / ((double)s->busy_ns / 1e9))),
+                      100.0 * (double)s->busy_ns / (double)(s->elapsed_ns > 0 ? s->elapsed_ns : 1),
+                      (double)s->bytes / 1e6);
+    qn_canvas_line(c);
+}
+
 static void draw_head(struct qn_canvas *c, const struct qn_demo_state *s)
 {
     char a[32], b[32], t[QN_TIMESTAMP_LEN + 1];
@@ -63,6 +83,11 @@ static void draw_head(struct qn_canvas *c, const struct qn_demo_state *s)
                   grouped(a, s->customers), grouped(b, s->terminals), s->features, s->trees,
                   s->threads, s->threads == 1 ? "" : "s");
     qn_canvas_line(c);
+    if (s->url != NULL) {
+        qn_canvas_put(c, QN_DIM, "dashboard  ");
+        qn_canvas_put(c, QN_CYAN, "%s", s->url);
+        qn_canvas_line(c);
+    }
     qn_canvas_line(c);
 }
 
@@ -84,14 +109,7 @@ static void draw_progress(struct qn_canvas *c, const struct qn_demo_state *s)
                   grouped(a, s->counts.verdict[QN_SCORED]), grouped(l, s->counts.verdict[QN_LATE]),
                   grouped(d, s->counts.verdict[QN_DEAD]), grouped(b, s->counts.verdict[QN_SHED]));
     qn_canvas_line(c);
-    qn_canvas_put(c, QN_DIM, "engine     ");
-    if (s->busy_ns > 0)
-        qn_canvas_put(c, QN_PLAIN,
-                      "%10s events/s when not waiting; busy %.0f %% of the time; %.0f MB",
-                      grouped(a, (uint64_t)((double)s->events / ((double)s->busy_ns / 1e9))),
-                      100.0 * (double)s->busy_ns / (double)(s->elapsed_ns > 0 ? s->elapsed_ns : 1),
-                      (double)s->bytes / 1e6);
-    qn_canvas_line(c);
+    draw_speed(c, s);
     qn_canvas_line(c);
 }
 
@@ -108,8 +126,9 @@ static void draw_scores(struct qn_canvas *c, const struct qn_demo_state *s)
 
     for (unsigned i = 0; i < QN_DEMO_BINS; i++)
         max = s->bin[i] > max ? s->bin[i] : max;
-    qn_canvas_put(c, QN_DIM, "score      %-*s  %10s   of these fraud", BAR_COLUMNS, "(logarithmic)",
-                  "events");
+    qn_canvas_put(c, QN_DIM, "score      %-*s  %10s   %s", BAR_COLUMNS,
+                  s->is_service ? "(logarithmic, the last minute)" : "(logarithmic)", "events",
+                  s->is_service ? "" : "of these fraud");
     qn_canvas_line(c);
     for (unsigned i = 0; i < QN_DEMO_BINS; i += step) {
         uint64_t n = 0, fraud = 0;
@@ -126,7 +145,8 @@ static void draw_scores(struct qn_canvas *c, const struct qn_demo_state *s)
                                      : QN_CYAN,
                       magnitude(n, max * step), BAR_COLUMNS);
         qn_canvas_put(c, QN_PLAIN, "  %10s", grouped(a, n));
-        qn_canvas_put(c, QN_PLAIN, "   %10s", percent(p, fraud, n));
+        if (!s->is_service)
+            qn_canvas_put(c, QN_PLAIN, "   %10s", percent(p, fraud, n));
         qn_canvas_line(c);
     }
     qn_canvas_line(c);

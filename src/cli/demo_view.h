@@ -31,11 +31,17 @@ struct qn_demo_state {
     struct qn_counts counts;
     int64_t first_us, time_us;   /* event time of the first and the newest event      */
     int64_t elapsed_ns, busy_ns; /* since the start; of it not waiting for the pace   */
-    double rate;                 /* events per second now                             */
-    size_t bytes;                /* of the engine                                     */
+    /* A running pipeline, not the engine alone: */
+    bool is_service;
+    const char *url;               /* of the dashboard; NULL = there is none            */
+    double age_p50_ms, age_p99_ms; /* of events at their prediction; NaN = not known    */
+    uint64_t log_bytes;
+    double rate;  /* events per second now                             */
+    size_t bytes; /* of the engine                                     */
     /* Answers. */
-    uint64_t bin[QN_DEMO_BINS];       /* scores in [i / 10, (i + 1) / 10)                  */
-    uint64_t bin_fraud[QN_DEMO_BINS]; /* of these fraud                                    */
+    uint64_t bin[QN_DEMO_BINS];       /* scores in [i / 10, (i + 1) / 10); of a service
+                                         those of the last minute                          */
+    uint64_t bin_fraud[QN_DEMO_BINS]; /* of these fraud; not known of a service            */
     uint64_t frauds;                  /* events labelled fraud                             */
     uint64_t alerts, alerts_fraud;    /* and of these fraud                                */
     struct qn_demo_alert last[QN_DEMO_ALERTS]; /* alert number n is at n % QN_DEMO_ALERTS  */

@@ -131,6 +131,7 @@ static const struct member status_members[] = {
     {"phase", AT(status, phase, TEXT)},
     {"detail", AT(status, detail, TEXT)},
     {"now", AT(status, now, TEXT)},
+    {"newest_event", AT(status, newest_event, TEXT)},
     {"uptime_s", AT(status, uptime_s, NUMBER)},
     {"progress", .kind = OBJECT, .of = progress_members},
     {"age_ms", .kind = OBJECT, .of = age_members},

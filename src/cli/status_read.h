@@ -48,7 +48,7 @@ struct qn_seen_snapshot {
 };
 
 struct qn_seen_status {
-    struct qn_str pipeline, spec, version, phase, detail, now;
+    struct qn_str pipeline, spec, version, phase, detail, now, newest_event;
     double uptime_s;
     double done, total;               /* of the start                                  */
     double age_p50, age_p90, age_p99; /* ms                                            */

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""test_dashboard.py - the page at `/` in a real browser, in front of a stand-in for the server (dashboard_mock.py): its
-numbers are those of the server, it survives whatever is missing, and it breaks neither its own content security policy
-nor the reader's patience."""
+"""test_dashboard.py - the page at `/` in a real browser, in front of a stand-in for the server (dashboard_mock.py) and of
+a real pipeline: its numbers are those of the server, it survives whatever is missing, and it breaks neither its own
+content security policy nor the reader's patience."""
 import json
+import os
 import re
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -242,3 +248,53 @@ def test_numbers_are_for_people_and_history_ends(chromium, serve):
         return [h.samples.length, h.last().t - h.samples[0].t];
     })""")
     assert kept[0] <= 1300 and kept[1] <= 605
+
+
+@pytest.fixture
+def pipeline():
+    """A pipeline of its own: the demo, which makes its events; yields its address."""
+    command = [str(Path(os.environ["QUERN_BUILD"]) / "quern"), "demo", "--http", "127.0.0.1:0", "--events", "0",
+               "--rate", "2000"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               text=True)
+    line = process.stderr.readline()
+    assert line.startswith("dashboard: http://"), line
+    yield line.split()[1]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    process.stderr.close()
+
+
+def test_in_front_of_a_real_pipeline(chromium, pipeline):
+    broken = '{"transaction_id": "T1", "created_at": "2018-04-01T00:00:01Z", "customer_id": "C9", ' \
+             '"terminal_id": "M9", "amount": "lots"}'
+    request = urllib.request.Request(f"{pipeline}/v1/streams/transactions/events", broken.encode(), method="POST",
+                                     headers={"Content-Type": "application/json"})
+    try:
+        urllib.request.urlopen(request, timeout=30).close()
+    except urllib.error.HTTPError as e:
+        assert e.code == 422, e.read()  # its only event is rejected, and set aside
+    page = chromium.page()
+    try:
+        page.open(pipeline)
+        page.wait("document.querySelectorAll('#dead tr').length === 1")
+        read = "Number((document.querySelector('#streams td:nth-child(3)')?.innerText ?? '0').replaceAll(',', ''))"
+        page.wait(f"{read} > 2000")
+        before = page.run(read)
+        page.wait(f"{read} > {before} + 2000")
+        assert page.text("#phase-text") == "running" and page.text("#pipeline") == "card-fraud"
+        assert page.text("#tile-dead .big") == "1" and page.text("#reasons").split() == ["wrong_type", "1"]
+        page.wait("/^[0-9.]+ (µs|ms|s)$/.test(document.querySelector('#tile-age .big').innerText)")
+        page.wait("[...document.querySelectorAll('#bars i')].some((bar) => bar.offsetHeight > 20)")
+        page.run("document.querySelector('#dead button').click()")
+        assert page.run("document.querySelector('#look-bytes').textContent") == broken
+        assert page.text("#look-bytes mark") == '"amount": "lots"'
+        page.key("Escape")
+        page.run("document.querySelector('#features-keys input').value = '1';"
+                 "document.querySelector('#features-form').requestSubmit()")
+        page.wait("document.querySelector('#features-note').innerText !== ''")
+        assert "fraud" in page.text("#models") and "100 trees" in page.text("#models")
+        assert not re.search(r"\b(NaN|undefined|Infinity)\b|\[object", page.text("body"))
+        assert [p for p in page.problems if "404" not in p] == []
+    finally:
+        chromium.close_pages()

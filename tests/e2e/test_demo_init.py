@@ -89,3 +89,19 @@ def test_init_does_not_write_over_a_spec(tmp_path):
     assert spec.read_text() == "precious\n"
     quern("init", events, "--output", spec, "--force")
     assert "quern: 1" in spec.read_text()
+
+
+def test_demo_is_a_pipeline_and_leaves_nothing_behind(tmp_path):
+    done = subprocess.run([str(QUERN), "demo", "--events", "3000", "--rate", "0", "--http", "127.0.0.1:0"],
+                          text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=PATIENCE_S, env=dict(os.environ, NO_COLOR="1", TMPDIR=str(tmp_path)))
+    assert done.returncode == 0, done.stderr
+    assert "dashboard: http://127.0.0.1:" in done.stderr
+    assert "3,000 scored, 0 late, 0 dead, 0 shed" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_of_the_engine_alone():
+    done = quern("demo", "--engine-only", "--events", 5000, "--rate", 0, "--threads", 2)
+    assert "the engine worked for" in done.stdout and "5,000 scored" in done.stdout
+    assert "dashboard" not in done.stderr

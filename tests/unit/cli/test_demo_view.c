@@ -128,6 +128,28 @@ static void shows_the_state(void **state)
     qn_buf_fini(&b);
 }
 
+static void a_service_shows_where_and_how_fresh(void **state)
+{
+    struct qn_screen plain = {100, 40, false, false};
+    struct qn_demo_state s = state_of_run();
+    struct qn_buf b = {0};
+
+    (void)state;
+    s.is_service = true;
+    s.url = "http://127.0.0.1:8090";
+    s.age_p50_ms = 1.5;
+    s.age_p99_ms = __builtin_nan("");
+    s.log_bytes = 67108864;
+    qn_demo_view_draw(&s, &plain, &b);
+    assert_true(shows(&b, "\ndashboard  http://127.0.0.1:8090\n"));
+    assert_true(shows(&b, "event age     1.50 ms at p50   - at p99   67.1 MB of log\n"));
+    assert_true(shows(&b, "the last minute"));
+    assert_false(shows(&b, "when not waiting"));
+    assert_false(shows(&b, "of these fraud"));
+    assert_true(shows(&b, "precision 66.7 %"));
+    qn_buf_fini(&b);
+}
+
 static void an_empty_state_is_fine(void **state)
 {
     struct qn_screen plain = {80, 24, true, true};
@@ -171,6 +193,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fits_every_screen),
         cmocka_unit_test(shows_the_state),
+        cmocka_unit_test(a_service_shows_where_and_how_fresh),
         cmocka_unit_test(an_empty_state_is_fine),
         cmocka_unit_test(line_and_summary),
     };
