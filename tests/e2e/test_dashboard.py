@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""test_dashboard.py - the page at `/` in a real browser, in front of a stand-in for the server (dashboard_mock.py) and of
-a real pipeline: its numbers are those of the server, it survives whatever is missing, and it breaks neither its own
-content security policy nor the reader's patience."""
+"""test_dashboard.py - the page at `/` in a real browser, in front of a stand-in for the server (dashboard_mock.py) and
+of a real pipeline: its numbers are those of the server, it survives whatever is missing, and it breaks neither its
+own content security policy nor the reader's patience."""
 import json
 import os
 import re
@@ -70,8 +70,11 @@ def test_the_numbers_are_those_of_the_server(chromium, serve):
     assert page.text("#tile-dead .big") == f"{p.dead:,}"
     assert page.text("#clock") == s["now"][11:19]
     assert page.text("#spec") == s["spec"][:8]
-    assert [(r[0], r[1].split()[0], r[2]) for r in cells(page, "#alerts")] == [
+    assert [(r[0], r[1].split()[0], r[3]) for r in cells(page, "#alerts")] == [
         (a["event_time"][11:19], a["event_id"], f"{a['score']:.3f}") for a in p.alert_records[:8]]
+    features = p.alert_records[0]["features"]
+    assert cells(page, "#alerts")[0][2].startswith(
+        f"weekend false, night true, customer_count_1d {features['customer_count_1d']}, customer_mean_1d ")
     assert [r[0] for r in cells(page, "#dead")] == [d["reason"] for d in p.dead_records[:7]]
     assert sorted(page.text("#reasons").split()) == sorted(
         w for k, n in p.reasons.items() if n for w in (k, str(n)))

@@ -10,6 +10,7 @@ import { conditional, list, now, page, sum } from "./status.js";
 
 const ALERT_ROWS = 8;
 const DEAD_ROWS = 7;
+const FIELDS_SHOWN = 4;
 const REASON_ROWS = 8;
 const RECORDS_EVERY_MS = 1000;
 
@@ -72,6 +73,16 @@ const open = (get, act) => ({
     },
 });
 
+/* The first fields of the event, where the output includes it; else of the features. Without the id and the times. */
+function whatItHolds(r) {
+    const is_told = ([, v]) => String(v) !== String(r.event_id) && !/^\d{4}-\d\d-\d\dT/.test(String(v));
+    return Object.entries(r.event ?? r.features ?? {})
+        .filter(is_told)
+        .slice(0, FIELDS_SHOWN)
+        .map(([name, v]) => `${name} ${f.value(v)}`)
+        .join(", ");
+}
+
 function fillAlerts(answer) {
     const found = list(answer.predictions).reverse();
     setHidden(byId("alerts-empty"), found.length > 0);
@@ -88,6 +99,13 @@ function fillAlerts(answer) {
                 open((x) => f.text(x.event_id ?? x.id), lookAtRecord).fill(cell, r);
                 if (r.late === true && cell.children.length === 1)
                     cell.append(" ", el("span", { class: "tag", title: "behind the watermark" }, "late"));
+            },
+        },
+        {
+            class: "what",
+            fill(cell, r) {
+                setText(cell, whatItHolds(r));
+                setAttribute(cell, "title", whatItHolds(r));
             },
         },
         {
