@@ -242,9 +242,9 @@ class SoakRun:
         took = sorted(t for at, t in self.latencies if at > s["at"] - 60) or [0]
         p50, p99 = (took[len(took) * p // 100] * 1e3 for p in (50, 99))
         print(f"{s['at'] - begun:6.0f} s  {self.sent} events  rss {s['rss'] / MIB:.1f} MiB  "
-              f"state {s['state'] / MIB:.1f} MiB in {s['keys']:.0f} keys  log {s['log'] / MIB:.0f} MiB, {s['removed']} segments removed  fds "
-              f"{s['fds']:.0f}  lag {s['lag']:.0f}  p50 {p50:.1f} ms  p99 {p99:.1f} ms  cpu {s['cpu']:.0f} s  "
-              f"refused {self.refused}", flush=True)
+              f"state {s['state'] / MIB:.1f} MiB in {s['keys']:.0f} keys  log {s['log'] / MIB:.0f} MiB, "
+              f"{s['removed']} segments removed  fds {s['fds']:.0f}  lag {s['lag']:.0f}  p50 {p50:.1f} ms  "
+              f"p99 {p99:.1f} ms  cpu {s['cpu']:.0f} s  refused {self.refused}", flush=True)
 
     def soak(self):
         self.start()
