@@ -42,6 +42,11 @@ enum qn_phase qn_service_phase(struct qn_service *sv)
     return (enum qn_phase)atomic_load(&sv->phase);
 }
 
+uint64_t qn_service_beats(struct qn_service *sv)
+{
+    return atomic_load(&sv->beats);
+}
+
 /* From one phase to another and from no other: a failure is never painted over. */
 static bool phase_move(struct qn_service *sv, enum qn_phase from, enum qn_phase to)
 {
@@ -210,6 +215,7 @@ static bool may_wait(void *arg, bool is_disk_full)
     if (is_disk_full && phase_move(sv, QN_PHASE_RUNNING, QN_PHASE_FULL))
         qn_report_say(sv->opt.report, QN_LEVEL_WARN, "log",
                       "no space is left: nothing is accepted until there is");
+    atomic_fetch_add(&sv->beats, 1);
     sleep_ms(is_disk_full ? FULL_WAIT_MS : QUEUE_WAIT_MS);
     return !atomic_load(&sv->give_up);
 }
@@ -339,6 +345,7 @@ static qn_status step(struct qn_service *sv, enum qn_flow *flow, struct qn_err *
     const uint64_t *next;
     qn_status rc;
 
+    atomic_fetch_add(&sv->beats, 1);
     turn_begin(sv);
     *flow = QN_IDLE;
     rc = qn_step(sv->en, flow, err);
