@@ -8,6 +8,7 @@ job    585,177 card transactions as NDJSON in, 14 exact window features, a 100-t
        are compared: what else the machine does hits everybody. Answers are checked before numbers are believed.
 models one forest in Quern, XGBoost, LightGBM, ONNX Runtime and lleaves through their C interfaces, in one process.
 parts  bench_*.c: nanoseconds of decoder, numbers, windows, forest kernels.
+service `quern run`: log to log, appends beside SQLite, latency over HTTP, restart (service.py).
 
 Data: ../shared/data/fraud where it is there, else events that `quern demo --write-events` makes (no published answers
 then).
@@ -25,6 +26,8 @@ import shutil
 import statistics
 import subprocess
 import sys
+
+from compiled import compiled
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORK = os.path.join(ROOT, "build", "bench")
@@ -459,38 +462,20 @@ def job(a):
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
+NO_PARTS = ("bench_peers", "bench_service", "bench_http")  # the tools of `models` and `service`
+
+
 def parts(a):
     """Builds and runs bench_*.c against the libraries of build/."""
     make_events(program())
-    rooms = ["engine", "spec", "source", "score", "model", "feature", "state", "log", "event", "base"]
-    libs = [os.path.join(ROOT, "build", f"libqn_{r}.a") for r in rooms]
-    libs = [x for x in libs if os.path.exists(x)]
     with_file = {"bench_decode": [path("data", "tx.ndjson")], "bench_model": [os.path.join(EXAMPLE, "fraud.ubj")]}
     for f in sorted(os.listdir(os.path.join(ROOT, "bench"))):
         name, ending = os.path.splitext(f)
-        if ending != ".c" or name == "bench_peers" or (a.only and name not in a.only):
+        if ending != ".c" or name in NO_PARTS or (a.only and name not in a.only):
             continue
-        subprocess.run(
-            [
-                os.environ.get("CC", "cc"),
-                "-std=gnu17",
-                "-D_GNU_SOURCE",
-                "-O3",
-                "-ffp-contract=off",
-                "-fno-lto",
-                "-I",
-                os.path.join(ROOT, "src"),
-                os.path.join(ROOT, "bench", f),
-                "-o",
-                path(name),
-                "-Wl,--start-group",
-            ]
-            + libs
-            + ["-Wl,--end-group", "-lxxhash", "-lyaml", "-lz", "-lzstd", "-llz4", "-lm", "-lpthread", "-ldl"],
-            check=True,
-        )
+        part = compiled(name, WORK)
         print(f"\n{name}", flush=True)
-        subprocess.run([path(name)] + with_file.get(name, []), check=True)
+        subprocess.run([part] + with_file.get(name, []), check=True)
     return 0
 
 
@@ -498,7 +483,7 @@ def main():
     p = argparse.ArgumentParser(
         prog="dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("what", nargs="?", choices=["job", "models", "parts"], default="job")
+    p.add_argument("what", nargs="?", choices=["job", "models", "parts", "service"], default="job")
     p.add_argument("--passes", type=int, default=5, metavar="N", help="timed passes after one to warm up (default 5)")
     p.add_argument(
         "--alone", action="store_true", help="Quern without peers, with the example's model: needs no Python package"
@@ -508,13 +493,21 @@ def main():
         nargs="+",
         metavar="NAME",
         help="only these: quern-only quern-features quern-2 rust rust-only polars"
-        " pandas (and quern-1, always); parts: bench_decode, ...",
+        " pandas (and quern-1, always); parts: bench_decode, ...; service: engine disk http restart",
     )
+    p.add_argument("--realtime", action="store_true", help="service: under `chrt -r`, where others use the machine too")
     a = p.parse_args()
     if a.what == "models":
         import models
 
         return models.main(a.passes)
+    if a.what == "service":
+        import service
+
+        quern = program()
+        make_events(quern)
+        print(f"{machine()}\n{versions(quern, True)}")
+        return service.main(quern, path("data", "tx.ndjson"), a.passes, a.only, a.realtime)
     return parts(a) if a.what == "parts" else job(a)
 
 

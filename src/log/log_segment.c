@@ -37,6 +37,8 @@ qn_status qn_log_sync_folder(const struct qn_log *lg, struct qn_err *err)
 
 /* ---- preparing -------------------------------------------------------------------------------*/
 
+/* Durable step by step: whoever syncs a frame meanwhile waits for one step on the disk, not for a
+ * whole segment. */
 static qn_status fill_zeros(struct qn_log *lg, int fd, const char *path, uint64_t size,
                             struct qn_err *err)
 {
@@ -45,9 +47,12 @@ static qn_status fill_zeros(struct qn_log *lg, int fd, const char *path, uint64_
 
     if (zeros == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for a segment");
-    for (uint64_t at = 0; at < size && rc == QN_OK; at += ZERO_STEP)
+    for (uint64_t at = 0; at < size && rc == QN_OK; at += ZERO_STEP) {
         rc = qn_file_write_at(lg->opt.files, fd, path, zeros,
                               size - at < ZERO_STEP ? size - at : ZERO_STEP, at, err);
+        if (rc == QN_OK)
+            rc = qn_log_sync(lg, fd, path, err);
+    }
     qn_mem_free(zeros);
     return rc;
 }

@@ -127,13 +127,9 @@ class Terminal:
 
     def end(self):
         self.process.send_signal(signal.SIGINT)
-        try:
-            while some := os.read(self.main, 65536):  # the rest, until the other end is closed
-                self.text += some.decode("utf-8", "replace")
-        except OSError:
-            pass
+        code = self.process.wait(PATIENCE_S)
         os.close(self.main)
-        return self.process.wait(PATIENCE_S)
+        return code
 
 
 def test_live_it_redraws_resizes_and_waits_for_the_server(serve):
@@ -156,4 +152,4 @@ def test_live_it_redraws_resizes_and_waits_for_the_server(serve):
     finally:
         code = t.end()
     assert code == 130
-    assert t.text.rfind("\033[?25h") > t.text.rfind("\033[?25l"), "the cursor is hidden"
+    assert t.text.endswith("\033[?25h") or t.text.rstrip().endswith("\033[?25h"), "the cursor is hidden"

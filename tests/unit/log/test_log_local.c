@@ -565,13 +565,67 @@ static void test_out_of_memory(void **state)
     fail();
 }
 
+/* Bytes that a new log has written to its first segment and not synced yet: more than a step of
+ * them would be in the way of a frame that others wait for. */
+static uint64_t unsynced, most_unsynced;
+
+static int64_t count_pwritev(void *st, int fd, const struct qn_piece *v, unsigned count,
+                             uint64_t offset)
+{
+    int64_t n = qn_files_system.pwritev(st, fd, v, count, offset);
+
+    unsynced += n > 0 ? (uint64_t)n : 0;
+    most_unsynced = unsynced > most_unsynced ? unsynced : most_unsynced;
+    return n;
+}
+
+static int count_sync(void *st, int fd)
+{
+    unsynced = 0;
+    return qn_files_system.sync(st, fd);
+}
+
+static void remove_in(void *arg, const char *name)
+{
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/%s", (const char *)arg, name);
+    unlink(path);
+}
+
+static void test_prepared_in_steps(void **state)
+{
+    struct qn_files files = qn_files_system;
+    const struct qn_log_options opt = {
+        .files = &files, .segment_bytes = 8 << 20, .is_threadless = true};
+    char dir[] = "/tmp/quern-log-XXXXXX";
+    struct qn_err err = {0};
+    struct qn_log *lg;
+
+    files.pwritev = count_pwritev;
+    files.sync = count_sync;
+    unsynced = most_unsynced = 0;
+    assert_non_null(mkdtemp(dir));
+    if (qn_log_open(dir, &opt, &lg, NULL, &err) != QN_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(qn_log_close(lg, &err), QN_OK);
+    assert_in_range(most_unsynced, 64 << 10, 2 << 20);
+    qn_files_system.list_folder(NULL, dir, remove_in, dir);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_twin),        cmocka_unit_test(test_merged),
-        cmocka_unit_test(test_limits),      cmocka_unit_test(test_headers),
-        cmocka_unit_test(test_two_writers), cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_retention),   cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_twin),
+        cmocka_unit_test(test_merged),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_two_writers),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_prepared_in_steps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
