@@ -93,6 +93,7 @@ struct running {
     struct qn_notify *notify;    /* the service manager that started us     */
     int64_t watchdog_ns;         /* between two signs of life; 0 = none     */
     int64_t alive_ns;            /* the last one                            */
+    uint64_t beats;              /* of the engine, at the last one */
     enum qn_phase phase;         /* as last told                            */
     bool is_ready;               /* told                                    */
     char asked[256], bound[256]; /* addresses: as they were asked for, and with the ports chosen */
@@ -276,7 +277,12 @@ static void tell_manager(struct qn_cli *c, struct running *r, enum qn_phase phas
     if (r->alive_ns == 0 || phase != r->phase)
         qn_notify_status(r->notify, "%s", qn_phase_name(phase));
     if (r->alive_ns == 0 || (r->watchdog_ns > 0 && now - r->alive_ns >= r->watchdog_ns)) {
-        qn_notify_watchdog(r->notify);
+        uint64_t beats = qn_service_beats(r->now.service);
+
+        if (beats != r->beats ||
+            phase == QN_PHASE_STARTING) /* else the engine hangs: say nothing */
+            qn_notify_watchdog(r->notify);
+        r->beats = beats;
         r->alive_ns = now;
     }
     r->phase = phase;

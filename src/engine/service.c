@@ -42,6 +42,11 @@ enum qn_phase qn_service_phase(struct qn_service *sv)
     return (enum qn_phase)atomic_load(&sv->phase);
 }
 
+uint64_t qn_service_beats(struct qn_service *sv)
+{
+    return atomic_load(&sv->beats);
+}
+
 /* From one phase to another and from no other: a failure is never painted over. */
 static bool phase_move(struct qn_service *sv, enum qn_phase from, enum qn_phase to)
 {
@@ -77,14 +82,19 @@ bool qn_service_failure(struct qn_service *sv, struct qn_err *err)
 
 /* ---- opening ---------------------------------------------------------------------------------*/
 
-static qn_status topic_of(struct qn_service *sv, struct qn_str name, uint32_t *topic,
-                          struct qn_err *err)
+/* A segment goes when every topic in it agrees. By age they all do, also those of streams and
+ * outputs that the spec once had. Bytes are counted of the main stream alone, or a few dead letters
+ * would keep what they lie among. Control records are few and small and never keep anything: what
+ * one is about lies before it, so that is gone by then or goes along. */
+static void retain_topics(struct qn_service *sv)
 {
     const struct qn_plan_storage *st = &sv->plan->storage;
+    const uint32_t main_topic = sv->stream_topics[sv->plan->main_stream];
 
-    QN_TRY(qn_log_topic(sv->log, name, true, topic, err));
-    qn_log_retain(sv->log, *topic, st->keep_us, st->keep_bytes);
-    return QN_OK;
+    for (uint32_t t = 0; t < qn_log_topic_count(sv->log); t++)
+        qn_log_retain(sv->log, t, st->keep_bytes > 0 ? 1 : st->keep_us, 0);
+    qn_log_retain(sv->log, main_topic, st->keep_us, st->keep_bytes);
+    qn_log_retain(sv->log, sv->control_topic, 1, 0);
 }
 
 /* Streams, outputs, `dead` and `control` share the names of topics. */
@@ -129,18 +139,13 @@ static qn_status open_topics(struct qn_service *sv, struct qn_err *err)
     if (!sv->stream_topics || !sv->output_topics)
         return qn_err_set(err, QN_NOMEM, "out of memory for the topics");
     QN_TRY(check_names(p, err));
-    /* Topics of streams and outputs that the spec once had would keep the log for ever. */
-    for (uint32_t t = 0; t < qn_log_topic_count(sv->log); t++)
-        qn_log_retain(sv->log, t, p->storage.keep_us, p->storage.keep_bytes);
     for (uint32_t s = 0; s < p->schema_count; s++)
-        QN_TRY(topic_of(sv, p->schemas[s].name, &sv->stream_topics[s], err));
+        QN_TRY(qn_log_topic(sv->log, p->schemas[s].name, true, &sv->stream_topics[s], err));
     for (uint32_t o = 0; o < p->output_count; o++)
-        QN_TRY(topic_of(sv, p->outputs[o].name, &sv->output_topics[o], err));
-    QN_TRY(topic_of(sv, qn_str_of(QN_TOPIC_DEAD), &sv->dead_topic, err));
-    QN_TRY(topic_of(sv, qn_str_of(QN_TOPIC_CONTROL), &sv->control_topic, err));
-    /* Few and small: they go with the segment they lie in and never keep it. What a control record
-     * is about lies before it, so that is gone by then or goes along. */
-    qn_log_retain(sv->log, sv->control_topic, 1, 0);
+        QN_TRY(qn_log_topic(sv->log, p->outputs[o].name, true, &sv->output_topics[o], err));
+    QN_TRY(qn_log_topic(sv->log, qn_str_of(QN_TOPIC_DEAD), true, &sv->dead_topic, err));
+    QN_TRY(qn_log_topic(sv->log, qn_str_of(QN_TOPIC_CONTROL), true, &sv->control_topic, err));
+    retain_topics(sv);
     return QN_OK;
 }
 
@@ -210,6 +215,7 @@ static bool may_wait(void *arg, bool is_disk_full)
     if (is_disk_full && phase_move(sv, QN_PHASE_RUNNING, QN_PHASE_FULL))
         qn_report_say(sv->opt.report, QN_LEVEL_WARN, "log",
                       "no space is left: nothing is accepted until there is");
+    atomic_fetch_add(&sv->beats, 1);
     sleep_ms(is_disk_full ? FULL_WAIT_MS : QUEUE_WAIT_MS);
     return !atomic_load(&sv->give_up);
 }
@@ -339,6 +345,7 @@ static qn_status step(struct qn_service *sv, enum qn_flow *flow, struct qn_err *
     const uint64_t *next;
     qn_status rc;
 
+    atomic_fetch_add(&sv->beats, 1);
     turn_begin(sv);
     *flow = QN_IDLE;
     rc = qn_step(sv->en, flow, err);

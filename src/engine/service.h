@@ -52,6 +52,8 @@ qn_status qn_service_new(struct qn_plan *plan, const struct qn_service_options *
 /* Starts all threads. Recovery goes on behind it: qn_service_phase. */
 qn_status qn_service_start(struct qn_service *sv, struct qn_err *err);
 enum qn_phase qn_service_phase(struct qn_service *sv);
+/* Grows at least ten times a second while the engine's thread is alive. */
+uint64_t qn_service_beats(struct qn_service *sv);
 /* True and *err filled where the phase is QN_PHASE_FAILED. */
 bool qn_service_failure(struct qn_service *sv, struct qn_err *err);
 /* Stops accepting, finishes what is in the log, takes a snapshot, all within limit_ms; then stops

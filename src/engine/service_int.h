@@ -104,6 +104,7 @@ struct qn_service {
 
     _Atomic int phase; /* enum qn_phase */
     _Atomic bool stop, give_up;
+    _Atomic uint64_t beats;      /* of the engine's thread */
     _Atomic uint64_t *processed; /* [streams] behind the last record in a batch           */
     _Atomic uint64_t *appended;  /* [streams] behind the last record that lies in the log */
     _Atomic uint64_t queued;     /* events submitted and not in the log yet               */

@@ -14,7 +14,9 @@
 
 enum {
     LINE = 64,
-    EXPIRE_ROWS_PER_KEY = 8 /* one key is looked at per so many rows   */
+    EXPIRE_ROWS_PER_KEY = 8, /* one key is looked at per so many rows,  */
+    EXPIRE_KEYS_PER_NEW = 4  /* and so many for each that is new: else a
+                                stream of new keys runs away from it    */
 };
 
 void qn_group_lane_free(struct qn_group *g, struct qn_lane *ln)
@@ -260,10 +262,15 @@ qn_status qn_group_look(struct qn_group *g, struct qn_str key, uint64_t hash,
 void qn_group_expire(struct qn_group *g, int64_t watermark_us, uint32_t rows)
 {
     int64_t dead_us = qn_window_back(watermark_us, g->keep_us);
+    uint64_t keys, looks;
 
     if (g->is_unbounded)
         return;
-    for (uint32_t looks = rows / EXPIRE_ROWS_PER_KEY + 1; looks > 0; looks--) {
+    keys = qn_group_keys(g);
+    looks = rows / EXPIRE_ROWS_PER_KEY + 1;
+    if (keys > g->expire_keys)
+        looks += EXPIRE_KEYS_PER_NEW * (keys - g->expire_keys);
+    for (; looks > 0; looks--) {
         struct qn_lane *ln = &g->lanes[g->expire_lane];
         struct qn_str key_bytes;
         struct qn_key *key = qn_table_next(ln->table, &ln->expire_cursor, &key_bytes);
@@ -276,8 +283,10 @@ void qn_group_expire(struct qn_group *g, int64_t watermark_us, uint32_t rows)
         if (!key->has_begun || key->newest_us < dead_us) {
             qn_ring_free(g, ln, key);
             qn_table_remove(ln->table, key_bytes, qn_table_hash(key));
+            keys--;
         }
     }
+    g->expire_keys = keys;
 }
 
 uint64_t qn_group_keys(const struct qn_group *g)

@@ -104,7 +104,8 @@ qn_status qn_group_look(struct qn_group *g, struct qn_str key, uint64_t hash,
 
 /* Frees keys that nothing on time can see any more: newest event older than watermark - (W + D +
  * slack). Bounded windows only. Physical only: it never shows in an answer. Call between batches,
- * with the shard's watermark; works on a few keys per call, paced by rows since the last call. */
+ * with the shard's watermark; works on a few keys per call, paced by rows and by the keys that came
+ * since the last call. */
 void qn_group_expire(struct qn_group *g, int64_t watermark_us, uint32_t rows);
 
 /* The group's keys as a section of a snapshot; the caller sets name and layout. Valid as long as

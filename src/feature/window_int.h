@@ -189,6 +189,7 @@ struct qn_group {
     uint64_t seed;
     /* the state */
     uint32_t expire_lane;
+    uint64_t expire_keys; /* left by the last qn_group_expire; UINT64_MAX = not known */
     struct qn_group_save save;
     struct qn_lane lanes[QN_LANES];
 };

@@ -398,6 +398,7 @@ static qn_status group_clear(void *st, struct qn_err *err)
     }
     g->save = (struct qn_group_save){.cut = g->save.cut};
     g->expire_lane = 0;
+    g->expire_keys = UINT64_MAX; /* what is restored is not new */
     return QN_OK;
 }
 

@@ -31,10 +31,13 @@ static struct qn_connection *connection_of(struct qn_exchange *x)
     return (struct qn_connection *)((char *)x - offsetof(struct qn_connection, x));
 }
 
-static void set_deadline(struct qn_exchange *x, int64_t seconds)
+/* When the client is cut off; 0 = never. */
+static void set_deadline(struct qn_exchange *x, bool is_receiving, int64_t seconds)
 {
-    atomic_store(&connection_of(x)->deadline_ns,
-                 seconds == 0 ? 0 : now_ns(x->sv) + seconds * SECOND_NS);
+    struct qn_connection *c = connection_of(x);
+
+    atomic_store(&c->is_receiving, is_receiving);
+    atomic_store(&c->deadline_ns, seconds == 0 ? 0 : now_ns(x->sv) + seconds * SECOND_NS);
 }
 
 /* ---- what the request says ---- */
@@ -310,7 +313,7 @@ static enum MHD_Result hand_over(struct qn_exchange *x)
         MHD_destroy_response(r);
     qn_serve_count(x->sv, x->route, x->status,
                    x->arrived_ns != 0 ? (double)(now_ns(x->sv) - x->arrived_ns) * 1e-9 : 0.0);
-    set_deadline(x, x->produce != NULL ? 0 : ANSWER_S);
+    set_deadline(x, false, x->produce != NULL ? 0 : ANSWER_S);
     return done;
 }
 
@@ -467,7 +470,7 @@ void *qn_exchange_begin(void *cls, const char *uri, struct MHD_Connection *mhd)
     x->mhd = mhd;
     atomic_fetch_add(&x->sv->running, 1);
     x->is_running = true;
-    set_deadline(x, (x->sv->opt.spec->timeout_us + 999999) / 1000000);
+    set_deadline(x, true, (x->sv->opt.spec->timeout_us + 999999) / 1000000);
     if (strncmp(uri, "http://", 7) == 0 || strncmp(uri, "https://", 8) == 0) { /* RFC 9112, 3.2.2 */
         host = strstr(uri, "://") + 3;
         uri = host + strcspn(host, "/?");
@@ -512,7 +515,7 @@ enum MHD_Result qn_exchange_step(void *cls, struct MHD_Connection *mhd, const ch
     }
     if (x->arrived_ns == 0) {
         x->arrived_ns = now_ns(x->sv);
-        set_deadline(x, 0);
+        set_deadline(x, false, 0);
     }
     if (x->finish != NULL) {
         void (*finish)(struct qn_exchange *) = x->finish;
@@ -565,7 +568,7 @@ void qn_exchange_end(void *cls, struct MHD_Connection *mhd, void **state,
                               .out = kept.out,
                               .event_headers = kept.event_headers,
                               .sv = sv};
-    set_deadline(x, IDLE_S + (sv->opt.spec->timeout_us + 999999) / 1000000);
+    set_deadline(x, true, IDLE_S + (sv->opt.spec->timeout_us + 999999) / 1000000);
     if (!kept.is_running)
         return;
     if (atomic_fetch_sub(&sv->running, 1) == 1 && atomic_load(&sv->is_stopping)) {

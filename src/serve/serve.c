@@ -148,6 +148,7 @@ static void connection_started(struct qn_serve *sv, struct MHD_Connection *mhd, 
     c->sv = sv;
     c->fd = info->connect_fd;
     atomic_store(&c->deadline_ns, now_ns(sv) + sv->opt.spec->timeout_us * 1000 + SECOND_NS);
+    atomic_store(&c->is_receiving, true);
     pthread_mutex_lock(&sv->lock);
     c->next = sv->connections;
     if (c->next != NULL)
@@ -218,14 +219,26 @@ static struct qn_exchange *take_due(struct qn_serve *sv, int64_t now)
     return due;
 }
 
-/* A connection stays in the list until libmicrohttpd says it is closed, so the descriptor is its
- * own. */
-static void cut_off_late(struct qn_serve *sv, int64_t now)
+/* True when the client has closed the connection and all it sent was read. libmicrohttpd overlooks
+ * that where the end came together with the last bytes (edge-triggered epoll). */
+static bool is_left(struct qn_connection *c)
+{
+    char byte;
+
+    return atomic_load(&c->is_receiving) && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* Those that are late, and those whose client was gone at this sweep and the one before: between
+ * the two, bytes that were read have become a request. A connection stays in the list until
+ * libmicrohttpd says it is closed, so the descriptor is its own. */
+static void cut_off(struct qn_serve *sv, int64_t now)
 {
     for (struct qn_connection *c = sv->connections; c != NULL; c = c->next) {
         int64_t deadline = atomic_load(&c->deadline_ns);
+        bool was_left = c->was_left;
 
-        if (deadline != 0 && now >= deadline)
+        c->was_left = is_left(c);
+        if ((deadline != 0 && now >= deadline) || (was_left && c->was_left))
             shutdown(c->fd, SHUT_RDWR);
     }
 }
@@ -248,7 +261,7 @@ static void *watch(void *arg)
         struct qn_exchange *due = take_due(sv, now);
 
         if (now - swept >= SECOND_NS) {
-            cut_off_late(sv, now);
+            cut_off(sv, now);
             swept = now;
         }
         if (due == NULL) {

@@ -180,7 +180,9 @@ struct qn_connection {
     struct qn_serve *sv;
     struct qn_connection *prev, *next;
     int fd;
-    _Atomic int64_t deadline_ns; /* cut off when it passes; 0 = none */
+    _Atomic int64_t deadline_ns; /* cut off when it passes; 0 = none               */
+    _Atomic bool is_receiving;   /* a request arrives, or nothing is under way     */
+    bool was_left;               /* the client had closed it at the sweep before   */
     struct qn_exchange x;
 };
 

@@ -454,7 +454,8 @@ static void print_log(const struct qn_plan *p, struct qn_buf *out)
     qn_buf_printf(out, "  log\n    %s  %s, kept %s", st->dir, codecs[st->codec],
                   st->keep_us > 0 ? keep : "for ever");
     if (st->keep_bytes > 0)
-        qn_buf_printf(out, ", at most %llu bytes a topic", (unsigned long long)st->keep_bytes);
+        qn_buf_printf(out, ", at most %llu bytes of the main stream",
+                      (unsigned long long)st->keep_bytes);
     qn_buf_printf(out, "%s · snapshot every %s\n", st->is_volatile ? ", not durable" : "", every);
 }
 

@@ -440,6 +440,27 @@ def test_slow_clients_are_cut_off(tmp_path):
     assert r.stop() == 0
 
 
+def test_clients_that_leave(tmp_path):
+    """Those that break off in the middle of a request hold no connection, long before the timeout."""
+    r = Running(tmp_path, SPEC + "serve: {timeout: 10m}\n")
+
+    def descriptors():
+        return len(os.listdir(f"/proc/{r.process.pid}/fd"))
+
+    before = descriptors()
+    head = b"POST /v1/streams/orders/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"
+    for text in [head, head[:40], b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\n\r\n"] * 20:
+        with socket.create_connection(("127.0.0.1", r.port), 60) as s:
+            s.sendall(text)
+    r.await_true(lambda: descriptors() <= before)
+    with socket.create_connection(("127.0.0.1", r.port), 60) as s:  # it has asked, and waits for the answer
+        s.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        s.shutdown(socket.SHUT_WR)
+        assert s.recv(12) == b"HTTP/1.1 200"
+    r.await_true(lambda: descriptors() <= before)
+    assert r.stop() == 0
+
+
 # ---- who may ---------------------------------------------------------------------------------------------------------
 
 TOKENS = {"READ_TOKEN": "read-read-read-read", "WRITE_TOKEN": "write-write-write-w",

@@ -283,6 +283,45 @@ static void nothing_allocated_in_steady_state(void **state)
     qn_arena_fini(&a);
 }
 
+/* Each event has a key of its own, a window holds 1000 of them: what is kept does not grow. */
+static void keys_that_come_once(void **state)
+{
+    enum { BATCH = 100, BATCHES = 300 };
+    static const struct qn_window count = {QN_AGGREGATE_COUNT, -1, -1, 1000 * SECOND, 0, false,
+                                           {QN_INT64, 0}};
+    const struct qn_group_spec spec = {NULL, 0, 0, &count, 1, SECOND};
+    struct qn_arena a = {0}, scratch = {0};
+    struct qn_col *out[] = {col_new(&a, count.out, BATCH)};
+    int64_t time_us[BATCH];
+    uint8_t role[BATCH];
+    struct qn_str key[BATCH];
+    uint64_t hash[BATCH], most = 0;
+    char text[BATCH][16];
+    const struct qn_wave wave = {BATCH, role, time_us, key, hash, NULL, NULL, out};
+    struct qn_group *g = NULL;
+
+    (void)state;
+    assert_int_equal(qn_group_new(&spec, 1, &g, NULL), QN_OK);
+    for (uint32_t n = 0; n < BATCHES; n++) {
+        for (uint32_t i = 0; i < BATCH; i++) {
+            time_us[i] = (n * BATCH + i) * SECOND;
+            key[i] = (struct qn_str){
+                text[i], (uint32_t)snprintf(text[i], sizeof text[i], "once%u", n * BATCH + i)};
+            hash[i] = qn_hash(key[i].p, key[i].len, 0);
+            role[i] = QN_ROLE_UPDATE | QN_ROLE_READ;
+        }
+        qn_arena_reset(&scratch);
+        assert_int_equal(qn_group_run(g, &wave, 0, 1, &scratch, NULL), QN_OK);
+        qn_group_expire(g, time_us[BATCH - 1] - SECOND, BATCH);
+        most = qn_group_keys(g) > most ? qn_group_keys(g) : most;
+    }
+    print_message("%llu keys at most\n", (unsigned long long)most);
+    assert_true(most >= 1000 && most < 2000);
+    qn_group_free(g);
+    qn_arena_fini(&scratch);
+    qn_arena_fini(&a);
+}
+
 static void every_allocation_may_fail(void **state)
 {
     struct world *w = world_new(11);
@@ -354,6 +393,7 @@ int main(void)
         cmocka_unit_test(equals_twin),
         cmocka_unit_test(bytes_are_true),
         cmocka_unit_test(nothing_allocated_in_steady_state),
+        cmocka_unit_test(keys_that_come_once),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(wrong_specs),
     };
