@@ -20,6 +20,7 @@ enum {
     IDLE_MS = 100,      /* longest sleep of an idle engine                  */
     FULL_WAIT_MS = 100, /* between two tries of a commit on a full disk     */
     QUEUE_WAIT_MS = 1,
+    SAVING_MS = 1, /* between two parts of a snapshot while idle       */
     ROWS_PER_THREAD = 2048,
     RECORD_BYTES = 768, /* of a record, and per feature on board: estimates */
     FEATURE_BYTES = 48,
@@ -458,6 +459,7 @@ static bool take_snapshot(struct qn_service *sv)
 static qn_status serve(struct qn_service *sv, struct qn_err *err)
 {
     enum qn_flow flow;
+    bool is_saving;
 
     for (;;) {
         QN_TRY(step(sv, &flow, err));
@@ -467,8 +469,13 @@ static qn_status serve(struct qn_service *sv, struct qn_err *err)
             phase_move(sv, QN_PHASE_FULL, QN_PHASE_RUNNING))
             qn_report_say(sv->opt.report, QN_LEVEL_INFO, "log",
                           "there is space again: events are accepted");
-        if (take_snapshot(sv) || flow == QN_MORE)
+        is_saving = take_snapshot(sv);
+        if (flow == QN_MORE)
             continue;
+        if (is_saving) { /* more at once, unless its writer is behind */
+            qn_input_log_wait(sv->in, SAVING_MS);
+            continue;
+        }
         if (atomic_load(&sv->stop) && atomic_load(&sv->queued) == 0)
             return QN_OK;
         qn_input_log_wait(sv->in, IDLE_MS);
