@@ -2,19 +2,16 @@
 """test_dead_letters.py - `quern dlq` and `quern replay` over the log of a pipeline that ran: looked at while it runs,
 sent again after a fix, once; the log once more gives the same bytes, and another spec gives its own.
 
-tool_service.c is the service with standard input for a door. What is held up against the commands stands here: which
-events are broken, what their predictions must be (from `quern pipe` over the same events), and what a letter says."""
+What is held up against the commands stands here: which events are broken, what their predictions must be (from `quern
+pipe` over the same events), and what a letter says."""
 import json
-import os
-import shlex
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("QUERN_BUILD", ROOT / "build"))
-QUERN = BUILD / "quern"
+from fraud_data import QUERN
+from running import Running
+
 EVENTS = 400
 SPEC = """quern: 1
 name: shop
@@ -52,22 +49,9 @@ TOO_BIG = [i for i in range(EVENTS) if i % 40 != 7 and i >= 300]
 NOT_JSON = [i for i in range(EVENTS) if i % 40 == 7]
 
 
-@pytest.fixture(scope="module")
-def tool(tmp_path_factory):
-    out = tmp_path_factory.mktemp("tool") / "tool_service"
-    rooms = "engine spec sink source score model feature state monitor log event base".split()
-    libs = [str(BUILD / f"libqn_{room}.a") for room in rooms if (BUILD / f"libqn_{room}.a").is_file()]
-    flags = subprocess.run(["pkg-config", "--libs", "yaml-0.1", "libcurl", "libcrypto", "zlib", "libzstd", "liblz4",
-                            "libxxhash"], check=True, capture_output=True, text=True).stdout
-    subprocess.run([os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-fno-lto", f"-I{ROOT / 'src'}",
-                    f"-I{ROOT / 'include'}", str(ROOT / "tests/e2e/tool_service.c"), "-Wl,--start-group", *libs,
-                    "-Wl,--end-group", *shlex.split(flags), "-lpthread", "-lm", "-ldl", "-o", str(out)], check=True)
-    return out
-
-
 class Folder:
-    def __init__(self, path, tool):
-        self.path, self.tool = path, tool
+    def __init__(self, path):
+        self.path = path
 
     def spec(self, text, name="spec.yaml"):
         (self.path / name).write_text(text)
@@ -78,22 +62,16 @@ class Folder:
         return p.stdout.decode(), p.stderr.decode()
 
     def start(self):
-        p = subprocess.Popen([str(self.tool), "spec.yaml"], cwd=self.path, stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert p.stdout.readline() == b"running\n"
-        return p
+        return Running(self.path, (self.path / "spec.yaml").read_text())
 
     def feed(self, p, first, end):
-        for i in range(first, end):
-            p.stdin.write(event(i) + b"\n")
-        p.stdin.flush()
-        for _ in range(first, end):
-            assert p.stdout.readline().startswith(b"ok ")
+        for i in range(first, end, 10):
+            body = b"".join(event(k) + b"\n" for k in range(i, min(i + 10, end)))
+            assert p.post("/v1/streams/orders/score", body, "application/x-ndjson").status in (200, 422)
 
     def stop(self, p):
         """Ends the pipeline when all that lies in its log is scored."""
-        out, _ = p.communicate(timeout=60)
-        assert b"stopped 0" in out, out
+        assert p.stop() == 0, p.log.read_text()
 
     def topic(self, name):
         out, _ = self.quern("log", "spec.yaml", "--print", name)
@@ -101,9 +79,9 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path, tool):
+def folder(tmp_path):
     """A log of EVENTS events, a tenth of them dead."""
-    f = Folder(tmp_path, tool)
+    f = Folder(tmp_path)
     f.spec(BROKEN)
     p = f.start()
     f.feed(p, 0, EVENTS)
@@ -150,7 +128,7 @@ def test_letters_are_looked_at_while_it_runs_and_sent_only_by_the_writer(folder)
         trial, _ = folder.quern("dlq", "replay", "spec.yaml", "--yes", "--dry-run")
         assert trial == out
         _, err = folder.quern("dlq", "replay", "spec.yaml", "--yes", code=1)
-        assert f"process {p.pid}" in err and "curl -X POST 'http://127.0.0.1:8090/v1/dlq/replay'" in err, err
+        assert f"process {p.process.pid}" in err and "curl -X POST 'http://127.0.0.1:8090/v1/dlq/replay'" in err, err
         out, _ = folder.quern("replay", "spec.yaml", "--quiet")
         assert len(out.splitlines()) == EVENTS - len(TOO_BIG) - len(NOT_JSON)
     finally:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_sinks.py - deliveries of a running pipeline against real HTTP servers that are slow, down, flapping, or answer
-garbage, and against files of a process that is killed.
+garbage, and against files of a process that is killed; and scoring beside them is as quick as without.
 
-tool_service.c is the service with standard input for a door. What is held up against it stands here: signatures are
-computed with Python's hmac, CloudEvents read by hand, gzip by Python's. Moments of kills are drawn from QUERN_SEED."""
+What is held up against `quern run` stands here: signatures are computed with Python's hmac, CloudEvents read by hand,
+gzip by Python's. Moments of kills are drawn from QUERN_SEED."""
 import base64
 import csv
 import gzip
@@ -13,20 +13,20 @@ import http.server
 import json
 import os
 import random
-import shlex
 import shutil
 import socket
 import socketserver
 import ssl
+import statistics
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("QUERN_BUILD", ROOT / "build"))
+from fraud_data import QUERN
+from running import Running
+
 SEED = int(os.environ.get("QUERN_SEED", "21"))
 KILLS = int(os.environ.get("QUERN_KILLS") or (200 if os.environ.get("QUERN_LONG") else 12))
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
@@ -47,71 +47,39 @@ outputs:
 QUICK = "retry_from: 20ms, retry_to: 200ms, breaker_after: 3, breaker_wait: 200ms"
 
 
-@pytest.fixture(scope="module")
-def tool(tmp_path_factory):
-    out = tmp_path_factory.mktemp("tool") / "tool_service"
-    rooms = "engine spec sink source score model feature state monitor log event base".split()
-    libs = [str(BUILD / f"libqn_{room}.a") for room in rooms if (BUILD / f"libqn_{room}.a").is_file()]
-    flags = subprocess.run(["pkg-config", "--libs", "yaml-0.1", "libcurl", "libcrypto", "zlib", "libzstd", "liblz4",
-                            "libxxhash"], check=True, capture_output=True, text=True).stdout
-    subprocess.run([os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-fno-lto", f"-I{ROOT / 'src'}",
-                    f"-I{ROOT / 'include'}", str(ROOT / "tests/e2e/tool_service.c"), "-Wl,--start-group", *libs,
-                    "-Wl,--end-group", *shlex.split(flags), "-lpthread", "-lm", "-ldl", "-o", str(out)], check=True)
-    return out
+class Pipeline(Running):
+    """`quern run` with the outputs given; without them, with those of before."""
 
-
-class Pipeline:
-    """A running tool_service."""
-
-    def __init__(self, tool, folder, outputs=None):
-        if outputs is not None:
-            (folder / "spec.yaml").write_text(SPEC + outputs)
-        self.folder = folder
-        self.words = open(folder / "words", "ab")
-        self.p = subprocess.Popen([str(tool), "spec.yaml"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                  stderr=self.words)
-        assert self.p.stdout.readline() == b"running\n", self.said()
+    def __init__(self, folder, outputs=None, drain="10s"):
+        spec = SPEC + outputs if outputs is not None else (folder / "spec.yaml").read_text()
+        super().__init__(folder, spec, options=("--drain", drain))
+        self.connection = self.connect()
 
     def said(self):
-        return (self.folder / "words").read_text()
+        return self.log.read_text()
 
     def send(self, first, count=1):
         """Events [first, first + count); returns when all are scored and durable."""
-        for i in range(first, first + count):
-            self.p.stdin.write(b'{"order_id":%d,"at":%d,"customer":"c%d","amount":%d.25}\n'
-                               % (i, 1_700_000_000 + i, i % 7, i))
-        self.p.stdin.flush()
-        for _ in range(count):
-            assert self.p.stdout.readline().startswith(b"ok "), self.said()
+        body = "".join('{"order_id":%d,"at":%d,"customer":"c%d","amount":%d.25}\n' % (i, 1_700_000_000 + i, i % 7, i)
+                       for i in range(first, first + count))
+        answer = self.ask("POST", "/v1/streams/orders/score", body, self.connection,
+                          content_type="application/x-ndjson")
+        assert answer.status == 200 and numbers(answer.json["predictions"]) == list(range(first, first + count))
 
-    def status(self):
-        self.p.stdin.write(b"status\n")
-        self.p.stdin.flush()
-        return json.loads(self.p.stdout.readline())
-
-    def sink(self, name):
-        return next(s for s in self.status()["sinks"] if s["name"] == name)
+    def sinks(self):
+        return self.get("/v1/status").json["sinks"]
 
     def wait(self, name, what):
         """Until what(sink) is true of the status of that sink."""
         for _ in range(600):
-            seen = self.sink(name)
+            seen = next(s for s in self.sinks() if s["name"] == name)
             if what(seen):
                 return seen
             time.sleep(0.05)
         raise AssertionError(f"{seen}\n{self.said()}")
 
-    def stop(self, limit_ms=10000):
-        self.p.stdin.write(b"stop %d\n" % limit_ms)
-        self.p.stdin.flush()
-        assert self.p.stdout.readline() == b"stopped 0\n", self.said()
-        assert self.p.wait(30) == 0
-        self.words.close()
-
-    def kill(self):
-        self.p.kill()
-        self.p.wait()
-        self.words.close()
+    def finish(self):
+        assert self.stop() == 0, self.said()
 
 
 class Hook:
@@ -122,6 +90,7 @@ class Hook:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # or each answer waits 40 ms for an acknowledgement
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -186,12 +155,12 @@ def webhook(url, more=""):
 
 # ---- what is sent ----------------------------------------------------------------------------------------------------
 
-def test_cloudevents_signed(tool, tmp_path, hook):
+def test_cloudevents_signed(tmp_path, hook):
     """Structured CloudEvents with the signature of Standard Webhooks, in order, each once."""
-    p = Pipeline(tool, tmp_path, webhook(hook.url, f', secret: {SECRET}, headers: ["X-Team: fraud"]'))
+    p = Pipeline(tmp_path, webhook(hook.url, f', secret: {SECRET}, headers: ["X-Team: fraud"]'))
     p.send(0, 30)
     p.wait("alerts.webhook", lambda s: s["delivered"] == 30 and s["lag"] == 0)
-    p.stop()
+    p.finish()
     assert len(hook.requests) == 30
     key = base64.b64decode(SECRET.removeprefix("whsec_"))
     for i, (path, headers, body) in enumerate(hook.requests):
@@ -208,7 +177,7 @@ def test_cloudevents_signed(tool, tmp_path, hook):
         assert hmac.compare_digest(mine, headers["webhook-signature"])
 
 
-def test_lists(tool, tmp_path):
+def test_lists(tmp_path):
     """batch: several records a request; of a list that is refused only the bad record becomes a dead letter."""
     def answer(_, handler):
         records = json.loads(hook.requests[-1][2])
@@ -216,10 +185,10 @@ def test_lists(tool, tmp_path):
 
     hook = Hook(answer)
     try:
-        p = Pipeline(tool, tmp_path, webhook(hook.url, ", batch: 5, format: raw"))
+        p = Pipeline(tmp_path, webhook(hook.url, ", batch: 5, format: raw"))
         p.send(0, 30)
         seen = p.wait("alerts.webhook", lambda s: s["lag"] == 0 and s["dead"] == 1)
-        p.stop()
+        p.finish()
     finally:
         hook.close()
     assert seen["delivered"] == 29
@@ -233,14 +202,14 @@ def dead_letters(folder):
     """Ids of the records in the topic of dead letters."""
     shutil.rmtree(folder / "copy", ignore_errors=True)
     shutil.copytree(folder / "data", folder / "copy")
-    done = subprocess.run([str(BUILD / "quern"), "log", str(folder / "copy"), "--print", "dead"], capture_output=True,
+    done = subprocess.run([str(QUERN), "log", str(folder / "copy"), "--print", "dead"], capture_output=True,
                           text=True, check=True)
     return [json.loads(line)["value"]["id"] if isinstance(json.loads(line).get("value"), dict)
             else json.loads(json.loads(line)["value"])["id"] for line in done.stdout.splitlines()]
 
 
-def test_slack_and_pagerduty(tool, tmp_path, hook):
-    p = Pipeline(tool, tmp_path, f"""  alerts:
+def test_slack_and_pagerduty(tmp_path, hook):
+    p = Pipeline(tmp_path, f"""  alerts:
     when: amount >= 0
     include: [features]
     to:
@@ -252,7 +221,7 @@ def test_slack_and_pagerduty(tool, tmp_path, hook):
     p.send(5)
     p.wait("alerts.webhook", lambda s: s["delivered"] == 1)
     p.wait("alerts.webhook-2", lambda s: s["delivered"] == 1)
-    p.stop()
+    p.finish()
     sent = {path: json.loads(body) for path, _, body in hook.requests}
     assert sent["/hook/slack"] == {"text": "5 <&> 5.25"}
     page = sent["/hook/pd"]
@@ -262,12 +231,12 @@ def test_slack_and_pagerduty(tool, tmp_path, hook):
 
 # ---- targets that fail -----------------------------------------------------------------------------------------------
 
-def test_down_then_up(tool, tmp_path):
+def test_down_then_up(tmp_path):
     """Nobody listens; later somebody does. Scoring goes on, nothing is lost, the order stays."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    p = Pipeline(tool, tmp_path, webhook(f"http://127.0.0.1:{port}/hook"))
+    p = Pipeline(tmp_path, webhook(f"http://127.0.0.1:{port}/hook"))
     p.send(0, 200)
     seen = p.wait("alerts.webhook", lambda s: s["state"] == "open")
     assert seen["lag"] == 200 and seen["dead"] == 0 and "no answer of the target" in seen["detail"]
@@ -275,7 +244,7 @@ def test_down_then_up(tool, tmp_path):
     try:
         p.send(200, 10)
         p.wait("alerts.webhook", lambda s: s["lag"] == 0 and s["state"] == "closed")
-        p.stop()
+        p.finish()
     finally:
         hook.close()
     assert [e["data"]["event_id"] for e in hook.bodies()] == list(range(210))
@@ -306,15 +275,15 @@ def flapping(rng):
     return answer
 
 
-def test_flapping(tool, tmp_path):
+def test_flapping(tmp_path):
     """Whatever it answers: each record reaches it in order, with the same id each time it comes."""
     print("seed", SEED)
     hook = Hook(flapping(random.Random(SEED)))
     try:
-        p = Pipeline(tool, tmp_path, webhook(hook.url, ", timeout: 2s"))
+        p = Pipeline(tmp_path, webhook(hook.url, ", timeout: 2s"))
         p.send(0, 60)
         p.wait("alerts.webhook", lambda s: s["lag"] == 0)
-        p.stop()
+        p.finish()
     finally:
         hook.close()
     ids = [e["id"] for e in hook.bodies()]
@@ -323,64 +292,119 @@ def test_flapping(tool, tmp_path):
     assert len(ids) > 60
 
 
-def test_slow(tool, tmp_path):
+def test_slow(tmp_path):
     """A slow target is given its time; one that hangs is cut off at the timeout, and a stop does not wait for it."""
     hook = Hook(lambda n, handler: time.sleep(0.3 if n < 3 else 60))
     try:
-        p = Pipeline(tool, tmp_path, webhook(hook.url, ", timeout: 1s"))
+        p = Pipeline(tmp_path, webhook(hook.url, ", timeout: 1s"), drain="300ms")
         p.send(0, 5)
         p.wait("alerts.webhook", lambda s: s["delivered"] == 3)
         seen = p.wait("alerts.webhook", lambda s: s["failed"] > 0)
         assert "timed out" in seen["detail"].lower()
         p.send(5, 20)
         begun = time.monotonic()
-        p.stop(300)
+        p.finish()
         assert time.monotonic() - begun < 20  # the target would take a minute
     finally:
         hook.close()
     again = Hook(port=hook.port)
     try:
-        p = Pipeline(tool, tmp_path)
+        p = Pipeline(tmp_path)
         p.wait("alerts.webhook", lambda s: s["lag"] == 0)
-        p.stop()
+        p.finish()
     finally:
         again.close()
     assert [e["data"]["event_id"] for e in again.bodies()] == list(range(3, 25))
 
 
-def test_retry_after(tool, tmp_path):
+class Bad:
+    """A target in a bad state of mind, which can be mended."""
+
+    def __init__(self, state):
+        self.hook = None if state == "down" else Hook({"slow": lambda n, handler: time.sleep(0.5),
+                                                       "flapping": flapping(random.Random(SEED)),
+                                                       "garbage": garbage}[state])
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = self.hook.port if self.hook else s.getsockname()[1]
+
+    def mend(self):
+        if self.hook:
+            self.hook.answer = None
+        else:
+            self.hook = Hook(port=self.port)
+
+
+def garbage(_, handler):
+    handler.wfile.write(b"\x00\xff banana\r\n" * 1000)
+    handler.close_connection = True
+    return True
+
+
+@pytest.mark.parametrize("state", ["slow", "down", "flapping", "garbage"])
+def test_scoring_is_as_quick_as_without(tmp_path, state):
+    """Two pipelines are asked in turns, one of them with a bad target; afterwards its backlog comes in order."""
+    target = Bad(state)
+    for name in ("without", "with"):
+        (tmp_path / name).mkdir()
+    plain = Pipeline(tmp_path / "without", "  alerts: {when: amount >= 0}\n")
+    p = Pipeline(tmp_path / "with", webhook(f"http://127.0.0.1:{target.port}/hook"))
+    try:
+        took = {plain: [], p: []}
+        for i in range(300):
+            for each, times in took.items():
+                begun = time.monotonic()
+                each.send(i)
+                times.append(time.monotonic() - begun)
+        p.wait("alerts.webhook", lambda s: s["lag"] > 0 or state == "flapping")
+        target.mend()
+        p.wait("alerts.webhook", lambda s: s["lag"] == 0)
+        p.finish()
+        plain.finish()
+    finally:
+        if target.hook:
+            target.hook.close()
+    without, beside = (statistics.median(times) for times in took.values())
+    print(f"{state}: {without * 1e3:.2f} ms without, {beside * 1e3:.2f} ms beside it")
+    assert beside < 2 * without + 0.005
+    ids = [e["id"] for e in target.hook.bodies()]
+    steps = [i for n, i in enumerate(ids) if n == 0 or ids[n - 1] != i]
+    assert steps == [f"shop:orders:0:{i}" for i in range(300)]
+
+
+def test_retry_after(tmp_path):
     hook = Hook(lambda n, handler: handler.reply(429, b"", [("Retry-After", "2")]) if n == 0 else None)
     try:
-        p = Pipeline(tool, tmp_path, webhook(hook.url))
+        p = Pipeline(tmp_path, webhook(hook.url))
         p.send(0)
         begun = time.monotonic()
         p.wait("alerts.webhook", lambda s: s["delivered"] == 1)
         assert time.monotonic() - begun >= 1.5
-        p.stop()
+        p.finish()
     finally:
         hook.close()
 
 
-def test_gone(tool, tmp_path):
+def test_gone(tmp_path):
     """410: nothing more is sent until the next start, nothing is lost."""
     hook = Hook(lambda n, handler: handler.reply(410) if n == 2 else None)
     try:
-        p = Pipeline(tool, tmp_path, webhook(hook.url))
+        p = Pipeline(tmp_path, webhook(hook.url))
         p.send(0, 6)
         seen = p.wait("alerts.webhook", lambda s: s["state"] == "stopped")
         assert seen["lag"] == 4 and "410" in seen["detail"]
         time.sleep(0.5)
         assert len(hook.requests) == 3
-        p.stop()
-        p = Pipeline(tool, tmp_path)
+        p.finish()
+        p = Pipeline(tmp_path)
         p.wait("alerts.webhook", lambda s: s["lag"] == 0)
-        p.stop()
+        p.finish()
     finally:
         hook.close()
     assert [e["data"]["event_id"] for e in hook.bodies()] == [0, 1, 2, 2, 3, 4, 5]
 
 
-def test_private_names(tool, tmp_path, hook):
+def test_private_names(tmp_path, hook):
     """A name that leads to a private address is not connected to, whatever it is called."""
     host = socket.gethostname()
     try:
@@ -389,7 +413,7 @@ def test_private_names(tool, tmp_path, hook):
         pytest.skip("this machine's own name has no address")
     if not private.startswith(("127.", "10.", "172.", "192.168.")):
         pytest.skip(f"this machine's own name leads to {private}, which is public")
-    p = Pipeline(tool, tmp_path, "  alerts: {to: {webhook: {url: \"http://%s:%d/\", %s}}}\n" % (host, hook.port, QUICK))
+    p = Pipeline(tmp_path, "  alerts: {to: {webhook: {url: \"http://%s:%d/\", %s}}}\n" % (host, hook.port, QUICK))
     p.send(0)
     seen = p.wait("alerts.webhook", lambda s: s["failed"] > 0)
     assert f"the address {private} of the target is private" in seen["detail"]
@@ -397,7 +421,7 @@ def test_private_names(tool, tmp_path, hook):
     p.kill()
 
 
-def test_certificates(tool, tmp_path):
+def test_certificates(tmp_path):
     """https: an unknown certificate is refused, one that `ca_file` names is taken."""
     if not shutil.which("openssl"):
         pytest.skip("no openssl to make a certificate")
@@ -408,46 +432,46 @@ def test_certificates(tool, tmp_path):
     pem.write_text(pem.read_text() + (tmp_path / "ca.pem").read_text())
     hook = Hook(certificate=pem)
     try:
-        p = Pipeline(tool, tmp_path, webhook(hook.url))
+        p = Pipeline(tmp_path, webhook(hook.url))
         p.send(0, 3)
         seen = p.wait("alerts.webhook", lambda s: s["state"] == "open")
         assert "certificate" in seen["detail"] and hook.requests == []
-        p.stop()
-        p = Pipeline(tool, tmp_path, webhook(hook.url, ", ca_file: ca.pem"))
+        p.finish()
+        p = Pipeline(tmp_path, webhook(hook.url, ", ca_file: ca.pem"))
         p.wait("alerts.webhook", lambda s: s["lag"] == 0)
-        p.stop()
+        p.finish()
     finally:
         hook.close()
     assert [e["data"]["event_id"] for e in hook.bodies()] == [0, 1, 2]
 
 
-def test_removed_sink(tool, tmp_path, hook):
+def test_removed_sink(tmp_path, hook):
     """The cursor of a sink that is no longer in the spec is given up: it holds nothing."""
-    p = Pipeline(tool, tmp_path, webhook(hook.url))
+    p = Pipeline(tmp_path, webhook(hook.url))
     p.send(0, 3)
     p.wait("alerts.webhook", lambda s: s["lag"] == 0)
-    p.stop()
-    p = Pipeline(tool, tmp_path, "  alerts: {when: amount >= 0}\n")
-    assert p.status()["sinks"] == []
-    p.stop()
+    p.finish()
+    p = Pipeline(tmp_path, "  alerts: {when: amount >= 0}\n")
+    assert p.sinks() == []
+    p.finish()
     assert "alerts.webhook is no longer in the spec: 0 records are not delivered" in p.said()
 
 
-def test_killed(tool, tmp_path, hook):
+def test_killed(tmp_path, hook):
     """kill -9: every record comes at least once, the first time in order, always with the same id and bytes."""
     print("seed", SEED)
     rng = random.Random(SEED)
     outputs, sent = webhook(hook.url), 0
     for _ in range(KILLS // 2):
-        p = Pipeline(tool, tmp_path, outputs)
+        p = Pipeline(tmp_path, outputs)
         n = rng.randrange(1, 30)
         p.send(sent, n)
         sent += n
         time.sleep(rng.random() * 0.3)
         p.kill()
-    p = Pipeline(tool, tmp_path, outputs)
+    p = Pipeline(tmp_path, outputs)
     p.wait("alerts.webhook", lambda s: s["lag"] == 0)
-    p.stop()
+    p.finish()
     firsts = {}
     for event in hook.bodies():
         assert firsts.setdefault(event["id"], event) == event
@@ -464,7 +488,7 @@ def lines_of(folder, stem, ending):
     return (text + (growing.read_bytes() if growing.exists() else b"")).decode().splitlines(), finished
 
 
-def test_file_killed(tool, tmp_path):
+def test_file_killed(tmp_path):
     """Each record stands in the files once, in order, however often the process was killed."""
     print("seed", SEED)
     rng = random.Random(SEED + 1)
@@ -472,15 +496,15 @@ def test_file_killed(tool, tmp_path):
                "  big: {when: amount > 20, to: {file: {path: big.csv, columns: [id, event_id, score]}}}\n")
     sent = 0
     for _ in range(KILLS):
-        p = Pipeline(tool, tmp_path, outputs)
+        p = Pipeline(tmp_path, outputs)
         n = rng.randrange(1, 40)
         p.send(sent, n)
         sent += n
         time.sleep(rng.choice([0, 0.05, 1.2]))
         p.kill()
-    p = Pipeline(tool, tmp_path, outputs)
+    p = Pipeline(tmp_path, outputs)
     p.wait("predictions.file", lambda s: s["lag"] == 0)
-    p.stop()
+    p.finish()
     lines, finished = lines_of(tmp_path, "all", ".ndjson")
     assert numbers(map(json.loads, lines)) == list(range(sent))
     assert finished and all(f.suffix == ".gz" for f in finished)
@@ -489,7 +513,7 @@ def test_file_killed(tool, tmp_path):
     assert [int(r[1]) for r in rows[1:]] == list(range(20, sent)) and rows[1][2] == ""
 
 
-def test_full_disk(tool, tmp_path, hook):
+def test_full_disk(tmp_path, hook):
     """A file whose disk is full waits; other sinks and scoring go on; it catches up when there is room."""
     small = tmp_path / "small"
     small.mkdir()
@@ -499,7 +523,7 @@ def test_full_disk(tool, tmp_path, hook):
         pytest.skip("no right to mount a small file system")
     try:
         (small / "filler").write_bytes(b"x" * 150_000)
-        p = Pipeline(tool, tmp_path, "  predictions: {to: {file: {path: small/all.ndjson, %s}}}\n" % QUICK
+        p = Pipeline(tmp_path, "  predictions: {to: {file: {path: small/all.ndjson, %s}}}\n" % QUICK
                      + webhook(hook.url))
         p.send(0, 300)
         seen = p.wait("predictions.file", lambda s: s["state"] == "open")
@@ -508,7 +532,7 @@ def test_full_disk(tool, tmp_path, hook):
         (small / "filler").unlink()
         p.send(300, 3)
         p.wait("predictions.file", lambda s: s["lag"] == 0)
-        p.stop()
+        p.finish()
         lines, _ = lines_of(small, "all", ".ndjson")
     finally:
         subprocess.run(["umount", "-l", str(small)], check=False)

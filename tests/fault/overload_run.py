@@ -248,7 +248,12 @@ class OverloadRun:
         self.taken = (sum(n for _, n in self.accepted.values()) - accepted) / (self.ended - begun)
         limit = 20 * self.unloaded + 0.05
         patience = 50_000 / self.rate + 10  # for the events that may wait
-        has_recovered = self.wait(patience, lambda: (self.usual(time.monotonic() - 1, time.monotonic()) or limit) < limit)
+
+        def is_quick():
+            now = time.monotonic()
+            return (self.usual(now - 1, now) or limit) < limit
+
+        has_recovered = self.wait(patience, is_quick)
         self.recovery = time.monotonic() - self.ended
         self.is_done.set()
         asking.join(120)
