@@ -324,7 +324,7 @@ static void plain_run(struct plain *p)
 
 static void assert_same(const char *what, const struct qn_buf *a, const struct qn_buf *b)
 {
-    if (a->len != b->len || memcmp(a->data, b->data, a->len) != 0)
+    if (a->len != b->len || (a->len > 0 && memcmp(a->data, b->data, a->len) != 0))
         fail_msg("%s: %zu bytes and %zu bytes differ", what, a->len, b->len);
 }
 
