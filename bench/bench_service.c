@@ -22,7 +22,7 @@
 
 extern char **environ;
 
-enum { APPEND_ROWS = 1000, FILE_MAX = 1 << 30, POLL_US = 2000, SPARES = 2, BLOCK = 1 << 20 };
+enum { APPEND_ROWS = 1000, FILE_MAX = 1 << 30, POLL_US = 2000, SPARES = 8, BLOCK = 1 << 20 };
 
 struct cost {
     double wall, cpu;

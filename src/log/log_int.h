@@ -192,6 +192,7 @@ struct qn_log {
     int next_file; /* prepared segment, or -1                         */
     uint64_t next_size;
     bool is_preparing, wants_next; /* the keeper is at it; it should be               */
+    bool is_needed;                /* nothing can be written before it is there         */
     uint32_t prepare_tries;        /* counts finished tries, good or not              */
     bool is_full;                  /* the last try ended in QN_FULL                   */
     int64_t full_ns;               /* when                                            */

@@ -692,6 +692,7 @@ qn_status qn_log_open(const char *dir, const struct qn_log_options *opt, struct 
     lg->opt = *opt;
     lg->last_waiting = &lg->first_waiting;
     lg->lock_fd = lg->w.fd = lg->next_file = -1;
+    lg->is_needed = true; /* until the threads run */
     rc = check_options(lg, err);
     if (rc == QN_OK && strlen(dir) >= sizeof lg->dir)
         rc = qn_err_set(err, QN_INVALID, "the folder's name is too long");

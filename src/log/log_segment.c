@@ -37,8 +37,18 @@ qn_status qn_log_sync_folder(const struct qn_log *lg, struct qn_err *err)
 
 /* ---- preparing -------------------------------------------------------------------------------*/
 
-/* Durable step by step: whoever syncs a frame meanwhile waits for one step on the disk, not for a
- * whole segment. */
+static bool is_needed(struct qn_log *lg)
+{
+    bool is;
+
+    pthread_mutex_lock(&lg->lock);
+    is = lg->is_needed;
+    pthread_mutex_unlock(&lg->lock);
+    return is;
+}
+
+/* While frames are written beside, durable step by step: whoever syncs one waits for a step on the
+ * disk, not for a whole segment. */
 static qn_status fill_zeros(struct qn_log *lg, int fd, const char *path, uint64_t size,
                             struct qn_err *err)
 {
@@ -50,7 +60,7 @@ static qn_status fill_zeros(struct qn_log *lg, int fd, const char *path, uint64_
     for (uint64_t at = 0; at < size && rc == QN_OK; at += ZERO_STEP) {
         rc = qn_file_write_at(lg->opt.files, fd, path, zeros,
                               size - at < ZERO_STEP ? size - at : ZERO_STEP, at, err);
-        if (rc == QN_OK)
+        if (rc == QN_OK && !is_needed(lg))
             rc = qn_log_sync(lg, fd, path, err);
     }
     qn_mem_free(zeros);

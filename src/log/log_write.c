@@ -151,7 +151,7 @@ static qn_status need_next(struct qn_log *lg, struct qn_err *err)
 
     pthread_mutex_lock(&lg->lock);
     tries = lg->prepare_tries;
-    lg->wants_next = true;
+    lg->wants_next = lg->is_needed = true;
     if (lg->has_keeper) {
         pthread_cond_signal(&lg->keep);
         while (lg->next_file < 0 && lg->prepare_tries == tries && lg->fatal.code == QN_OK)
@@ -162,6 +162,7 @@ static qn_status need_next(struct qn_log *lg, struct qn_err *err)
         keep(lg, false);
     }
     pthread_mutex_lock(&lg->lock);
+    lg->is_needed = false;
     if (lg->fatal.code != QN_OK) {
         *err = lg->fatal;
         rc = err->code;
@@ -604,6 +605,7 @@ qn_status qn_log_threads_start(struct qn_log *lg, struct qn_err *err)
     sigset_t all, old;
     int rc;
 
+    lg->is_needed = false;
     if (lg->opt.is_threadless || lg->opt.is_read_only)
         return QN_OK;
     sigfillset(&all);
