@@ -257,11 +257,13 @@ static unsigned count_names(struct memory_store *m, const char *ending)
 {
     unsigned n = 0;
 
+    pthread_mutex_lock(&m->lock);
     for (int i = 0; i < STORE_OBJECTS; i++) {
         size_t len = strlen(m->objects[i].name), end = strlen(ending);
 
         n += len > end && strcmp(m->objects[i].name + len - end, ending) == 0;
     }
+    pthread_mutex_unlock(&m->lock);
     return n;
 }
 
