@@ -77,9 +77,8 @@ def engine(tools, example, events, passes):
     for n in range(passes + 1):  # the first to warm up
         for threads, cells in results.items():
             remove(log)
-            p = subprocess.run(
-                fast([tools["bench_service"], spec, events, str(threads)]), check=True, stdout=subprocess.PIPE, text=True
-            )
+            command = fast([tools["bench_service"], spec, events, str(threads)])
+            p = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             if n > 0:
                 cells.append(json.loads(p.stdout))
     remove(log)
