@@ -271,6 +271,29 @@ static enum kind_bit json_list(struct qn_json_reader *r)
     return kind;
 }
 
+/* Of equal names the last wins: what was seen of this field in this event does not count. */
+static void retract(const struct qn_infer *inf, struct infer_watch *w)
+{
+    if (w->last_event != inf->events + 1)
+        return;
+    w->last_event = 0;
+    w->values--;
+}
+
+/* A member has come again, or for the first time: neither its value nor what lay below it in this
+ * event counts any more. */
+static void retract_all(struct qn_infer *inf, struct infer_watch *w)
+{
+    for (uint32_t i = 0; i < inf->count; i++) {
+        struct infer_watch *below = &inf->watch[i];
+
+        if (below->path.len > w->path.len && below->path.p[w->path.len] == '.' &&
+            memcmp(below->path.p, w->path.p, w->path.len) == 0)
+            retract(inf, below);
+    }
+    retract(inf, w);
+}
+
 /* One member that is no object. */
 static qn_status json_member(struct qn_infer *inf, struct qn_json_reader *r, enum qn_json_kind k,
                              struct infer_watch *w, struct qn_err *err)
@@ -293,10 +316,7 @@ static qn_status json_member(struct qn_infer *inf, struct qn_json_reader *r, enu
         return watch_value(inf, w, kind, (struct qn_str){start - 1, (uint32_t)(r->at - start) + 1},
                            err);
     default: /* null: the same as absent, and the last of equal names wins */
-        if (w->last_event == inf->events + 1) {
-            w->last_event = 0;
-            w->values--;
-        }
+        retract(inf, w);
         return QN_OK;
     }
 }
@@ -323,6 +343,8 @@ static qn_status json_object(struct qn_infer *inf, struct qn_json_reader *r, str
         if (at->path.failed)
             return infer_no_memory(err);
         QN_TRY(watch_find(inf, path, at->is_unwritable[at->depth], &w, err));
+        if (w != NULL && (k == QN_JSON_OBJECT || (w->kinds & SAW_OBJECT)))
+            retract_all(inf, w);
         if (k == QN_JSON_OBJECT) {
             if (w != NULL)
                 w->kinds |= SAW_OBJECT;

@@ -124,7 +124,9 @@ qn_status qn_service_restore(struct qn_service *sv, const uint64_t *last, uint64
     if (!*found)
         return QN_OK;
     memcpy(sv->snapshots->saved_next, next, sv->plan->schema_count * sizeof *next);
+    pthread_mutex_lock(&sv->wait_lock);
     sv->snapshot_taken_us = got.taken_us;
+    pthread_mutex_unlock(&sv->wait_lock);
     qn_report_say(sv->opt.report, QN_LEVEL_INFO, "snapshot",
                   "%llu restored: %llu bytes, %.1f s old", (unsigned long long)got.number,
                   (unsigned long long)got.all_bytes,
@@ -236,8 +238,10 @@ bool qn_service_snapshot(struct qn_service *sv, bool is_now)
         phase = qn_snapshots_step(x->sn, WORK_BYTES);
         pause_ns = mono_ns(sv) - since_ns;
         qn_series_observe(x->pause, (double)pause_ns / 1e9, 1);
+        pthread_mutex_lock(&sv->wait_lock);
         if (pause_ns > sv->snapshot_pause_ns)
             sv->snapshot_pause_ns = pause_ns;
+        pthread_mutex_unlock(&sv->wait_lock);
     }
     if (phase == QN_SNAPSHOT_SWEPT && atomic_load(&sv->durable) >= x->behind)
         qn_snapshots_finish(x->sn);
