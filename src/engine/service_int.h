@@ -5,9 +5,9 @@
  *   engine thread  restores, replays, steps, snapshots, counts     turn (owner of the engine)
  *   others         submit ingests, ask for features and status     turn, wait_lock
  *
- * Files: service_sources.c intakes, service_sinks.c deliveries, service.c life and the engine's
- * thread, ingest.c events in, service_status.c what the world is told. Memory: boot, but for
- * ingests, which own themselves. */
+ * Files: service_sources.c intakes, service_sinks.c deliveries, service_cursors.c what they leave
+ * behind, service.c life and the engine's thread, ingest.c events in, service_status.c what the
+ * world is told. Memory: boot, but for ingests, which own themselves. */
 #ifndef QN_ENGINE_SERVICE_INT_H
 #define QN_ENGINE_SERVICE_INT_H
 
@@ -167,6 +167,13 @@ bool qn_service_snapshot(struct qn_service *sv, bool is_now);
 /* Everything is durable: takes one and waits for it. */
 void qn_service_last_snapshot(struct qn_service *sv);
 void qn_service_look_snapshot(struct qn_service *sv);
+
+/* service_cursors.c */
+typedef bool qn_service_is_gone(const struct qn_plan *p, struct qn_str cursor);
+typedef void qn_service_say_gone(struct qn_service *sv, struct qn_str cursor, uint64_t behind);
+/* Lets go of the cursors whose owner is_gone, saying so with how many records lie behind each. */
+qn_status qn_service_forget_cursors(struct qn_service *sv, qn_service_is_gone *is_gone,
+                                    qn_service_say_gone *say, struct qn_err *err);
 
 /* service_sources.c */
 /* Starts an intake for each source of the plan. */

@@ -25,42 +25,22 @@ static void tell(void *arg, bool is_problem, const char *sink, const char *text)
                   sink, text);
 }
 
-static bool is_in_plan(const struct qn_plan *p, struct qn_str name)
+static bool is_gone(const struct qn_plan *p, struct qn_str name)
 {
+    if (!qn_delivery_is_cursor(name))
+        return false;
     for (uint32_t o = 0; o < p->output_count; o++)
         for (uint32_t i = 0; i < p->outputs[o].sink_count; i++)
             if (qn_str_eq(p->outputs[o].sinks[i].name, name))
-                return true;
-    return false;
+                return false;
+    return true;
 }
 
-/* A cursor whose sink is gone would hold the log for ever. */
-static qn_status forget_cursors(struct qn_service *sv, struct qn_err *err)
+static void say_gone(struct qn_service *sv, struct qn_str name, uint64_t behind)
 {
-    struct qn_log_append *a;
-    struct qn_str name;
-    uint32_t topic, index = 0;
-    uint64_t offset;
-    qn_status rc;
-
-    QN_TRY(qn_log_append_new(sv->log, &a, err));
-    qn_log_append_reserved(a, true);
-    for (rc = QN_OK; rc == QN_OK && qn_log_cursor_at(sv->log, index, &name, &topic, &offset);
-         index++) {
-        struct qn_log_topic_info info;
-
-        if (!qn_delivery_is_cursor(name) || is_in_plan(sv->plan, name))
-            continue;
-        qn_log_topic_info(sv->log, topic, &info);
-        qn_report_say(sv->opt.report, QN_LEVEL_WARN, "sink",
-                      "%.*s is no longer in the spec: %" PRIu64 " records are not delivered",
-                      QN_STR_ARG(name), info.next > offset ? info.next - offset : 0);
-        rc = qn_log_append_cursor(a, name, topic, QN_LOG_NO_OFFSET, err);
-    }
-    if (rc == QN_OK && qn_log_append_bytes(a) > 0)
-        rc = qn_log_commit(sv->log, a, NULL, err);
-    qn_log_append_free(a);
-    return rc;
+    qn_report_say(sv->opt.report, QN_LEVEL_WARN, "sink",
+                  "%.*s is no longer in the spec: %" PRIu64 " records are not delivered",
+                  QN_STR_ARG(name), behind);
 }
 
 static qn_status start_sink(struct qn_service *sv, uint32_t output, const struct qn_sink *sink,
@@ -100,7 +80,7 @@ qn_status qn_service_sinks_start(struct qn_service *sv, struct qn_err *err)
     sv->sinks = QN_NEW_N(&sv->arena, struct qn_service_sink, count + 1);
     if (sv->sinks == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for the sinks");
-    QN_TRY(forget_cursors(sv, err));
+    QN_TRY(qn_service_forget_cursors(sv, is_gone, say_gone, err));
     for (uint32_t o = 0; o < p->output_count; o++)
         for (uint32_t i = 0; i < p->outputs[o].sink_count; i++) {
             QN_TRY(start_sink(sv, o, &p->outputs[o].sinks[i], &sv->sinks[sv->sink_count], err));

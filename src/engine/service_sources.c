@@ -43,41 +43,26 @@ static uint64_t lag(void *arg)
     return n;
 }
 
-/* "source.NAME" of a source that the spec has. */
-static bool is_in_plan(const struct qn_plan *p, struct qn_str cursor)
+/* "source.NAME" of a source that the spec has not. */
+static bool is_gone(const struct qn_plan *p, struct qn_str cursor)
 {
-    const struct qn_str name = {cursor.p + PREFIX_BYTES, cursor.len - PREFIX_BYTES};
+    struct qn_str name;
 
+    if (cursor.len <= PREFIX_BYTES || memcmp(cursor.p, PREFIX, PREFIX_BYTES) != 0)
+        return false;
+    name = (struct qn_str){cursor.p + PREFIX_BYTES, cursor.len - PREFIX_BYTES};
     for (uint32_t i = 0; i < p->source_count; i++)
         if (qn_str_eq(p->sources[i].name, name))
-            return true;
-    return false;
+            return false;
+    return true;
 }
 
-/* A cursor whose source is gone would hold the log for ever. */
-static qn_status forget_cursors(struct qn_service *sv, struct qn_err *err)
+static void say_gone(struct qn_service *sv, struct qn_str name, uint64_t behind)
 {
-    struct qn_log_append *a;
-    struct qn_str name;
-    uint32_t topic, index = 0;
-    uint64_t offset;
-    qn_status rc;
-
-    QN_TRY(qn_log_append_new(sv->log, &a, err));
-    for (rc = QN_OK; rc == QN_OK && qn_log_cursor_at(sv->log, index, &name, &topic, &offset);
-         index++) {
-        if (name.len <= PREFIX_BYTES || memcmp(name.p, PREFIX, PREFIX_BYTES) != 0 ||
-            is_in_plan(sv->plan, name))
-            continue;
-        qn_report_say(sv->opt.report, QN_LEVEL_WARN, "source",
-                      "%.*s is no longer in the spec: should it come back, it begins anew",
-                      QN_STR_ARG(name));
-        rc = qn_log_append_cursor(a, name, topic, QN_LOG_NO_OFFSET, err);
-    }
-    if (rc == QN_OK && qn_log_append_bytes(a) > 0)
-        rc = qn_log_commit(sv->log, a, NULL, err);
-    qn_log_append_free(a);
-    return rc;
+    (void)behind; /* of its positions: nothing is lost with them */
+    qn_report_say(sv->opt.report, QN_LEVEL_WARN, "source",
+                  "%.*s is no longer in the spec: should it come back, it begins anew",
+                  QN_STR_ARG(name));
 }
 
 qn_status qn_service_sources_start(struct qn_service *sv, struct qn_err *err)
@@ -87,7 +72,7 @@ qn_status qn_service_sources_start(struct qn_service *sv, struct qn_err *err)
     sv->sources = QN_NEW_N(&sv->arena, struct qn_service_source, p->source_count + 1);
     if (sv->sources == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for the sources");
-    QN_TRY(forget_cursors(sv, err));
+    QN_TRY(qn_service_forget_cursors(sv, is_gone, say_gone, err));
     for (uint32_t i = 0; i < p->source_count; i++) {
         const struct qn_source *source = &p->sources[i];
         const struct qn_intake_options opt = {.log = sv->log,
