@@ -34,7 +34,7 @@ static enum qn_key_type key_type(const struct qn_option *o)
     return QN_KEY_TEXT;
 }
 
-void qn_module_add_keys(const struct qn_option *options, struct qn_module_keys *out)
+static void add_keys(const struct qn_option *options, struct qn_module_keys *out)
 {
     for (const struct qn_option *o = options; o->name != NULL; o++) {
         QN_ASSERT(out->table.count < KEYS_MAX);
@@ -50,6 +50,25 @@ void qn_module_add_keys(const struct qn_option *options, struct qn_module_keys *
                                                         .since = o->since,
                                                         .help = o->help};
     }
+}
+
+void qn_module_keys(const struct qn_module_sort *sort, const char *name, const char *summary,
+                    const struct qn_option *options, struct qn_module_keys *out)
+{
+    memset(out, 0, sizeof(*out));
+    snprintf(out->id, sizeof(out->id), "%s_%s", sort->name, name);
+    snprintf(out->what, sizeof(out->what), "a %s %s", name, sort->name);
+    snprintf(out->path, sizeof(out->path), "%s: %s:", sort->stands, name);
+    add_keys(options, out);
+    out->own_count = out->table.count;
+    if (sort->shared != NULL)
+        add_keys(sort->shared, out);
+    out->table.id = out->id;
+    out->table.path = out->path;
+    out->table.what = out->what;
+    out->table.help = summary;
+    out->table.keys = out->keys;
+    out->table.synonyms = sort->synonyms;
 }
 
 /* ---- what people may see ---------------------------------------------------------------------*/

@@ -39,20 +39,12 @@ void qn_sink_keys(const struct qn_sink_ops *ops, struct qn_module_keys *out)
         {"compression", "write gzip: true"},
         {"insecure", "a certificate is always checked; to trust your own: ca_file: FILE"},
         {NULL, NULL}};
+    static const struct qn_module_sort sort = {.name = "sink",
+                                               .stands = "outputs: NAME: to",
+                                               .shared = qn_delivery_policy_options,
+                                               .synonyms = synonyms};
 
-    memset(out, 0, sizeof(*out));
-    snprintf(out->id, sizeof(out->id), "sink_%s", ops->name);
-    snprintf(out->what, sizeof(out->what), "a %s sink", ops->name);
-    snprintf(out->path, sizeof(out->path), "outputs: NAME: to: %s:", ops->name);
-    qn_module_add_keys(ops->options, out);
-    out->own_count = out->table.count;
-    qn_module_add_keys(qn_delivery_policy_options, out);
-    out->table.id = out->id;
-    out->table.path = out->path;
-    out->table.what = out->what;
-    out->table.help = ops->summary;
-    out->table.keys = out->keys;
-    out->table.synonyms = synonyms;
+    qn_module_keys(&sort, ops->name, ops->summary, ops->options, out);
 }
 
 /* ---- one sink --------------------------------------------------------------------------------*/

@@ -8,8 +8,6 @@
 #include "base/check.h"
 #include "spec/spec_int.h"
 
-#include <stdio.h>
-
 enum { SOURCES_MAX = 16, HINT_BYTES = 160 };
 
 void qn_source_keys(const struct qn_source_ops *ops, struct qn_module_keys *out)
@@ -29,19 +27,11 @@ void qn_source_keys(const struct qn_source_ops *ops, struct qn_module_keys *out)
         {"eps", "rate"},
         {"compression", "leave it out: gzip and zstd are recognised by their first bytes"},
         {NULL, NULL}};
+    static const struct qn_module_sort sort = {.name = "source",
+                                               .stands = "streams: NAME: source",
+                                               .synonyms = synonyms};
 
-    memset(out, 0, sizeof(*out));
-    snprintf(out->id, sizeof(out->id), "source_%s", ops->name);
-    snprintf(out->what, sizeof(out->what), "a %s source", ops->name);
-    snprintf(out->path, sizeof(out->path), "streams: NAME: source: %s:", ops->name);
-    qn_module_add_keys(ops->options, out);
-    out->own_count = out->table.count;
-    out->table.id = out->id;
-    out->table.path = out->path;
-    out->table.what = out->what;
-    out->table.help = ops->summary;
-    out->table.keys = out->keys;
-    out->table.synonyms = synonyms;
+    qn_module_keys(&sort, ops->name, ops->summary, ops->options, out);
 }
 
 static struct qn_str make_name(struct qn_builder *b, struct qn_str stream, const char *kind)

@@ -243,7 +243,15 @@ struct qn_module_keys {
     uint32_t own_count;                        /* keys of the kind; then of all    */
     char id[32], what[40], path[64];
 };
-void qn_module_add_keys(const struct qn_option *options, struct qn_module_keys *out);
+/* What all modules of a sort share. */
+struct qn_module_sort {
+    const char *name;                      /* "sink"                                   */
+    const char *stands;                    /* where it stands: "outputs: NAME: to"     */
+    const struct qn_option *shared;        /* options that all kinds take; NULL = none */
+    const struct qn_key_synonym *synonyms; /* ended by theirs = NULL                   */
+};
+void qn_module_keys(const struct qn_module_sort *sort, const char *name, const char *summary,
+                    const struct qn_option *options, struct qn_module_keys *out);
 /* Reads {kind: value} into slots[keys->table.count]; value NULL: the word alone. False: reported.
  */
 bool qn_module_bind(struct qn_builder *b, const struct qn_yaml_node *kind,
