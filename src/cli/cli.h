@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/options.h"
+#include "base/threads.h"
 #include "spec/plan.h"
 
 #include <signal.h>
@@ -48,6 +49,15 @@ extern const struct qn_command qn_commands[]; /* ended by usage = NULL */
 
 /* Finds the command argv[1] and runs it; returns the exit code. */
 int qn_cli_main(struct qn_cli *c, int argc, char **argv);
+
+/* Option row --threads of a command: `member` of its options struct `owner` is an int64_t. */
+#define QN_THREADS_ROW(owner, member, version)                                                     \
+    {                                                                                              \
+        .name = "threads", .type = QN_OPT_INT, .short_name = 't', .value = "N", .fallback = "1",   \
+        .min = 1, .max = QN_TEAM_MAX, .since = version,                                            \
+        .help = "threads that share the work; the answers do not depend on it",                    \
+        .offset = offsetof(owner, member)                                                          \
+    }
 
 /* Reads options; prints help or the usage error. False when the command is over: then *exit_code
  * says how. */

@@ -51,16 +51,7 @@ struct qn_run_options {
      .since = "0.1",                                                                               \
      .help = "write dead letters there as NDJSON, with reason and original bytes",                 \
      .offset = offsetof(owner, member) + offsetof(struct qn_run_options, dead)},                   \
-        {.name = "threads",                                                                        \
-         .type = QN_OPT_INT,                                                                       \
-         .short_name = 't',                                                                        \
-         .value = "N",                                                                             \
-         .fallback = "1",                                                                          \
-         .min = 1,                                                                                 \
-         .max = QN_TEAM_MAX,                                                                       \
-         .since = "0.1",                                                                           \
-         .help = "threads that share the work; the answers do not depend on it",                   \
-         .offset = offsetof(owner, member) + offsetof(struct qn_run_options, threads)},            \
+        QN_THREADS_ROW(owner, member.threads, "0.1"),                                              \
         {.name = "batch",                                                                          \
          .type = QN_OPT_INT,                                                                       \
          .value = "N",                                                                             \
