@@ -3,8 +3,8 @@
  * answered once, in order, with the bytes that the engine gives without a log; starts replay to the
  * same answers; a log that was tampered with is not believed. */
 #include "engine/commit_record.h"
-#include "engine/output_files.h"
 #include "engine/service.h"
+#include "plain_engine.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -248,76 +248,19 @@ static void read_topic(struct qn_log *lg, const char *name, struct qn_buf *out)
     qn_log_reader_free(r);
 }
 
-/* ---- what the engine says without a log ------------------------------------------------------*/
-
-struct plain {
-    struct qn_buf text;
-    uint32_t next, streams[2];
-    struct qn_buf out[3];
-};
-
-static qn_status plain_read(void *st, struct qn_batch *b, enum qn_flow *flow, struct qn_err *err)
+/* What the engine says of all events without a log. */
+static void run_plain(struct plain *p)
 {
-    struct plain *p = st;
-
-    qn_buf_clear(&p->text);
-    qn_buf_room(&p->text, 512 * 256);
-    while (p->next < EVENTS && b->rows < b->rows_max && b->rows < 256) {
-        char *at = p->text.data + p->text.len;
-        uint32_t stream = event(p->next++, at, 256);
-
-        b->raw[b->rows] = qn_str_of(at);
-        p->text.len += b->raw[b->rows].len + 64;
-        b->stream[b->rows] = (uint8_t)stream;
-        b->partition[b->rows] = 0;
-        b->offset[b->rows++] = p->streams[stream]++;
-    }
-    *flow = b->rows > 0 ? QN_MORE : QN_END;
-    return QN_OK;
-}
-
-static void plain_release(void *st)
-{
-}
-
-static const struct qn_csv_header *const *plain_csv(void *st, uint32_t stream)
-{
-    return NULL;
-}
-
-static int64_t plain_write(void *st, int fd, const void *p, size_t bytes)
-{
-    qn_buf_add(&((struct plain *)st)->out[fd - 1], p, bytes);
-    return (int64_t)bytes;
-}
-
-static void plain_run(struct plain *p)
-{
-    struct qn_files files = {.write = plain_write, .st = p};
-    struct qn_output_target targets[2] = {{1, "predictions"}, {2, "big"}};
-    struct qn_outputs_options opt = {.kind = QN_RECORDS_PREDICTIONS,
-                                     .files = &files,
-                                     .targets = targets,
-                                     .dead = {3, "dead"},
-                                     .workers = 1};
-    struct qn_input in = {plain_read, plain_release, plain_csv, p};
     struct qn_arena arena = {0};
     struct qn_plan *plan = load(&arena, "x", "");
-    struct qn_outputs *outputs;
-    struct qn_output out;
-    struct qn_engine *en;
-    struct qn_err err = {0};
-    enum qn_flow flow = QN_MORE;
 
-    assert_int_equal(qn_outputs_new(plan, &opt, &outputs, &err), QN_OK);
-    out = qn_outputs_output(outputs);
-    assert_int_equal(
-        qn_engine_new(plan, &(struct qn_engine_options){.threads = 1}, &in, &out, &en, &err),
-        QN_OK);
-    while (flow != QN_END)
-        assert_int_equal(qn_step(en, &flow, &err), QN_OK);
-    qn_engine_free(en);
-    qn_outputs_free(outputs);
+    for (uint32_t i = 0; i < EVENTS; i++) {
+        char text[256];
+        uint32_t stream = event(i, text, sizeof text);
+
+        plain_add(p, stream, qn_str_of(text));
+    }
+    plain_run(p, plan, 1, 0);
     qn_plan_free(plan);
     qn_arena_fini(&arena);
 }
@@ -337,7 +280,7 @@ static void test_same_as_without_a_log(void **state)
     struct qn_buf answers = {0}, status = {0};
 
     (void)state;
-    plain_run(&p);
+    run_plain(&p);
     world_new(&w);
     /* five lives, on one and two threads; the fourth without the snapshots of those before */
     for (uint32_t i = 0; i < 5; i++) {
@@ -369,9 +312,7 @@ static void test_same_as_without_a_log(void **state)
     }
     world_close(&w);
     world_remove(&w);
-    for (int i = 0; i < 3; i++)
-        qn_buf_fini(&p.out[i]);
-    qn_buf_fini(&p.text);
+    plain_fini(&p);
     qn_buf_fini(&answers);
     qn_buf_fini(&status);
 }

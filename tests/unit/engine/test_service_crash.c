@@ -6,8 +6,8 @@
  * for byte and once each, what an engine without a log makes of those events; a failed write or
  * sync stops the pipeline before it acknowledges anything more. QUERN_SEED chooses the seed. */
 #include "../log/log_disk.h"
-#include "engine/output_files.h"
 #include "engine/service.h"
+#include "plain_engine.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -283,72 +283,6 @@ static bool send(struct life *l, uint32_t first, uint32_t n, bool wants_scores)
 
 /* ---- afterwards ------------------------------------------------------------------------------*/
 
-struct plain {
-    struct qn_buf events; /* NUL-ended, padded */
-    uint32_t *starts, count, next;
-    struct qn_buf out;
-};
-
-static qn_status plain_read(void *st, struct qn_batch *b, enum qn_flow *flow, struct qn_err *err)
-{
-    struct plain *p = st;
-
-    while (p->next < p->count && b->rows < b->rows_max) {
-        b->raw[b->rows] = qn_str_of(p->events.data + p->starts[p->next]);
-        b->stream[b->rows] = 0;
-        b->partition[b->rows] = 0;
-        b->offset[b->rows++] = p->next++;
-    }
-    *flow = b->rows > 0 ? QN_MORE : QN_END;
-    return QN_OK;
-}
-
-static void plain_release(void *st)
-{
-}
-
-static const struct qn_csv_header *const *plain_csv(void *st, uint32_t stream)
-{
-    return NULL;
-}
-
-static int64_t plain_write(void *st, int fd, const void *p, size_t bytes)
-{
-    qn_buf_add(&((struct plain *)st)->out, p, bytes);
-    return (int64_t)bytes;
-}
-
-static void plain_run(struct plain *p)
-{
-    struct qn_files files = {.write = plain_write, .st = p};
-    struct qn_output_target target = {1, "predictions"};
-    struct qn_outputs_options opt = {.kind = QN_RECORDS_PREDICTIONS,
-                                     .files = &files,
-                                     .targets = &target,
-                                     .dead = {-1, ""},
-                                     .workers = 1};
-    struct qn_input in = {.read = plain_read, .release = plain_release, .csv = plain_csv, .st = p};
-    struct qn_arena arena = {0};
-    struct qn_plan *plan = load(&arena);
-    struct qn_outputs *outputs;
-    struct qn_output out;
-    struct qn_engine *en;
-    struct qn_err err = {0};
-    enum qn_flow flow = QN_MORE;
-
-    assert_int_equal(qn_outputs_new(plan, &opt, &outputs, &err), QN_OK);
-    out = qn_outputs_output(outputs);
-    assert_int_equal(
-        qn_engine_new(plan, &(struct qn_engine_options){.threads = 1}, &in, &out, &en, &err),
-        QN_OK);
-    while (flow != QN_END)
-        assert_int_equal(qn_step(en, &flow, &err), QN_OK);
-    qn_engine_free(en);
-    qn_outputs_free(outputs);
-    qn_plan_free(plan);
-    qn_arena_fini(&arena);
-}
-
 /* Calls each for every record of a topic, in order; returns how many. */
 static uint64_t each_record(struct life *l, uint32_t topic,
                             void (*each)(void *arg, const struct qn_log_record *r), void *arg)
@@ -385,9 +319,7 @@ static void take_event(void *arg, const struct qn_log_record *r)
         event((uint32_t)acked[r->offset], text, sizeof text);
         assert_true(qn_str_is(r->value, text));
     }
-    p->starts[p->count++] = (uint32_t)p->events.len;
-    qn_buf_add(&p->events, r->value.p, r->value.len);
-    qn_buf_byte(&p->events, '\0');
+    plain_add(p, 0, r->value);
 }
 
 static void take_prediction(void *arg, const struct qn_log_record *r)
@@ -399,8 +331,9 @@ static void take_prediction(void *arg, const struct qn_log_record *r)
 /* Everything acknowledged is there; the predictions are those of an engine without a log. */
 static void check(struct life *l, uint64_t seed)
 {
-    uint32_t starts[EVENTS_MAX];
-    struct plain p = {.starts = starts};
+    struct qn_arena arena = {0};
+    struct qn_plan *plan = load(&arena);
+    struct plain p = {0};
     struct qn_buf predictions = {0};
     uint64_t events, tries = 0;
 
@@ -414,14 +347,14 @@ static void check(struct life *l, uint64_t seed)
             break;
         usleep(1000);
     }
-    qn_buf_room(&p.events, QN_DECODE_PAD);
-    plain_run(&p);
-    if (predictions.len != p.out.len ||
-        (p.out.len > 0 && memcmp(predictions.data, p.out.data, p.out.len) != 0))
+    plain_run(&p, plan, 1, 0);
+    if (predictions.len != p.out[0].len ||
+        (predictions.len > 0 && memcmp(predictions.data, p.out[0].data, predictions.len) != 0))
         fail_msg("seed %llu: predictions differ: %zu and %zu bytes", (unsigned long long)seed,
-                 predictions.len, p.out.len);
-    qn_buf_fini(&p.events);
-    qn_buf_fini(&p.out);
+                 predictions.len, p.out[0].len);
+    plain_fini(&p);
+    qn_plan_free(plan);
+    qn_arena_fini(&arena);
     qn_buf_fini(&predictions);
 }
 
