@@ -16,19 +16,15 @@ the log alone:
 
 Prints its seed first. Exit code 0: all of it held. Standard library only; also used by tests/e2e/test_kill.py.
 """
-import argparse
 import http.client
 import json
 import random
-import re
 import shutil
-import signal
 import subprocess
-import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
+
+from pipeline import Pipeline, arguments, in_folder
 
 SPEC = """\
 quern: 1
@@ -77,7 +73,7 @@ class Client(threading.Thread):
     def post(self, path, body, key):
         """The answer's status and document; None where nobody knows what became of it."""
         try:
-            c = http.client.HTTPConnection("127.0.0.1", self.run_.port, timeout=20)
+            c = self.run_.connect(20)
             c.request("POST", path, body, {"content-type": "application/x-ndjson", "idempotency-key": key})
             r = c.getresponse()
             status, text = r.status, r.read()
@@ -125,49 +121,17 @@ class Client(threading.Thread):
             self.settle(events, document, wants_score)
 
 
-class KillRun:
+class KillRun(Pipeline):
     def __init__(self, folder, quern, seed, threads=1):
-        self.folder, self.quern, self.seed, self.threads = Path(folder), quern, seed, threads
-        self.rng = random.Random(seed)
-        self.port, self.begun = 0, time.monotonic()
-        self.enough = threading.Event()
-        self.process, self.starts = None, 0
-        (self.folder / "spec.yaml").write_text(SPEC)
-
-    # ---- the process
-
-    def start(self):
-        """Starts it; the port is known once it listens."""
-        self.starts += 1
-        self.stderr = (self.folder / "stderr").open("w+b")
-        self.process = subprocess.Popen(
-            [self.quern, "run", "spec.yaml", "--http", f"127.0.0.1:{self.port}", "--threads", str(self.threads)],
-            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.stderr)
-
-    def words(self):
-        return (self.folder / "stderr").read_text(errors="replace")
-
-    def await_ready(self, seconds=60):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            assert self.process.poll() is None, "it ended by itself:\n" + self.words()
-            found = re.search(r"url=http://[^ \n]*:(\d+)", self.words())
-            if found:
-                self.port = int(found[1])
-                try:
-                    c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-                    c.request("GET", "/readyz")
-                    if c.getresponse().status == 200:
-                        return
-                except OSError:
-                    pass
-            time.sleep(0.005)
-        raise AssertionError("not ready in time:\n" + self.words())
+        super().__init__(folder, quern, SPEC, threads)
+        self.seed, self.rng, self.begun = seed, random.Random(seed), time.monotonic()
+        self.enough, self.kills = threading.Event(), 0
 
     def kill(self):
-        assert self.process.poll() is None, "it ended by itself:\n" + self.words()
-        self.process.send_signal(signal.SIGKILL)
+        self.must_run()
+        self.process.kill()
         self.process.wait()
+        self.kills += 1
 
     # ---- the run
 
@@ -194,8 +158,7 @@ class KillRun:
         for c in self.clients:
             c.join(150)
             assert c.failure is None and not c.is_alive(), f"client {c.number}: {c.failure}"
-        self.process.terminate()
-        assert self.process.wait(60) == 0, self.words()
+        self.stop()
 
     def topic(self, name):
         out = subprocess.run([self.quern, "log", "data", "--print", name], cwd=self.folder, check=True,
@@ -241,35 +204,25 @@ class KillRun:
             assert by_id[a["id"]] == a, f"a client was answered {a}"
         rejected = set().union(*(c.rejected for c in self.clients))
         assert {json.loads(w["event"])["order_id"] for w in want if w["reason"] == "out_of_range"} == rejected
-        return (f"{self.starts - 1} kills, {len(events)} events acknowledged once, {counts[0]} predictions, "
+        return (f"{self.kills} kills, {len(events)} events acknowledged once, {counts[0]} predictions, "
                 f"{counts[1]} alerts, {len(dead)} dead letters, {len(answers)} answers compared, "
                 f"{sum(c.repeats for c in self.clients)} requests repeated")
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    ap = arguments(__doc__)
     ap.add_argument("--kills", type=int, default=20)
     ap.add_argument("--clients", type=int, default=4)
-    ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--seed", type=int, default=None)
-    ap.add_argument("--folder", default=None, help="kept afterwards; default: a temporary one")
-    ap.add_argument("--quern", default=str(Path(__file__).resolve().parents[2] / "build" / "quern"))
     args = ap.parse_args()
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}", flush=True)
-    folder = args.folder or tempfile.mkdtemp(prefix="quern-kill-")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    run = KillRun(folder, args.quern, seed, args.threads)
-    try:
+
+    def work(run):
         run.torment(args.kills, args.clients)
         print(run.check())
-    except BaseException:
-        if run.process and run.process.poll() is None:
-            run.process.kill()
-        print(f"kept: {folder}", file=sys.stderr)
-        raise
-    if not args.folder:
-        shutil.rmtree(folder)
+
+    in_folder(args, "kill", lambda folder: KillRun(folder, args.quern, seed, args.threads), work)
 
 
 if __name__ == "__main__":

@@ -17,18 +17,15 @@ them one client has single events scored, before, during and afterwards. Then:
 An output with contributions makes the engine work hard, so that it is the one that is short of time, not the clients.
 Exit code 0: all of it held. Standard library only; also used by tests/e2e/test_overload.py.
 """
-import argparse
-import http.client
 import json
 import re
-import shutil
 import statistics
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
+
+from pipeline import Pipeline, arguments, in_folder
 
 MIB = 1 << 20
 SPEC = """\
@@ -90,15 +87,15 @@ def forest(trees, depth):
     return text + "end of trees\n"
 
 
-class OverloadRun:
+class OverloadRun(Pipeline):
     def __init__(self, folder, quern, seconds, threads=1):
-        self.folder, self.quern, self.seconds, self.threads = Path(folder), quern, seconds, threads
-        (self.folder / "spec.yaml").write_text(SPEC)
+        super().__init__(folder, quern, SPEC, threads)
+        self.seconds = seconds
         (self.folder / "risk.txt").write_text(forest(200, 6))
         # the name of a batch and its time are put in where @ and # are
         self.batch = "".join(f'{{"order_id":"@@@@@@@@@@-{i}","at":#############,"customer":"k{i * 7}",'
                              f'"amount":{i % 100}.25}}\n' for i in range(BATCH)).encode()
-        self.process, self.lock, self.failures = None, threading.Lock(), []
+        self.lock = threading.Lock()
         self.is_over, self.is_closed, self.is_done = (threading.Event() for _ in range(3))
         self.batches = 0
         self.accepted = {}  # name of a batch -> (offset, events)
@@ -107,47 +104,11 @@ class OverloadRun:
         self.offered = self.offer = 0
         self.first_refusal = None
 
-    # ---- the process
-
-    def start(self):
-        self.stderr = (self.folder / "stderr").open("w+b")
-        self.process = subprocess.Popen(
-            [self.quern, "run", "spec.yaml", "--http", "127.0.0.1:0", "--threads", str(self.threads)],
-            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.stderr)
-        end = time.monotonic() + 60
-        while True:
-            assert self.process.poll() is None and time.monotonic() < end, self.words()
-            found = re.search(r"url=http://[^ \n]*:(\d+)", self.words())
-            if found:
-                self.port = int(found[1])
-                c = self.connect()
-                c.request("GET", "/readyz")
-                if c.getresponse().status == 200:
-                    return
-            time.sleep(0.02)
-
-    def words(self):
-        return (self.folder / "stderr").read_text(errors="replace")
-
     def resident(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s*(\d+) kB", status)[1]) * 1024
 
     # ---- clients, each a thread
-
-    def connect(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-
-    def begin(self, work, *args):
-        def guarded():
-            try:
-                work(*args)
-            except Exception as error:  # noqa: BLE001 - told by the main thread
-                self.failures.append(f"{work.__name__}: {error!r}")
-
-        thread = threading.Thread(target=guarded, daemon=True)
-        thread.start()
-        return thread
 
     def send(self, connection, path, count=BATCH):
         """One batch, once; True when it was accepted."""
@@ -207,8 +168,7 @@ class OverloadRun:
         """Until the condition is true; False when the time is over before."""
         end = time.monotonic() + seconds
         while not condition():
-            assert self.process.poll() is None, "it ended by itself:\n" + self.words()
-            assert not self.failures, self.failures
+            self.must_run()
             if time.monotonic() > end:
                 return False
             self.memory.append((time.monotonic(), self.resident()))
@@ -228,6 +188,7 @@ class OverloadRun:
 
     def overload(self):
         self.start()
+        self.await_ready()
         asking = self.begin(self.ask)
         begun = time.monotonic()
         assert self.wait(60, lambda: self.usual(begun, time.monotonic()) and len(self.singles) >= 50)
@@ -259,8 +220,7 @@ class OverloadRun:
         asking.join(120)
         assert not self.failures, self.failures
         assert has_recovered, f"{self.unloaded * 1e3:.1f} ms before, afterwards {self.singles[-5:]}"
-        self.process.terminate()
-        assert self.process.wait(60) == 0, self.words()
+        self.stop()
 
     # ---- what must hold
 
@@ -307,25 +267,15 @@ class OverloadRun:
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    ap = arguments(__doc__)
     ap.add_argument("--seconds", type=float, default=8)
-    ap.add_argument("--threads", type=int, default=1)
-    ap.add_argument("--folder", default=None, help="kept afterwards; default: a temporary one")
-    ap.add_argument("--quern", default=str(Path(__file__).resolve().parents[2] / "build" / "quern"))
     args = ap.parse_args()
-    folder = args.folder or tempfile.mkdtemp(prefix="quern-overload-")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    run = OverloadRun(folder, args.quern, args.seconds, args.threads)
-    try:
+
+    def work(run):
         run.overload()
         print(run.check())
-    except BaseException:
-        if run.process and run.process.poll() is None:
-            run.process.kill()
-        print(f"kept: {folder}", file=sys.stderr)
-        raise
-    if not args.folder:
-        shutil.rmtree(folder)
+
+    in_folder(args, "overload", lambda folder: OverloadRun(folder, args.quern, args.seconds, args.threads), work)
 
 
 if __name__ == "__main__":

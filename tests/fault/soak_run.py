@@ -16,21 +16,16 @@ metrics are scraped over a new connection each second, and clients break off in 
 
 Prints a line a minute. Exit code 0: all of it held. Standard library only; also used by tests/e2e/test_soak.py.
 """
-import argparse
 import gzip
-import http.client
 import http.server
 import json
 import re
-import shutil
 import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
+
+from pipeline import Pipeline, arguments, in_folder
 
 MIB = 1 << 20
 SPEC = """\
@@ -95,57 +90,19 @@ def slope(points):
     return statistics.linear_regression(*zip(*points)).slope
 
 
-class SoakRun:
+class SoakRun(Pipeline):
     def __init__(self, folder, quern, seconds, rate=500, note=200, window=60, keep=60, threads=1):
-        self.folder, self.quern, self.seconds, self.rate = Path(folder), quern, seconds, rate
-        self.note, self.window, self.keep, self.threads = "n" * note, window, keep, threads
         self.hook = Hook()
         spec = SPEC.replace("KEEP", str(keep)).replace("WINDOW", str(window)).replace("URL", self.hook.url)
-        (self.folder / "spec.yaml").write_text(spec)
+        super().__init__(folder, quern, spec, threads)
+        self.seconds, self.rate, self.note, self.window, self.keep = seconds, rate, "n" * note, window, keep
         self.stopping = threading.Event()
-        self.failures, self.samples, self.latencies, self.streamed = [], [], [], []
+        self.samples, self.latencies, self.streamed = [], [], []
         self.sent = self.large = self.refused = 0
         self.lock = threading.Lock()
         self.segments = set()
 
-    # ---- the process
-
-    def start(self):
-        self.stderr = (self.folder / "stderr").open("w+b")
-        self.process = subprocess.Popen(
-            [self.quern, "run", "spec.yaml", "--http", "127.0.0.1:0", "--threads", str(self.threads)],
-            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.stderr)
-        end = time.monotonic() + 60
-        while True:
-            assert self.process.poll() is None and time.monotonic() < end, self.words()
-            found = re.search(r"url=http://[^ \n]*:(\d+)", self.words())
-            if found:
-                self.port = int(found[1])
-                c = self.connect()
-                c.request("GET", "/readyz")
-                if c.getresponse().status == 200:
-                    return
-            time.sleep(0.02)
-
-    def words(self):
-        return (self.folder / "stderr").read_text(errors="replace")
-
-    def connect(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-
     # ---- clients, each a thread
-
-    def begin(self, work):
-        def guarded():
-            try:
-                work()
-            except Exception as error:  # noqa: BLE001 - told by the main thread
-                if not self.stopping.is_set():
-                    self.failures.append(f"{work.__name__}: {error!r}")
-
-        thread = threading.Thread(target=guarded, daemon=True)
-        thread.start()
-        return thread
 
     def event(self, name, i):
         now = time.time()
@@ -248,6 +205,7 @@ class SoakRun:
 
     def soak(self):
         self.start()
+        self.await_ready()
         self.is_streaming = threading.Event()
         self.begin(self.read_stream)
         assert self.is_streaming.wait(60)
@@ -257,8 +215,7 @@ class SoakRun:
         step = min(60, self.seconds / 4)
         while time.monotonic() < begun + self.seconds:
             time.sleep(1)
-            assert self.process.poll() is None, "it ended by itself:\n" + self.words()
-            assert not self.failures, self.failures
+            self.must_run()
             s = self.scrape()
             if s["at"] >= told + step:
                 told += step
@@ -271,8 +228,7 @@ class SoakRun:
             assert time.monotonic() < end, f"lag {self.samples[-1]['lag']}, {len(self.streamed)} streamed"
             time.sleep(0.2)
         del self.samples[-1]
-        self.process.terminate()
-        assert self.process.wait(60) == 0, self.words()
+        self.stop()
         self.hook.server.shutdown()
 
     # ---- what must hold
@@ -341,31 +297,25 @@ class SoakRun:
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    ap = arguments(__doc__)
     ap.add_argument("--minutes", type=float, default=5)
     ap.add_argument("--rate", type=int, default=500, help="events a second")
     ap.add_argument("--note", type=int, default=200, help="bytes of a text in each event")
     ap.add_argument("--window", type=int, default=60, help="seconds of the features")
     ap.add_argument("--keep", type=int, default=60, help="seconds of the log")
-    ap.add_argument("--threads", type=int, default=1)
-    ap.add_argument("--folder", default=None, help="kept afterwards; default: a temporary one")
-    ap.add_argument("--quern", default=str(Path(__file__).resolve().parents[2] / "build" / "quern"))
     args = ap.parse_args()
-    folder = args.folder or tempfile.mkdtemp(prefix="quern-soak-")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    run = SoakRun(folder, args.quern, args.minutes * 60, args.rate, args.note, args.window, args.keep, args.threads)
-    try:
+
+    def make(folder):
+        return SoakRun(folder, args.quern, args.minutes * 60, args.rate, args.note, args.window, args.keep,
+                       args.threads)
+
+    def work(run):
         run.soak()
         wrong = run.check()
         assert not wrong, "\n".join(wrong)
         print(f"held: {run.sent} events, {run.samples[-1]['removed']} segments removed")
-    except BaseException:
-        if run.process and run.process.poll() is None:
-            run.process.kill()
-        print(f"kept: {folder}", file=sys.stderr)
-        raise
-    if not args.folder:
-        shutil.rmtree(folder)
+
+    in_folder(args, "soak", make, work)
 
 
 if __name__ == "__main__":
