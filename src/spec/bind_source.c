@@ -27,9 +27,8 @@ void qn_source_keys(const struct qn_source_ops *ops, struct qn_module_keys *out)
         {"eps", "rate"},
         {"compression", "leave it out: gzip and zstd are recognised by their first bytes"},
         {NULL, NULL}};
-    static const struct qn_module_sort sort = {.name = "source",
-                                               .stands = "streams: NAME: source",
-                                               .synonyms = synonyms};
+    static const struct qn_module_sort sort = {
+        .name = "source", .stands = "streams: NAME: source", .synonyms = synonyms};
 
     qn_module_keys(&sort, ops->name, ops->summary, ops->options, out);
 }

@@ -90,8 +90,7 @@ static inline void plain_run(struct plain *p, struct qn_plan *plan, uint32_t thr
                                      .targets = targets,
                                      .dead = {PLAIN_DEAD + 1, "dead"},
                                      .workers = threads};
-    struct qn_input in = {
-        .read = plain_read, .release = plain_release, .csv = plain_csv, .st = p};
+    struct qn_input in = {.read = plain_read, .release = plain_release, .csv = plain_csv, .st = p};
     struct qn_outputs *outputs;
     struct qn_output out;
     struct qn_engine *en;
