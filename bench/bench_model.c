@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { PASSES = 9, KERNELS_MAX = 8 };
+enum { PASSES = 9, KERNELS_MAX = 12 };
 static const uint32_t BATCHES[] = {1, 4, 8, 16, 64, 1024};
 enum { BATCH_COUNT = sizeof(BATCHES) / sizeof(BATCHES[0]) };
 

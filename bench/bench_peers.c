@@ -23,12 +23,15 @@
 #include <time.h>
 
 enum { PASSES_MAX = 99, ENGINES_MAX = 8, BATCH_MAX = 1024, PASS_ROWS = 16384, SHORT_ROWS = 2048 };
+/* Columns are a cache line more apart than rows ask for, as in the pipeline (score.c): at a power
+ * of two all of them would compete for the same few lines of the cache. */
+enum { COLUMN_PAD = 8, STRIDE = BATCH_MAX + COLUMN_PAD };
 static const uint32_t BATCHES[] = {1, 16, 64, 1024};
 enum { BATCH_COUNT = sizeof(BATCHES) / sizeof(BATCHES[0]) };
 
 struct rows {
     const float *v;
-    double *turned; /* columns of all rows: [inputs][count] */
+    double *turned; /* columns of all rows: [inputs][count + COLUMN_PAD] */
     uint32_t count, inputs;
 };
 
@@ -83,7 +86,7 @@ struct quern {
     const struct qn_model *model;
     void *scratch;
     const double **columns;
-    double *turned; /* [inputs][BATCH_MAX] */
+    double *turned; /* [inputs][STRIDE] */
 };
 
 static void quern_columns(struct engine *e, const struct rows *x, uint32_t first, uint32_t batch,
@@ -92,7 +95,7 @@ static void quern_columns(struct engine *e, const struct rows *x, uint32_t first
     const struct quern *q = e->own;
 
     for (uint32_t i = 0; i < x->inputs; i++)
-        q->columns[i] = x->turned + (size_t)i * x->count + first;
+        q->columns[i] = x->turned + (size_t)i * (x->count + COLUMN_PAD) + first;
     qn_model_score(q->model, q->columns, batch, q->scratch, out, NULL, batch);
 }
 
@@ -102,7 +105,7 @@ static void quern_rows(struct engine *e, const struct rows *x, uint32_t first, u
     const struct quern *q = e->own;
 
     for (uint32_t i = 0; i < x->inputs; i++) {
-        double *column = q->turned + (size_t)i * BATCH_MAX;
+        double *column = q->turned + (size_t)i * STRIDE;
 
         for (uint32_t r = 0; r < batch; r++)
             column[r] = (double)x->v[(size_t)(first + r) * x->inputs + i];
@@ -126,7 +129,7 @@ static struct quern *open_quern(const char *file, uint32_t *inputs)
     q->model = m;
     q->scratch = qn_mem_aligned(64, (qn_model_scratch_bytes(m, BATCH_MAX) + 63) / 64 * 64);
     q->columns = qn_mem_zalloc(*inputs, sizeof(*q->columns));
-    q->turned = qn_mem_zalloc((size_t)*inputs * BATCH_MAX, sizeof(double));
+    q->turned = qn_mem_zalloc((size_t)*inputs * STRIDE, sizeof(double));
     QN_ASSERT(q->scratch != NULL && q->columns != NULL && q->turned != NULL);
     return q;
 }
@@ -354,11 +357,12 @@ static bool read_rows(const char *file, struct rows *x)
         return false;
     x->count = (uint32_t)(bytes.len / sizeof(float) / x->inputs);
     x->v = (const float *)(const void *)bytes.data;
-    x->turned = qn_mem_alloc((size_t)x->count * x->inputs * sizeof(double) + 1);
+    x->turned = qn_mem_alloc((size_t)(x->count + COLUMN_PAD) * x->inputs * sizeof(*x->turned) + 1);
     QN_ASSERT(x->turned != NULL);
     for (uint32_t i = 0; i < x->inputs; i++) {
         for (uint32_t r = 0; r < x->count; r++)
-            x->turned[(size_t)i * x->count + r] = (double)x->v[(size_t)r * x->inputs + i];
+            x->turned[(size_t)i * (x->count + COLUMN_PAD) + r] =
+                (double)x->v[(size_t)r * x->inputs + i];
     }
     return x->count > BATCH_MAX;
 }

@@ -38,3 +38,8 @@ double qn_model_float_threshold(double threshold)
         at = nextafterf(at, -INFINITY);
     return float_cut((double)nextafterf(at, INFINITY));
 }
+
+bool qn_model_is_float_cut(double cut)
+{
+    return isnan(cut) || float_cut((double)(float)cut) == cut;
+}

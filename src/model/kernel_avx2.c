@@ -5,11 +5,12 @@
  * and the rest of the program runs anywhere. As in kernel_avx512.c the columns of a level's nodes
  * are reduced to one by the decisions so far, the oldest first; a decision is a byte of all ones or
  * none. Look-ups are shuffles of 16 bytes: the first four decisions are the index, the later ones
- * choose among tables. Float inputs are coded 8 at a time; doubles, few rows and large trees go
- * through the portable code. Invariant: the same turns as the plan, leaves added in file order.
- * Thread: any. Memory: scratch only. */
+ * choose among tables. Float inputs are coded 8 at a time, few rows go through row_avx2.c; doubles
+ * and large trees go through the portable code. Invariant: the same turns as the plan, leaves added
+ * in file order. Thread: any. Memory: scratch only. */
 #include "base/check.h"
 #include "model/lanes.h"
+#include "model/row_avx2.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -19,34 +20,79 @@
 
 enum {
     LANES = 32,
-    DEPTH_MAX = 6,       /* deeper trees are walked: a level doubles the work */
-    ROWS_SINGLE_MAX = 4, /* up to here one row at a time is faster            */
+    DEPTH_MAX = 6,          /* deeper trees are walked: a level doubles the work */
+    ROWS_SINGLE_MAX = 12,   /* up to here one row at a time is faster           */
+    ROWS_SYMMETRIC_MAX = 6, /* the same where a block costs little */
+    ROWS_WALKED_MAX = 4,    /* the same where kernel_columns.c walks them       */
+    ANY_LEVELS = 255,       /* of a search whose number of levels is no constant */
     CODE_MAX = 254
 };
 
 /* ---- quantise ---- */
 
-/* Rank of 8 floats, one level a step: pivots of the upper levels by register permute, the others
- * gathered. */
-INLINED __m256i search(const float *pivots, unsigned levels, __m256 x)
+/* PIVOT_n(p): of n pivots from p on, 8 to a register, each row's own; the decisions from `a` on
+ * choose the register. */
+#define PIVOT_8(p)     _mm256_permutevar8x32_ps(_mm256_load_ps(p), index)
+#define PIVOT_16(p, a) _mm256_blendv_ps(PIVOT_8(p), PIVOT_8((p) + 8), right[a])
+#define PIVOT_32(p, a) _mm256_blendv_ps(PIVOT_16(p, (a) + 1), PIVOT_16((p) + 16, (a) + 1), right[a])
+#define PIVOT_64(p, a) _mm256_blendv_ps(PIVOT_32(p, (a) + 1), PIVOT_32((p) + 32, (a) + 1), right[a])
+#define PIVOT_128(p, a)                                                                            \
+    _mm256_blendv_ps(PIVOT_64(p, (a) + 1), PIVOT_64((p) + 64, (a) + 1), right[a])
+
+INLINED __m256 pivots_at(const float *pivots, const unsigned level, __m256i index,
+                         const __m256 *right)
+{
+    const float *p = pivots + ((size_t)1 << level);
+
+    if (level == 0)
+        return _mm256_set1_ps(p[0]);
+    if (level < 3)
+        return PIVOT_8(pivots);
+    if (level == 3)
+        return PIVOT_8(p);
+    if (level == 4)
+        return PIVOT_16(p, 0);
+    if (level == 5)
+        return PIVOT_32(p, 0);
+    if (level == 6)
+        return PIVOT_64(p, 0);
+    return PIVOT_128(p, 0);
+}
+
+/* Ranks of 8 floats each in `parts` registers, in step, for one search would wait for itself. The
+ * difference of the number before the cut and the input is negative exactly where the input is at
+ * or above the cut: its sign is the decision. */
+INLINED void search(const float *before, const unsigned levels, const unsigned parts,
+                    const __m256 *x, __m256i *rank)
+{
+    __m256 right[4][8];
+
+#pragma GCC unroll 4
+    for (unsigned v = 0; v < parts; v++)
+        rank[v] = _mm256_set1_epi32(1);
+#pragma GCC unroll 8
+    for (unsigned level = 0; level < levels; level++) {
+#pragma GCC unroll 4
+        for (unsigned v = 0; v < parts; v++) {
+            right[v][level] = _mm256_sub_ps(pivots_at(before, level, rank[v], right[v]), x[v]);
+            rank[v] = _mm256_add_epi32(_mm256_add_epi32(rank[v], rank[v]),
+                                       _mm256_srli_epi32(_mm256_castps_si256(right[v][level]), 31));
+        }
+    }
+#pragma GCC unroll 4
+    for (unsigned v = 0; v < parts; v++)
+        rank[v] = _mm256_sub_epi32(rank[v], _mm256_set1_epi32((int)(1u << levels)));
+}
+
+/* The same by comparison: any number of levels, any cut. */
+INLINED __m256i search_compared(const float *pivots, unsigned levels, __m256 x)
 {
     __m256i index = _mm256_set1_epi32(1);
 
     for (unsigned level = 0; level < levels; level++) {
-        __m256 pivot;
-        __m256i right;
+        const __m256 pivot = _mm256_i32gather_ps(pivots, index, 4);
+        const __m256i right = _mm256_castps_si256(_mm256_cmp_ps(x, pivot, _CMP_GE_OQ));
 
-        if (level < 3)
-            pivot = _mm256_permutevar8x32_ps(_mm256_load_ps(pivots), index);
-        else if (level == 3)
-            pivot = _mm256_permutevar8x32_ps(_mm256_load_ps(pivots + 8), index);
-        else if (level == 4)
-            pivot = _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_load_ps(pivots + 16), index),
-                                     _mm256_permutevar8x32_ps(_mm256_load_ps(pivots + 24), index),
-                                     _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
-        else
-            pivot = _mm256_i32gather_ps(pivots, index, 4);
-        right = _mm256_castps_si256(_mm256_cmp_ps(x, pivot, _CMP_GE_OQ));
         index = _mm256_sub_epi32(_mm256_add_epi32(index, index), right);
     }
     return _mm256_sub_epi32(index, _mm256_set1_epi32((int)(1u << levels)));
@@ -71,38 +117,87 @@ INLINED __m256 convert(const struct qn_model *m, bool zero_missing, const double
     return x;
 }
 
-TARGET static void column(const struct qn_model *m, uint32_t number, const double *in,
-                          uint32_t rows, int8_t *codes)
+/* Four times eight numbers to bytes, in order; what is below 0 or above 255 becomes that. */
+INLINED __m256i bytes_of(const __m256i *v)
+{
+    const __m256i bytes =
+        _mm256_packus_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+
+    return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+/* 32 rows; `levels` is a constant for the usual numbers of cuts, else ANY_LEVELS. */
+INLINED void column(const struct qn_model *m, uint32_t number, const unsigned levels,
+                    const double *in, uint32_t rows, int8_t *codes)
 {
     const struct qn_plan_column *pc = &m->plan.columns[number];
-    const float *pivots = m->plan.lanes->columns[number].pivots;
-    const __m256i top = _mm256_set1_epi32(CODE_MAX), middle = _mm256_set1_epi32(128);
+    const struct qn_lanes_column *c = &m->plan.lanes->columns[number];
+    const __m256i top = _mm256_set1_epi8((char)CODE_MAX), middle = _mm256_set1_epi8((char)128);
+    __m256i rank[4], missing[4], is_missing;
+    __m256 x[4];
 
-    for (uint32_t r = 0; r < rows; r += 8) {
+#pragma GCC unroll 4
+    for (uint32_t v = 0; v < 4; v++) {
         double last[8] = {0};
-        const double *at = in + r;
-        __m256 x;
-        __m256i rank, missing;
+        const double *at = in + (size_t)8 * v;
 
-        if (rows - r < 8) {
-            memcpy(last, at, (rows - r) * sizeof(*at));
+        x[v] = _mm256_setzero_ps();
+        rank[v] = missing[v] = _mm256_setzero_si256();
+        if (rows <= 8 * v)
+            continue;
+        if (rows < 8 * v + 8) {
+            memcpy(last, at, (rows - 8 * v) * sizeof(*at));
             at = last;
         }
-        x = convert(m, pc->zero_missing, at);
-        missing = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
-        rank = search(pivots, pc->levels, x);
-        for (uint32_t k = pc->first_code; k < pc->first_code + pc->code_count; k++) {
-            const struct qn_plan_code *code = &m->plan.codes[k];
-            __m256i v = _mm256_sub_epi32(rank, _mm256_set1_epi32((int)code->base));
-            __m128i half;
+        x[v] = convert(m, pc->zero_missing, at);
+        missing[v] =
+            _mm256_srli_epi32(_mm256_castps_si256(_mm256_cmp_ps(x[v], x[v], _CMP_UNORD_Q)), 24);
+        if (levels == ANY_LEVELS)
+            rank[v] = search_compared(c->pivots, pc->levels, x[v]);
+    }
+    if (levels != ANY_LEVELS && rows > LANES / 2)
+        search(c->before, levels, 4, x, rank);
+    else if (levels != ANY_LEVELS)
+        search(c->before, levels, 2, x, rank);
+    is_missing = bytes_of(missing);
+    for (uint32_t k = pc->first_code; k < pc->first_code + pc->code_count; k++) {
+        const struct qn_plan_code *code = &m->plan.codes[k];
+        const __m256i base = _mm256_set1_epi32((int)code->base);
+        __m256i v[4], bytes;
 
-            v = _mm256_min_epi32(_mm256_max_epi32(v, _mm256_setzero_si256()), top);
-            v = _mm256_blendv_epi8(v, _mm256_set1_epi32(code->missing), missing);
-            v = _mm256_sub_epi32(v, middle);
-            half = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-            _mm_storel_epi64((__m128i *)(void *)(codes + (size_t)k * QN_MODEL_BLOCK + r),
-                             _mm_packs_epi16(half, half));
-        }
+        for (unsigned j = 0; j < 4; j++)
+            v[j] = _mm256_sub_epi32(rank[j], base);
+        bytes = _mm256_min_epu8(bytes_of(v), top);
+        bytes = _mm256_blendv_epi8(bytes, _mm256_set1_epi8((char)code->missing), is_missing);
+        _mm256_store_si256((__m256i *)(void *)(codes + (size_t)k * QN_MODEL_BLOCK),
+                           _mm256_xor_si256(bytes, middle));
+    }
+}
+
+INLINED void column_by_levels(const struct qn_model *m, uint32_t number, const double *in,
+                              uint32_t rows, int8_t *codes)
+{
+    const bool is_quick = m->plan.lanes->columns[number].before != NULL;
+
+    switch (is_quick ? m->plan.columns[number].levels : ANY_LEVELS) {
+    case 4:
+        column(m, number, 4, in, rows, codes);
+        break;
+    case 5:
+        column(m, number, 5, in, rows, codes);
+        break;
+    case 6:
+        column(m, number, 6, in, rows, codes);
+        break;
+    case 7:
+        column(m, number, 7, in, rows, codes);
+        break;
+    case 8:
+        column(m, number, 8, in, rows, codes);
+        break;
+    default:
+        column(m, number, ANY_LEVELS, in, rows, codes);
+        break;
     }
 }
 
@@ -116,7 +211,9 @@ TARGET static void quantise(const struct qn_model *m, const double *const *colum
             qn_model_quantise_column(m, &p->columns[k], columns, first, rows, QN_MODEL_BLOCK,
                                      codes);
         else
-            column(m, k, columns[p->columns[k].column] + first, rows, codes);
+            for (uint32_t r = 0; r < rows; r += LANES)
+                column_by_levels(m, k, columns[p->columns[k].column] + first + r, rows - r,
+                                 codes + r);
     }
 }
 
@@ -243,31 +340,127 @@ INLINED void perfect(const struct qn_lanes_tree *tree, const int8_t *codes, cons
         add_double(planes, index, d, depth, sums);
 }
 
+/* ---- 32 rows of a tree whose levels ask one thing each ---- */
+
+/* The decisions of levels `from` to `to`, and their bits from 0 on. */
+INLINED __m256i ask_levels(const uint8_t *block, const int8_t *codes, const unsigned from,
+                           const unsigned to, __m256i *d)
+{
+    const uint32_t *offsets = (const uint32_t *)(const void *)block;
+    const int8_t *limits = (const int8_t *)block + 64;
+    __m256i index = _mm256_setzero_si256();
+
+#pragma GCC unroll 8
+    for (unsigned level = from; level < to; level++) {
+        const __m256i code =
+            _mm256_load_si256((const __m256i *)(const void *)(codes + offsets[level]));
+
+        d[level] = _mm256_cmpgt_epi8(code, _mm256_set1_epi8(limits[level]));
+        index = _mm256_or_si256(
+            index, _mm256_and_si256(d[level], _mm256_set1_epi8((char)(1u << (level - from)))));
+    }
+    return index;
+}
+
+INLINED void symmetric(const struct qn_lanes_tree *tree, const int8_t *codes, const unsigned depth,
+                       bool is_float, void *sums)
+{
+    const uint8_t *planes = tree->block + QN_LANES_SYMMETRIC_PLANES;
+    __m256i d[DEPTH_MAX];
+    const __m256i index = ask_levels(tree->block, codes, 0, depth, d);
+
+    if (is_float)
+        add_float(planes, index, d, depth, sums);
+    else
+        add_double(planes, index, d, depth, sums);
+}
+
+/* Deeper: each row fetches its own leaf. The sums are in order of rows. */
+INLINED void symmetric_deep(const struct qn_lanes_tree *tree, const int8_t *codes, uint32_t rows,
+                            bool is_float, void *sums)
+{
+    const uint8_t *leaves =
+        tree->block +
+        qn_lanes_symmetric_leaves(tree->depth, is_float ? sizeof(float) : sizeof(double));
+    const unsigned first = tree->depth < 8 ? tree->depth : 8;
+    __m256i d[QN_LANES_SYMMETRIC_DEPTH];
+    _Alignas(32) uint8_t low[LANES], high[LANES];
+
+    _mm256_store_si256((__m256i *)(void *)low, ask_levels(tree->block, codes, 0, first, d));
+    _mm256_store_si256((__m256i *)(void *)high,
+                       ask_levels(tree->block, codes, first, tree->depth, d));
+    for (uint32_t r = 0; r < rows; r++) {
+        const uint32_t leaf = low[r] | (uint32_t)high[r] << 8;
+
+        if (is_float)
+            ((float *)sums)[r] += ((const float *)(const void *)leaves)[leaf];
+        else
+            ((double *)sums)[r] += ((const double *)(const void *)leaves)[leaf];
+    }
+}
+
+/* ---- 32 rows of any tree of up to 64 leaves ---- */
+
+/* The rows that reach a node, a byte of all ones each, are divided by its test among the children.
+ */
+INLINED void shape(const struct qn_lanes_tree *tree, const int8_t *codes, bool is_float, void *sums)
+{
+    __m256i reach[2 * QN_LANES_LEAVES], d[DEPTH_MAX];
+    __m256i index = _mm256_setzero_si256();
+
+    reach[0] = _mm256_set1_epi8(-1);
+    for (unsigned i = 0; i < tree->test_count; i++) {
+        const struct qn_lanes_test t = tree->tests[i];
+        const __m256i right =
+            _mm256_cmpgt_epi8(_mm256_load_si256((const __m256i *)(const void *)(codes + t.offset)),
+                              _mm256_set1_epi8(t.limit));
+
+        reach[t.left] = _mm256_andnot_si256(right, reach[t.at]);
+        reach[t.left + 1] = _mm256_and_si256(right, reach[t.at]);
+    }
+    for (unsigned i = 1; i < tree->leaf_count; i++)
+        index = _mm256_or_si256(
+            index, _mm256_and_si256(reach[tree->leaf_nodes[i]], _mm256_set1_epi8((char)i)));
+    /* bits 4 and 5 choose among tables, as decisions do elsewhere */
+    d[4] = _mm256_slli_epi16(index, 3);
+    d[5] = _mm256_slli_epi16(index, 2);
+    if (is_float)
+        add_float(tree->block, index, d, 6, sums);
+    else
+        add_double(tree->block, index, d, 6, sums);
+}
+
 /* ---- a block of rows ---- */
 
-INLINED void tree_by_depth(const struct qn_lanes_tree *tree, const int8_t *codes, bool is_float,
-                           void *sums)
-{
-    switch (tree->depth) {
-    case 1:
-        perfect(tree, codes, 1, is_float, sums);
-        break;
-    case 2:
-        perfect(tree, codes, 2, is_float, sums);
-        break;
-    case 3:
-        perfect(tree, codes, 3, is_float, sums);
-        break;
-    case 4:
-        perfect(tree, codes, 4, is_float, sums);
-        break;
-    case 5:
-        perfect(tree, codes, 5, is_float, sums);
-        break;
-    default:
-        perfect(tree, codes, 6, is_float, sums);
-        break;
+#define BY_DEPTH(form)                                                                             \
+    switch (tree->depth) {                                                                         \
+    case 1:                                                                                        \
+        form(tree, codes, 1, is_float, sums);                                                      \
+        break;                                                                                     \
+    case 2:                                                                                        \
+        form(tree, codes, 2, is_float, sums);                                                      \
+        break;                                                                                     \
+    case 3:                                                                                        \
+        form(tree, codes, 3, is_float, sums);                                                      \
+        break;                                                                                     \
+    case 4:                                                                                        \
+        form(tree, codes, 4, is_float, sums);                                                      \
+        break;                                                                                     \
+    case 5:                                                                                        \
+        form(tree, codes, 5, is_float, sums);                                                      \
+        break;                                                                                     \
+    default:                                                                                       \
+        form(tree, codes, 6, is_float, sums);                                                      \
+        break;                                                                                     \
     }
+
+INLINED void perfect_tree(const struct qn_lanes_tree *tree, const int8_t *codes, bool is_float,
+                          void *sums){BY_DEPTH(perfect)}
+
+INLINED void symmetric_tree(const struct qn_lanes_tree *tree, const int8_t *codes, bool is_float,
+                            void *sums)
+{
+    BY_DEPTH(symmetric)
 }
 
 /* Sums of 32 rows between the order of rows and the order in which the planes come apart. */
@@ -303,10 +496,17 @@ INLINED void block(const struct qn_model *m, const int8_t *codes, uint32_t rows,
         char *at = sums + m->forest.trees[t].output * output_bytes;
 
         if (tree->form == QN_LANES_PERFECT && tree->depth <= DEPTH_MAX) {
-            tree_by_depth(tree, codes, is_float, at);
+            perfect_tree(tree, codes, is_float, at);
+        } else if (tree->form == QN_LANES_SYMMETRIC && tree->depth <= DEPTH_MAX) {
+            symmetric_tree(tree, codes, is_float, at);
+        } else if (tree->form == QN_LANES_SHAPE) {
+            shape(tree, codes, is_float, at);
         } else {
             reorder(at, width, true);
-            qn_model_node_tree(m, &m->forest.trees[t], codes, rows, at);
+            if (tree->form == QN_LANES_SYMMETRIC)
+                symmetric_deep(tree, codes, rows, is_float, at);
+            else
+                qn_model_node_tree(m, &m->forest.trees[t], codes, rows, at);
             reorder(at, width, false);
         }
     }
@@ -328,20 +528,35 @@ TARGET static void block_double(const struct qn_model *m, const int8_t *codes, u
 
 /* ---- the kernel ---- */
 
+/* The vector search knows floats: the model's own, or rounded ones that decide alike and need
+ * nothing done before the rounding. */
+static bool can_search(const struct qn_model *m)
+{
+    const struct qn_lanes *lanes = m->plan.lanes;
+
+    return m->plan.code_count > 0 && lanes->is_float && (m->info.is_float || lanes->is_plain);
+}
+
 static void avx2_score(const struct qn_model *m, const double *const *columns, uint32_t first,
                        uint32_t rows, void *scratch, void *sums)
 {
+    const uint32_t most =
+        m->plan.lanes->symmetric.tests != NULL ? ROWS_SYMMETRIC_MAX : ROWS_SINGLE_MAX;
     int8_t *codes = scratch;
 
     QN_ASSERT(rows <= QN_MODEL_BLOCK);
-    if (rows <= ROWS_SINGLE_MAX) {
+    if (rows <= most && qn_model_row_avx2_can(m)) {
+        qn_model_row_avx2(m, columns, first, rows, scratch, sums);
+        return;
+    }
+    if (rows <= ROWS_WALKED_MAX) {
         for (uint32_t r = 0; r < rows; r++) {
             qn_model_quantise(m, columns, first + r, 1, 1, codes);
             qn_model_score_row(m, codes, r, sums);
         }
         return;
     }
-    if (!m->info.is_float || m->plan.code_count == 0)
+    if (!can_search(m))
         qn_model_quantise(m, columns, first, rows, QN_MODEL_BLOCK, codes);
     else
         quantise(m, columns, first, rows, codes);
@@ -357,12 +572,14 @@ static void avx2_score(const struct qn_model *m, const double *const *columns, u
 
 static bool avx2_is_suitable(const struct qn_model *m, const char **reason)
 {
-    if (m->plan.lanes == NULL || m->plan.perfect_count == 0 || !qn_model_cpu_has(QN_CPU_AVX2) ||
-        !qn_model_codes_pay(m, reason))
+    const struct qn_lanes *lanes = m->plan.lanes;
+
+    if (lanes == NULL || lanes->deep_count == m->forest.tree_count ||
+        !qn_model_cpu_has(QN_CPU_AVX2) || !qn_model_codes_pay(m, reason))
         return false;
-    *reason = m->plan.perfect_count == m->forest.tree_count
-                  ? "this CPU has AVX2 and all trees have depth 6 or less"
-                  : "this CPU has AVX2; deeper trees than 6 are walked 8 rows at a time";
+    *reason = lanes->deep_count == 0
+                  ? "this CPU has AVX2 and all trees fit"
+                  : "this CPU has AVX2; the larger trees are walked 8 rows at a time";
     return true;
 }
 #else
@@ -380,7 +597,7 @@ static bool avx2_is_suitable(const struct qn_model *m, const char **reason)
 
 static size_t avx2_scratch_bytes(const struct qn_model *m)
 {
-    return (size_t)(m->plan.code_count + 1) * QN_MODEL_BLOCK;
+    return (size_t)(m->plan.code_count + 1) * QN_MODEL_BLOCK + QN_LANES_ROW_CODES;
 }
 
 const struct qn_model_kernel qn_model_kernel_avx2 = {.name = "avx2",

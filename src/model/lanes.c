@@ -6,10 +6,10 @@
  * model's arena. */
 #include "model/lanes.h"
 
+#include <float.h>
 #include <math.h>
 
 enum {
-    NEVER = 127,            /* a limit above every code */
     TEST_COST = 5,          /* instructions per test and leaf of a tree of any shape  */
     PERFECT_COST_HALVES = 3 /* half instructions per node of a perfect tree             */
 };
@@ -21,20 +21,38 @@ static size_t leaf_width(const struct qn_model *m)
 
 /* ---- columns ---- */
 
-/* Smallest float that is not below a cut: float inputs compare with it as with the cut. */
-static float float_cut(double cut)
+/* The float that rounded inputs compare with as the inputs do with the cut: the smallest one that
+ * is not below it, which for a cut that rounding was put into (cut.c) is the nearest one. */
+static float float_cut(const struct qn_model *m, double cut)
 {
-    float f = (float)cut;
+    const float f = (float)cut;
 
-    return (double)f < cut ? nextafterf(f, INFINITY) : f;
+    return m->info.is_float && (double)f < cut ? nextafterf(f, INFINITY) : f;
 }
 
-static void put_cut(const struct qn_model *m, void *to, size_t i, double cut)
+static void put_cut(const struct qn_model *m, bool is_float, void *to, size_t i, double cut)
 {
-    if (m->info.is_float)
-        ((float *)to)[i] = float_cut(cut);
+    if (is_float)
+        ((float *)to)[i] = float_cut(m, cut);
     else
         ((double *)to)[i] = cut;
+}
+
+/* Whether inputs rounded to float decide every comparison: of a double model, where the library
+ * rounds them. */
+static bool compares_floats(const struct qn_model *m)
+{
+    const struct qn_plan *p = &m->plan;
+
+    for (uint32_t k = 0; k < p->column_count && !m->info.is_float; k++) {
+        const struct qn_plan_column *pc = &p->columns[k];
+
+        for (size_t i = 1; !pc->is_category && i < (size_t)1 << pc->levels; i++) {
+            if (!qn_model_is_float_cut(pc->pivots[i]))
+                return false;
+        }
+    }
+    return true;
 }
 
 /* The cuts of the search tree in ascending order: place p (from 0) stands at the end of the path
@@ -48,19 +66,35 @@ static double cut_at(const struct qn_plan_column *pc, size_t place)
     return pc->pivots[((size_t)1 << level) + (p >> (up + 1))];
 }
 
-static bool make_column(struct qn_model *m, const struct qn_plan_column *pc,
+/* The numbers before the pivots, for the search by difference; false where one has none. */
+static bool put_before(const struct qn_model *m, const struct qn_plan_column *pc, float *to,
+                       size_t count)
+{
+    const size_t pivots = (size_t)1 << pc->levels;
+
+    for (size_t i = 0; i < count; i++) {
+        const float cut = i < pivots ? float_cut(m, pc->pivots[i]) : NAN;
+
+        if (cut <= -FLT_MAX)
+            return false;
+        to[i] = nextafterf(cut, -INFINITY) + 0.0f; /* not -0: the difference would be one too */
+    }
+    return true;
+}
+
+static bool make_column(struct qn_model *m, const struct qn_plan_column *pc, bool is_float,
                         struct qn_lanes_column *out)
 {
     const size_t pivots = (size_t)1 << pc->levels, places = pivots - 1;
     const size_t padded = pivots < 16 ? 16 : pivots;
-    const size_t width = leaf_width(m);
+    const size_t width = is_float ? sizeof(float) : sizeof(double);
     void *tree = qn_arena_aligned(&m->arena, 64, padded * width);
     void *sorted, *coarse;
 
     if (tree == NULL)
         return false;
     for (size_t i = 0; i < padded; i++)
-        put_cut(m, tree, i, i < pivots ? pc->pivots[i] : NAN);
+        put_cut(m, is_float, tree, i, i < pivots ? pc->pivots[i] : NAN);
     out->pivots = tree;
     if (places > QN_LANES_CUTS)
         return true;
@@ -69,27 +103,33 @@ static bool make_column(struct qn_model *m, const struct qn_plan_column *pc,
     if (sorted == NULL || coarse == NULL)
         return false;
     for (size_t i = 0; i < padded; i++)
-        put_cut(m, sorted, i, i < places ? cut_at(pc, i) : NAN);
+        put_cut(m, is_float, sorted, i, i < places ? cut_at(pc, i) : NAN);
     for (size_t i = 0; i < 16; i++)
-        put_cut(m, coarse, i, 16 * i + 15 < places ? cut_at(pc, 16 * i + 15) : NAN);
+        put_cut(m, is_float, coarse, i, 16 * i + 15 < places ? cut_at(pc, 16 * i + 15) : NAN);
     out->sorted = sorted;
     out->coarse = coarse;
+    if (is_float) {
+        float *before = qn_arena_aligned(&m->arena, 64, padded * sizeof(float));
+
+        if (before == NULL)
+            return false;
+        out->before = put_before(m, pc, before, padded) ? before : NULL;
+    }
     return true;
 }
 
 /* ---- trees ---- */
 
-/* The node where each path of a tree padded to `depth` ends or passes: heap order from 1. */
-static void pad_tree(const struct qn_model *m, const struct qn_tree *t, unsigned depth,
-                     uint32_t *node_at)
+void qn_lanes_pad_tree(const struct qn_model *m, const struct qn_tree *t, unsigned depth,
+                       uint32_t *node_at)
 {
     node_at[1] = t->root;
     for (size_t i = 1; i < (size_t)1 << depth; i++) {
         const struct qn_plan_node *node = &m->plan.nodes[node_at[i]];
-        const bool is_leaf = (m->forest.nodes[node_at[i]].flags & QN_NODE_LEAF) != 0;
 
+        /* of a leaf this is itself */
         node_at[2 * i] = node->left;
-        node_at[2 * i + 1] = node->left + (is_leaf ? 0 : 1);
+        node_at[2 * i + 1] = node->left + (node->limit == QN_LANES_NEVER ? 0 : 1);
     }
 }
 
@@ -126,7 +166,7 @@ static bool make_perfect(struct qn_model *m, const struct qn_tree *t, struct qn_
     if (block == NULL)
         return false;
     memset(block, 0, bytes);
-    pad_tree(m, t, depth, node_at);
+    qn_lanes_pad_tree(m, t, depth, node_at);
     for (unsigned level = 0; level < depth; level++) {
         int8_t *limits = (int8_t *)block + qn_lanes_limits_at(depth) + (size_t)64 * level;
         const unsigned count = 1u << level;
@@ -147,6 +187,59 @@ static bool make_perfect(struct qn_model *m, const struct qn_tree *t, struct qn_
     out->block = block;
     out->depth = (uint8_t)depth;
     out->form = QN_LANES_PERFECT;
+    return true;
+}
+
+/* In a perfect tree a level's nodes stand together, from left to right. */
+static bool is_symmetric(const struct qn_model *m, const struct qn_tree *t)
+{
+    const struct qn_plan_node *node = &m->plan.nodes[t->root];
+
+    if (t->depth < 1 || t->depth > QN_LANES_SYMMETRIC_DEPTH || t->nodes != (2u << t->depth) - 1)
+        return false;
+    for (unsigned level = 0; level < t->depth; level++) {
+        const unsigned count = 1u << level;
+
+        for (unsigned i = 1; i < count; i++) {
+            if (node[i].code != node[0].code || node[i].limit != node[0].limit)
+                return false;
+        }
+        node += count;
+    }
+    return true;
+}
+
+static bool make_symmetric(struct qn_model *m, const struct qn_tree *t, struct qn_lanes_tree *out)
+{
+    const size_t width = leaf_width(m), leaves = (size_t)1 << t->depth;
+    const size_t leaves_at = qn_lanes_symmetric_leaves(t->depth, width);
+    const size_t bytes = leaves_at + (t->depth > 6 ? leaves * width : 0);
+    uint8_t *block = qn_arena_aligned(&m->arena, 64, bytes);
+    uint32_t *offsets = (uint32_t *)(void *)block;
+
+    if (block == NULL)
+        return false;
+    memset(block, 0, bytes);
+    for (unsigned level = 0; level < t->depth; level++) {
+        const struct qn_plan_node *node = &m->plan.nodes[t->root + (1u << level) - 1];
+
+        offsets[level] = (uint32_t)node->code * QN_MODEL_BLOCK;
+        block[64 + level] = (uint8_t)node->limit;
+    }
+    for (unsigned i = 0; i < leaves; i++) {
+        const uint32_t node = t->root + (uint32_t)leaves - 1 + i;
+        const unsigned at = path_bits(i, t->depth);
+
+        if (t->depth <= QN_LANES_DEPTH)
+            put_planes(m, block + QN_LANES_SYMMETRIC_PLANES, qn_lanes_plane_bytes(t->depth), at,
+                       node);
+        if (t->depth > 6)
+            memcpy(block + leaves_at + at * width,
+                   (const uint8_t *)m->plan.leaf_values + node * width, width);
+    }
+    out->block = block;
+    out->depth = (uint8_t)t->depth;
+    out->form = QN_LANES_SYMMETRIC;
     return true;
 }
 
@@ -186,6 +279,8 @@ static bool make_tree(struct qn_model *m, const struct qn_tree *t, struct qn_lan
     const uint32_t leaves = (t->nodes + 1) / 2;
     const bool can_shape = leaves <= QN_LANES_LEAVES;
 
+    if (is_symmetric(m, t))
+        return make_symmetric(m, t, out);
     if (t->depth <= QN_LANES_DEPTH) {
         const uint32_t perfect = (PERFECT_COST_HALVES << t->depth) / 2;
 
@@ -197,29 +292,27 @@ static bool make_tree(struct qn_model *m, const struct qn_tree *t, struct qn_lan
 
 /* ---- one row ---- */
 
-static void make_row_tree(const struct qn_model *m, const struct qn_tree *t, uint8_t *out)
+static void make_row_tree(const struct qn_model *m, const struct qn_tree *t, uint8_t *splits,
+                          uint8_t *leaves)
 {
     const size_t width = leaf_width(m);
     uint32_t node_at[2 << QN_MODEL_PERFECT_DEPTH];
 
-    pad_tree(m, t, QN_MODEL_PERFECT_DEPTH, node_at);
-    out[64 + 63] = NEVER;
-    for (unsigned i = 1; i < 64; i++) {
-        const struct qn_plan_node *node = &m->plan.nodes[node_at[i]];
-        unsigned lane = 55 + i;
+    qn_lanes_pad_tree(m, t, QN_MODEL_PERFECT_DEPTH, node_at);
+    for (unsigned level = 0; level < QN_MODEL_PERFECT_DEPTH; level++) {
+        const unsigned count = 1u << level;
 
-        if (i >= 8) { /* below the third level: subtree, and heap position in it */
-            const unsigned level = 31u - (unsigned)__builtin_clz(i) - 3;
-            const unsigned position = (1u << level) + (i & ((1u << level) - 1));
+        for (unsigned i = 0; i < count; i++) {
+            const struct qn_plan_node *node = &m->plan.nodes[node_at[count + i]];
 
-            lane = 7 * ((i >> level) - 8) + position - 1;
+            splits[(size_t)64 * i] = (uint8_t)node->code;
+            splits[(size_t)64 * (count + i)] = (uint8_t)node->limit;
         }
-        out[lane] = (uint8_t)node->code;
-        out[64 + lane] = (uint8_t)node->limit;
+        splits += (size_t)128 * count;
     }
     for (unsigned i = 0; i < 64; i++)
-        memcpy(out + 128 + i * width,
-               (const uint8_t *)m->plan.leaf_values + node_at[64 + i] * width, width);
+        memcpy(leaves + i * width, (const uint8_t *)m->plan.leaf_values + node_at[64 + i] * width,
+               width);
 }
 
 static void make_quick(const struct qn_plan *p, struct qn_lanes_row *row)
@@ -241,30 +334,125 @@ static void make_quick(const struct qn_plan *p, struct qn_lanes_row *row)
     }
 }
 
-static bool make_row(struct qn_model *m, struct qn_lanes_row *row)
+/* The tables of the search among floats, from those of the columns. */
+static bool make_search(struct qn_model *m, const struct qn_lanes *lanes, struct qn_lanes_row *row)
+{
+    const struct qn_plan *p = &m->plan;
+    const uint32_t padded = (p->column_count + 15) / 16 * 16;
+    size_t cuts = 0;
+    float *coarse, *fine;
+
+    for (uint32_t k = 0; k < p->column_count; k++)
+        cuts += p->columns[k].levels < 4 ? 16 : (size_t)1 << p->columns[k].levels;
+    coarse = qn_arena_aligned(&m->arena, 64, (size_t)padded * 16 * sizeof(float) + 64);
+    fine = qn_arena_aligned(&m->arena, 64, (cuts + 16) * sizeof(float));
+    if (coarse == NULL || fine == NULL)
+        return false;
+    for (size_t i = 0; i < (size_t)padded * 16; i++)
+        coarse[i] = NAN;
+    cuts = 0;
+    for (uint32_t k = 0; k < padded; k++) {
+        const struct qn_lanes_column *c = &lanes->columns[k < p->column_count ? k : 0];
+        const float *every = c->coarse;
+
+        row->inputs[k] = p->columns[k < p->column_count ? k : 0].column;
+        row->fine_at[k] = (uint32_t)(cuts * sizeof(float));
+        if (k >= p->column_count) {
+            row->fine_at[k] = 0;
+            continue;
+        }
+        for (size_t j = 0; j < 16 && !isnan(every[j]); j++) {
+            coarse[((size_t)k / 16 * 16 + j) * 16 + k % 16] = every[j];
+            if (row->coarse_count[k / 16] <= j)
+                row->coarse_count[k / 16] = (uint8_t)(j + 1);
+        }
+        for (size_t i = 0; i < 16 || i < (size_t)1 << p->columns[k].levels; i++)
+            fine[cuts++] = ((const float *)c->sorted)[i];
+    }
+    row->coarse = coarse;
+    row->fine = fine;
+    return true;
+}
+
+static bool make_row(struct qn_model *m, const struct qn_lanes *lanes, struct qn_lanes_row *row)
 {
     const size_t count = m->forest.tree_count;
-    uint8_t *trees;
+    const size_t blocks = (count + 63) / 64, leaf_bytes = 64 * leaf_width(m);
+    uint8_t *splits, *leaves;
 
     make_quick(&m->plan, row);
+    if (row->is_quick && lanes->is_float && m->plan.column_count > 0 && !make_search(m, lanes, row))
+        return false;
     if (m->forest.depth_max > QN_MODEL_PERFECT_DEPTH || m->plan.code_count > QN_LANES_ROW_CODES)
         return true;
-    for (unsigned bits = 0; bits < 128; bits++) {
-        unsigned n = 1;
-
-        for (unsigned level = 0; level < 3; level++)
-            n = 2 * n + (bits >> (n - 1) & 1);
-        row->top[bits] = (uint16_t)((n - 8) * 8 << 8 | (n - 8) * 7);
-        row->sub[bits] = (uint8_t)(n - 8);
-    }
-    row->tree_bytes = 128 + 64 * leaf_width(m);
-    trees = qn_arena_aligned(&m->arena, 64, count * row->tree_bytes + 1);
-    if (trees == NULL)
+    splits = qn_arena_aligned(&m->arena, 64, blocks * QN_LANES_ROW_SPLITS + 1);
+    leaves = qn_arena_aligned(&m->arena, 64, count * leaf_bytes + 1);
+    if (splits == NULL || leaves == NULL)
         return false;
-    memset(trees, 0, count * row->tree_bytes);
+    memset(splits, 0, blocks * QN_LANES_ROW_SPLITS);
     for (size_t t = 0; t < count; t++)
-        make_row_tree(m, &m->forest.trees[t], trees + t * row->tree_bytes);
-    row->trees = trees;
+        make_row_tree(m, &m->forest.trees[t], splits + t / 64 * QN_LANES_ROW_SPLITS + t % 64,
+                      leaves + t * leaf_bytes);
+    row->splits = splits;
+    row->leaves = leaves;
+    return true;
+}
+
+/* One tree of the form of one row: its tests, then its leaves. */
+static void make_symmetric_tree(const struct qn_model *m, size_t tree, unsigned bits,
+                                uint8_t *tests, uint8_t *leaves)
+{
+    const struct qn_tree *t = &m->forest.trees[tree];
+    const size_t width = leaf_width(m), per_register = 64 / bits;
+    uint8_t *to = tests + tree / per_register * 128 + tree % per_register * bits;
+    uint32_t node = t->root;
+
+    for (unsigned level = 0; level < t->depth; level++) {
+        to[level] = (uint8_t)m->plan.nodes[node].code;
+        to[64 + level] = (uint8_t)m->plan.nodes[node].limit;
+        node = m->plan.nodes[node].left;
+    }
+    for (unsigned i = 0; i < 1u << t->depth; i++)
+        memcpy(leaves + path_bits(i, t->depth) * width,
+               (const uint8_t *)m->plan.leaf_values + (node + i) * width, width);
+}
+
+static bool make_symmetric_row(struct qn_model *m, struct qn_lanes *lanes)
+{
+    const size_t count = m->forest.tree_count, width = leaf_width(m);
+    size_t registers, leaf_count = 0;
+    unsigned bits = 8;
+    uint8_t *tests, *leaves;
+    uint32_t *first;
+
+    if (count == 0 || m->plan.code_count > QN_LANES_ROW_CODES)
+        return true;
+    for (size_t t = 0; t < count; t++) {
+        const unsigned depth = m->forest.trees[t].depth;
+
+        /* a tree of one leaf asks nothing */
+        if (depth > 0 && lanes->trees[t].form != QN_LANES_SYMMETRIC)
+            return true;
+        bits = depth > 8 ? 16 : bits;
+        leaf_count += (size_t)1 << depth;
+    }
+    registers = (count * bits + 63) / 64;
+    tests = qn_arena_aligned(&m->arena, 64, registers * 128);
+    leaves = qn_arena_aligned(&m->arena, 64, leaf_count * width);
+    first = QN_NEW_N(&m->arena, uint32_t, count);
+    if (tests == NULL || leaves == NULL || first == NULL)
+        return false;
+    for (size_t i = 0; i < registers; i++) {
+        memset(tests + i * 128, 0, 64);
+        memset(tests + i * 128 + 64, QN_LANES_NEVER, 64);
+    }
+    leaf_count = 0;
+    for (size_t t = 0; t < count; t++) {
+        first[t] = (uint32_t)leaf_count;
+        make_symmetric_tree(m, t, bits, tests, leaves + leaf_count * width);
+        leaf_count += (size_t)1 << m->forest.trees[t].depth;
+    }
+    lanes->symmetric = (struct qn_lanes_symmetric){tests, leaves, first, bits == 16};
     return true;
 }
 
@@ -280,15 +468,23 @@ qn_status qn_model_lanes(struct qn_model *m, struct qn_err *err)
         lanes->trees = QN_NEW_N(&m->arena, struct qn_lanes_tree, m->forest.tree_count + 1);
         ok = lanes->columns != NULL && lanes->trees != NULL;
     }
+    if (ok) {
+        lanes->is_float = compares_floats(m);
+        lanes->is_plain = !m->has_missing && !m->forest.snaps_zero;
+    }
     for (uint32_t k = 0; ok && k < p->column_count; k++) {
+        lanes->is_plain = lanes->is_plain && !p->columns[k].zero_missing;
         if (!p->columns[k].is_category)
-            ok = make_column(m, &p->columns[k], &lanes->columns[k]);
+            ok = make_column(m, &p->columns[k], lanes->is_float, &lanes->columns[k]);
     }
     for (size_t t = 0; ok && t < m->forest.tree_count; t++) {
         ok = make_tree(m, &m->forest.trees[t], &lanes->trees[t]);
-        lanes->tree_count += ok && lanes->trees[t].form != QN_LANES_NONE;
+        lanes->tree_count += lanes->trees[t].form != QN_LANES_NONE;
+        lanes->deep_count +=
+            lanes->trees[t].form == QN_LANES_NONE ||
+            (lanes->trees[t].form == QN_LANES_PERFECT && lanes->trees[t].depth > 6);
     }
-    if (!ok || !make_row(m, &lanes->row))
+    if (!ok || !make_row(m, lanes, &lanes->row) || !make_symmetric_row(m, lanes))
         return qn_err_set(err, QN_NOMEM, "out of memory");
     m->plan.lanes = lanes;
     return QN_OK;

@@ -14,17 +14,21 @@
 #include "model/model_int.h"
 
 enum {
-    QN_LANES_DEPTH = 8,       /* deeper trees with many leaves are walked node by node */
-    QN_LANES_LEAVES = 64,     /* of a tree of any shape                                  */
-    QN_LANES_ROW_CODES = 128, /* the one-row form holds a row's codes in two registers   */
-    QN_LANES_CUTS = 255       /* columns with more are searched by the one-row form as ever */
+    QN_LANES_DEPTH = 8,                /* deeper trees with many leaves are walked node by node */
+    QN_LANES_SYMMETRIC_DEPTH = 16,     /* but for symmetric ones                                */
+    QN_LANES_LEAVES = 64,              /* of a tree of any shape                                  */
+    QN_LANES_ROW_CODES = 128,          /* the one-row form holds a row's codes in two registers   */
+    QN_LANES_ROW_SPLITS = 2 * 63 * 64, /* bytes of 64 trees there                        */
+    QN_LANES_CUTS = 255, /* columns with more are searched by the one-row form as ever */
+    QN_LANES_NEVER = 127 /* a limit above every code: all rows go left                  */
 };
 
-/* A numeric column. Elements are float where the model is, else double. */
+/* A numeric column. Elements are float where qn_lanes.is_float says so, else double. */
 struct qn_lanes_column {
-    const void *pivots; /* as qn_plan_column.pivots, at least 16 elements                     */
-    const void *sorted; /* the cuts, ascending, padded with NaN to a multiple of 16; up to 255  */
-    const void *coarse; /* sorted[15], sorted[31], ...: 16 elements; NULL with more cuts       */
+    const void *pivots;  /* as qn_plan_column.pivots, at least 16 elements                     */
+    const float *before; /* the floats before them; NULL: double, more cuts, or one at -FLT_MAX */
+    const void *sorted;  /* the cuts, ascending, padded with NaN to a multiple of 16; up to 255  */
+    const void *coarse;  /* sorted[15], sorted[31], ...: 16 elements; NULL with more cuts       */
 };
 
 /* A test of a tree of any shape; rows that reach node `at` are divided among left and left + 1. */
@@ -35,40 +39,62 @@ struct qn_lanes_test {
 };
 
 enum qn_lanes_form {
-    QN_LANES_NONE,    /* kernel_columns.c walks it   */
-    QN_LANES_PERFECT, /* padded to a perfect tree    */
-    QN_LANES_SHAPE    /* of any shape, <= 64 leaves   */
+    QN_LANES_NONE,      /* kernel_columns.c walks it                       */
+    QN_LANES_PERFECT,   /* padded to a perfect tree                        */
+    QN_LANES_SYMMETRIC, /* perfect, and all nodes of a level ask the same  */
+    QN_LANES_SHAPE      /* of any shape, <= 64 leaves                       */
 };
 
 struct qn_lanes_tree {
-    const uint8_t *block; /* PERFECT: offsets, limits, planes; SHAPE: planes, 64 to a plane    */
+    /* PERFECT: offsets, limits, planes; SHAPE: planes, 64 to a plane; SYMMETRIC: offset and limit
+     * per level (64 bytes each), then planes up to QN_LANES_DEPTH, then leaves above depth 6 */
+    const uint8_t *block;
     const struct qn_lanes_test *tests; /* SHAPE, breadth first                          */
     const uint8_t *leaf_nodes;      /* SHAPE: which node leaf i is                              */
-    uint8_t form, depth;            /* PERFECT: depth >= 1                                      */
+    uint8_t form, depth;            /* PERFECT, SYMMETRIC: depth >= 1                           */
     uint8_t test_count, leaf_count; /* SHAPE                                                   */
 };
 
-/* One row, trees of depth <= 6: the codes of 63 nodes, then their limits, then 64 leaves. The seven
- * nodes below subtree s of the third level are lanes 7s .. 7s + 6, the seven on top 56 .. 62, so
- * that the answers of a tree fit one word and two small tables find the leaf. */
+/* One row, trees of depth <= 6: a lane to a tree, 64 trees together. */
 struct qn_lanes_row {
-    const uint8_t *trees; /* NULL where some tree is too deep or the codes are too many */
-    size_t tree_bytes;
-    uint16_t top[128]; /* by bits 56 .. 62: 7 * s as a shift, 8 * s above it              */
-    uint8_t sub[128];  /* by the seven bits of the subtree: leaf in it                      */
+    /* per 64 trees and level: the codes of its nodes from left to right, 64 trees each, then their
+     * limits; NULL where some tree is too deep or the codes are too many */
+    const uint8_t *splits;
+    const void *leaves; /* [trees][64] float or double, from left to right */
     /* Columns of numbers only, 64 at most with at most 254 cuts each: their ranks fit one register,
      * from which the codes are picked. */
     bool is_quick;
     uint64_t zero_missing;                              /* columns where zero is missing */
     _Alignas(64) uint8_t column_of[QN_LANES_ROW_CODES]; /* per code                      */
     _Alignas(64) uint8_t missing[QN_LANES_ROW_CODES];   /* per code: 0 or 255            */
+    /* Where cuts are floats too: 16 columns search together, first among every 16th cut, then each
+     * among the 16 cuts before the next of those. Columns are padded with the first to 16. */
+    const float *coarse;     /* [16 columns][16 cuts][16]: every 16th cut, a row per cut */
+    const float *fine;       /* the cuts of all columns                                  */
+    uint32_t inputs[64];     /* per column                                               */
+    uint32_t fine_at[64];    /* per column: its first byte in `fine`                     */
+    uint8_t coarse_count[4]; /* per 16 columns: rows of `coarse` that have a cut         */
+};
+
+/* One row, all trees symmetric: the answers of a register are the leaves of 8 trees, a byte each,
+ * or of 4 with two bytes where some tree is deeper than 8. */
+struct qn_lanes_symmetric {
+    const uint8_t
+        *tests;         /* per register: code and limit of 64 tests; NULL: not so, or many codes */
+    const void *leaves; /* float or double, tree by tree, first decision in bit 0                */
+    const uint32_t *first; /* per tree: its first leaf */
+    bool is_deep;
 };
 
 struct qn_lanes {
     struct qn_lanes_column *columns; /* parallel to qn_plan.columns                              */
     struct qn_lanes_tree *trees;     /* parallel to qn_forest.trees                             */
     struct qn_lanes_row row;
+    struct qn_lanes_symmetric symmetric;
     uint32_t tree_count; /* that are not NONE */
+    uint32_t deep_count; /* that are NONE, or PERFECT and deeper than 6 */
+    bool is_float;       /* inputs rounded to float decide every comparison */
+    bool is_plain;       /* nothing but rounding is done to inputs          */
 };
 
 /* Layout of a PERFECT block. */
@@ -87,6 +113,20 @@ static inline __attribute__((always_inline)) size_t qn_lanes_plane_bytes(unsigne
 {
     return depth <= 6 ? 64 : (size_t)1 << depth;
 }
+
+enum { QN_LANES_SYMMETRIC_PLANES = 128 }; /* where the planes of a SYMMETRIC block begin */
+
+/* And its leaves, of `width` bytes, first decision in bit 0 of their number. */
+static inline size_t qn_lanes_symmetric_leaves(unsigned depth, size_t width)
+{
+    return QN_LANES_SYMMETRIC_PLANES +
+           (depth <= QN_LANES_DEPTH ? width * qn_lanes_plane_bytes(depth) : 0);
+}
+
+/* The node where each path of a tree padded to `depth` ends or passes: heap order from 1, 2 <<
+ * depth elements. A node that all rows leave to the left has the same child twice. */
+void qn_lanes_pad_tree(const struct qn_model *m, const struct qn_tree *t, unsigned depth,
+                       uint32_t *node_at);
 
 /* Makes m->plan.lanes. QN_NOMEM or QN_OK. */
 qn_status qn_model_lanes(struct qn_model *m, struct qn_err *err);

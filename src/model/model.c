@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * model.c - loads a model: recognises the format by content, calls its loader, chooses and probes a
- * kernel; scores.
+ * model.c - loads a model: recognises the format by content, calls its loader, chooses a kernel;
+ * scores.
  *
  * Order of a load: loader (file to intermediate form, all refusals), plan (integer codes), kernel,
- * probe rows. The probe runs the chosen kernel against `walk` on inputs at and beside the cuts of
- * the model; a difference would be a bug of ours and refuses the model, since a wrong score is
- * worse than none. Thread: load anywhere; score from any number of threads. Memory: model.h. */
+ * probe rows (probe.c). Thread: load anywhere; score from any number of threads. Memory: model.h.
+ */
 #include "model/model.h"
 #include "base/check.h"
 #include "base/hash.h"
@@ -13,6 +12,7 @@
 #include "model/lanes.h"
 #include "model/model_int.h"
 #include "model/onnxruntime.h"
+#include "model/squares.h"
 
 #include <math.h>
 
@@ -21,9 +21,9 @@ typedef qn_status (*loader)(struct qn_model *m, struct qn_str bytes,
 
 /* In order of preference. */
 static const struct qn_model_kernel *const KERNELS[] = {
-    &qn_model_kernel_onnxruntime, &qn_model_kernel_linear,    &qn_model_kernel_avx512,
-    &qn_model_kernel_avx2,        &qn_model_kernel_columns16, &qn_model_kernel_walk8,
-    &qn_model_kernel_walk,
+    &qn_model_kernel_onnxruntime, &qn_model_kernel_linear, &qn_model_kernel_avx512x8,
+    &qn_model_kernel_avx512,      &qn_model_kernel_avx2,   &qn_model_kernel_columns16,
+    &qn_model_kernel_walk8,       &qn_model_kernel_walk,
 };
 
 enum { KERNEL_COUNT = sizeof(KERNELS) / sizeof(KERNELS[0]) };
@@ -54,8 +54,9 @@ bool qn_model_cpu_has(enum qn_model_cpu cpu)
 #if defined(__x86_64__)
     if (cpu == QN_CPU_AVX512)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("bmi2");
+               __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
+               __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("bmi2");
     if (cpu == QN_CPU_AVX2)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
 #endif
@@ -244,99 +245,6 @@ static loader recognise(struct qn_str bytes, const char **format, struct qn_err 
     return NULL;
 }
 
-/* ---- probe ---- */
-
-static double cut_neighbour(const struct qn_model *m, double cut, unsigned which)
-{
-    if (m->info.is_float)
-        return which == 0   ? (double)nextafterf((float)cut, -INFINITY)
-               : which == 1 ? cut
-                            : (double)nextafterf((float)cut, INFINITY);
-    return which == 0 ? nextafter(cut, -INFINITY) : which == 1 ? cut : nextafter(cut, INFINITY);
-}
-
-/* Fills a block of probe rows: cuts and members of random nodes in their columns, the cuts'
- * neighbours, special values. `step` is a fixed generator (Knuth's MMIX), so a load is repeatable.
- */
-static void fill_probe(const struct qn_model *m, uint64_t *step, double *values)
-{
-    static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-36, -1, 1e10};
-    const struct qn_forest *f = &m->forest;
-    const size_t used = f->node_count < m->info.inputs * 2u ? f->node_count : m->info.inputs * 2u;
-
-    for (size_t i = 0; i < used * QN_MODEL_BLOCK; i++) {
-        const struct qn_node *n;
-        double *value;
-
-        *step = *step * 6364136223846793005u + 1442695040888963407u;
-        n = &f->nodes[(*step >> 24) % f->node_count];
-        value = &values[(size_t)n->column * QN_MODEL_BLOCK + (*step >> 58)];
-        if (n->flags & QN_NODE_LEAF)
-            continue;
-        if ((*step >> 20) % 4 == 0) {
-            *value = special[(*step >> 22) % 8];
-        } else if (n->flags & QN_NODE_CATEGORY) {
-            const struct qn_category_set *s = &f->sets[n->set];
-
-            if (s->count > 0)
-                *value = f->members[s->first + (*step >> 40) % s->count];
-        } else if (!isnan(n->value)) {
-            *value = cut_neighbour(m, n->value, (unsigned)(*step >> 50) % 3);
-        }
-    }
-}
-
-static qn_status probe(const struct qn_model *m, struct qn_err *err)
-{
-    const struct qn_model_kernel *oracle = &qn_model_kernel_walk;
-    const size_t width = m->info.is_float ? sizeof(float) : sizeof(double);
-    const size_t sum_bytes = (size_t)m->info.outputs * QN_MODEL_BLOCK * sizeof(double);
-    const size_t inputs = m->info.inputs;
-    size_t scratch_bytes = oracle->scratch_bytes(m);
-    double *values = qn_mem_zalloc(inputs * QN_MODEL_BLOCK + 1, sizeof(double));
-    const double **columns = qn_mem_zalloc(inputs + 1, sizeof(*columns));
-    char *got = qn_mem_aligned(64, sum_bytes), *want = qn_mem_aligned(64, sum_bytes);
-    char *scratch;
-    uint64_t step = 1;
-    qn_status rc = QN_OK;
-
-    if (m->kernel->scratch_bytes(m) > scratch_bytes)
-        scratch_bytes = m->kernel->scratch_bytes(m);
-    scratch = qn_mem_aligned(64, (scratch_bytes + 127) / 64 * 64);
-    if (values == NULL || columns == NULL || got == NULL || want == NULL || scratch == NULL) {
-        rc = qn_err_set(err, QN_NOMEM, "out of memory");
-        goto out;
-    }
-    for (size_t i = 0; i < inputs; i++)
-        columns[i] = values + i * QN_MODEL_BLOCK;
-    /* blocks: full, part of one, single rows */
-    for (unsigned block = 0; block < 5; block++) {
-        static const uint32_t rows_of[] = {64, 64, 17, 5, 1};
-        const uint32_t rows = rows_of[block];
-
-        fill_probe(m, &step, values);
-        memset(got, 0, sum_bytes);
-        memset(want, 0, sum_bytes);
-        m->kernel->score(m, columns, 0, rows, scratch, got);
-        oracle->score(m, columns, 0, rows, scratch, want);
-        for (size_t k = 0; k < m->info.outputs; k++) {
-            if (memcmp(got + k * QN_MODEL_BLOCK * width, want + k * QN_MODEL_BLOCK * width,
-                       rows * width) != 0)
-                rc = qn_err_set(err, QN_CORRUPT,
-                                "kernel '%s' does not reproduce this model: a bug of Quern, please "
-                                "report it with the model",
-                                m->kernel->name);
-        }
-    }
-out:
-    qn_mem_free(values);
-    qn_mem_free(columns);
-    qn_mem_free(got);
-    qn_mem_free(want);
-    qn_mem_free(scratch);
-    return rc;
-}
-
 /* ---- load ---- */
 
 static void choose_kernel(struct qn_model *m, const char *no_plan)
@@ -357,6 +265,24 @@ static void choose_kernel(struct qn_model *m, const char *no_plan)
     m->info.kernel = m->kernel->name;
 }
 
+/* Where two kernels for AVX-512 fit, the CPU decides which is quicker. */
+static qn_status choose_by_time(struct qn_model *m, struct qn_err *err)
+{
+    const struct qn_model_kernel *const other = &qn_model_kernel_avx512;
+    const char *reason;
+    bool is_quicker;
+
+    if (m->kernel != &qn_model_kernel_avx512x8 || !other->is_suitable(m, &reason))
+        return QN_OK;
+    QN_TRY(qn_model_race(m, m->kernel, other, &is_quicker, err));
+    if (is_quicker) {
+        m->kernel = other;
+        m->info.kernel = other->name;
+        m->info.kernel_reason = "this CPU has AVX-512, and avx512x8 was slower when measured";
+    }
+    return QN_OK;
+}
+
 /* Everything after the loader: plan, kernel, facts, probe. */
 static qn_status finish(struct qn_model *m, struct qn_err *err)
 {
@@ -375,15 +301,18 @@ static qn_status finish(struct qn_model *m, struct qn_err *err)
         QN_TRY(qn_model_plan(m, &no_plan, err));
     if (m->plan.is_used && qn_model_cpu_has(QN_CPU_AVX2))
         QN_TRY(qn_model_lanes(m, err));
+    if (m->plan.lanes != NULL && qn_model_cpu_has(QN_CPU_AVX512))
+        QN_TRY(qn_model_squares(m, err));
     QN_TRY(qn_model_explain_init(m, err));
     choose_kernel(m, no_plan);
+    QN_TRY(choose_by_time(m, err));
     m->info.bytes = sizeof(*m) + m->arena.total_bytes + f->node_cap * sizeof(*f->nodes) +
                     f->share_cap * sizeof(*f->shares) + f->tree_cap * sizeof(*f->trees) +
                     f->set_cap * sizeof(*f->sets) + f->member_cap * sizeof(*f->members) +
                     f->linear_cap * sizeof(*f->linear_leaves) + f->term_cap * sizeof(*f->terms);
     if (m->linear.is_used || m->ort != NULL || f->tree_count == 0)
         return QN_OK;
-    return probe(m, err);
+    return qn_model_probe(m, err);
 }
 
 qn_status qn_model_load_bytes(struct qn_str bytes, const char *name,

@@ -49,8 +49,8 @@ struct qn_model_info {
     bool is_float;        /* margins and predictions are float32 values (XGBoost), else double */
     uint32_t trees, trees_in_file; /* trees that run; 0 for linear models */
     uint32_t depth_max, nodes, leaves;
-    const char *kernel;        /* which kernel runs: "avx512", "avx2", "columns16", "walk8", "walk",
-                                  "linear", "onnxruntime" */
+    const char *kernel;        /* which kernel runs: "avx512x8", "avx512", "avx2", "columns16",
+                                  "walk8", "walk", "linear", "onnxruntime" */
     const char *kernel_reason; /* why, one phrase */
     size_t bytes;              /* memory the model takes */
     uint64_t hash; /* qn_hash of the file's bytes, seed 0: the model's version in predictions */

@@ -188,6 +188,7 @@ struct qn_plan {
     uint32_t perfect_count;
     uint8_t *full_run; /* per tree: how many from it on have the full perfect depth, at most 255 */
     const struct qn_lanes *lanes; /* lanes.h: the same for vector kernels; NULL = none runs here */
+    const struct qn_squares *squares; /* squares.h: for `avx512x8`; NULL = it cannot run          */
     uint64_t quantise_steps, walk_steps;
 };
 
@@ -209,7 +210,7 @@ struct qn_model_kernel {
 
 extern const struct qn_model_kernel qn_model_kernel_walk, qn_model_kernel_walk8,
     qn_model_kernel_columns16, qn_model_kernel_linear, qn_model_kernel_avx2, qn_model_kernel_avx512,
-    qn_model_kernel_onnxruntime;
+    qn_model_kernel_avx512x8, qn_model_kernel_onnxruntime;
 
 /* What contributions need (treeshap.c), made after the load. */
 struct qn_model_explain {
@@ -309,11 +310,20 @@ bool qn_model_lightgbm_objective(struct qn_model *m, struct qn_str line, struct 
 /* For libraries that round inputs to float32 but add in double (cut.c). The smallest double that
  * goes right where `(float)x <= threshold` does not go left. NaN: nothing goes right. */
 double qn_model_float_threshold(double threshold);
+/* Whether a cut of a double model is such a number, so that rounded inputs may be compared with it
+ * rounded. */
+bool qn_model_is_float_cut(double cut);
 /* Prediction of one margin, for links that look at one output only; else the margin itself. */
 double qn_model_predict(const struct qn_transform *tr, double margin);
 /* prediction[output * stride + row] from sums[output * BLOCK + row]. */
 void qn_model_transform(const struct qn_model *m, const void *sums, uint32_t rows,
                         double *prediction, uint32_t stride);
+
+/* After the load (probe.c): QN_CORRUPT where m->kernel has other bits than `walk`. */
+qn_status qn_model_probe(const struct qn_model *m, struct qn_err *err);
+/* Whether b takes less time for a full block than a. QN_NOMEM or QN_OK. */
+qn_status qn_model_race(const struct qn_model *m, const struct qn_model_kernel *a,
+                        const struct qn_model_kernel *b, bool *is_b_quicker, struct qn_err *err);
 
 /* Loaders: bytes of a recognised file into m. */
 qn_status qn_model_load_xgboost_json(struct qn_model *m, struct qn_str bytes,

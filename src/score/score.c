@@ -39,7 +39,8 @@ static bool scratch_init(struct scratch *t, const struct qn_scorer *s, struct qn
     if (!t->inputs || !t->margins || !t->scores || !t->rows || !t->model)
         return false;
     for (uint32_t i = 0; i < s->inputs; i++) {
-        t->inputs[i] = qn_arena_aligned(boot, 64, (size_t)s->rows_max * sizeof(double));
+        /* a cache line more: columns a power of two apart would compete for the same few lines */
+        t->inputs[i] = qn_arena_aligned(boot, 64, (size_t)s->rows_max * sizeof(double) + 64);
         if (!t->inputs[i])
             return false;
     }

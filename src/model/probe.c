@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * probe.c - runs kernels on rows at and beside the cuts of a model that was just loaded.
+ *
+ * The chosen kernel must give the bits of `walk`: a difference would be a bug of ours and refuses
+ * the model, since a wrong score is worse than none. And where two kernels fit, the quicker one is
+ * chosen by a short measurement; it decides about time only, as all give the same bits. Thread: the
+ * loader's. Memory: freed at the end. */
+#include "base/clock.h"
+#include "model/model_int.h"
+
+#include <math.h>
+
+enum { RACE_ROUNDS = 5 };
+
+static double cut_neighbour(const struct qn_model *m, double cut, unsigned which)
+{
+    if (m->info.is_float)
+        return which == 0   ? (double)nextafterf((float)cut, -INFINITY)
+               : which == 1 ? cut
+                            : (double)nextafterf((float)cut, INFINITY);
+    return which == 0 ? nextafter(cut, -INFINITY) : which == 1 ? cut : nextafter(cut, INFINITY);
+}
+
+/* Fills a block of probe rows: cuts and members of random nodes in their columns, the cuts'
+ * neighbours, special values. `step` is a fixed generator (Knuth's MMIX), so a load is repeatable.
+ */
+static void fill_probe(const struct qn_model *m, uint64_t *step, double *values)
+{
+    static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-36, -1, 1e10};
+    const struct qn_forest *f = &m->forest;
+    const size_t used = f->node_count < m->info.inputs * 2u ? f->node_count : m->info.inputs * 2u;
+
+    for (size_t i = 0; i < used * QN_MODEL_BLOCK; i++) {
+        const struct qn_node *n;
+        double *value;
+
+        *step = *step * 6364136223846793005u + 1442695040888963407u;
+        n = &f->nodes[(*step >> 24) % f->node_count];
+        value = &values[(size_t)n->column * QN_MODEL_BLOCK + (*step >> 58)];
+        if (n->flags & QN_NODE_LEAF)
+            continue;
+        if ((*step >> 20) % 4 == 0) {
+            *value = special[(*step >> 22) % 8];
+        } else if (n->flags & QN_NODE_CATEGORY) {
+            const struct qn_category_set *s = &f->sets[n->set];
+
+            if (s->count > 0)
+                *value = f->members[s->first + (*step >> 40) % s->count];
+        } else if (!isnan(n->value)) {
+            *value = cut_neighbour(m, n->value, (unsigned)(*step >> 50) % 3);
+        }
+    }
+}
+
+/* Room for a block of rows and two answers. */
+struct probe {
+    double *values;
+    const double **columns;
+    char *got, *want, *scratch;
+    uint64_t step;
+};
+
+static void probe_fini(struct probe *p)
+{
+    qn_mem_free(p->values);
+    qn_mem_free(p->columns);
+    qn_mem_free(p->got);
+    qn_mem_free(p->want);
+    qn_mem_free(p->scratch);
+}
+
+static qn_status probe_init(struct probe *p, const struct qn_model *m,
+                            const struct qn_model_kernel *a, const struct qn_model_kernel *b,
+                            struct qn_err *err)
+{
+    const size_t sums = (size_t)m->info.outputs * QN_MODEL_BLOCK * sizeof(double);
+    const size_t inputs = m->info.inputs;
+    size_t scratch = a->scratch_bytes(m);
+
+    if (b->scratch_bytes(m) > scratch)
+        scratch = b->scratch_bytes(m);
+    *p = (struct probe){.values = qn_mem_zalloc(inputs * QN_MODEL_BLOCK + 1, sizeof(double)),
+                        .columns = qn_mem_zalloc(inputs + 1, sizeof(*p->columns)),
+                        .got = qn_mem_aligned(64, sums),
+                        .want = qn_mem_aligned(64, sums),
+                        .scratch = qn_mem_aligned(64, (scratch + 127) / 64 * 64),
+                        .step = 1};
+    if (p->values == NULL || p->columns == NULL || p->got == NULL || p->want == NULL ||
+        p->scratch == NULL) {
+        probe_fini(p);
+        return qn_err_set(err, QN_NOMEM, "out of memory");
+    }
+    for (size_t i = 0; i < inputs; i++)
+        p->columns[i] = p->values + i * QN_MODEL_BLOCK;
+    return QN_OK;
+}
+
+qn_status qn_model_probe(const struct qn_model *m, struct qn_err *err)
+{
+    const struct qn_model_kernel *oracle = &qn_model_kernel_walk;
+    const size_t width = m->info.is_float ? sizeof(float) : sizeof(double);
+    const size_t sums = (size_t)m->info.outputs * QN_MODEL_BLOCK * sizeof(double);
+    struct probe p;
+    qn_status rc = QN_OK;
+
+    QN_TRY(probe_init(&p, m, m->kernel, oracle, err));
+    /* blocks: full, parts of one, single rows */
+    for (unsigned block = 0; block < 6; block++) {
+        static const uint32_t rows_of[] = {64, 64, 27, 13, 5, 1};
+        const uint32_t rows = rows_of[block];
+
+        fill_probe(m, &p.step, p.values);
+        memset(p.got, 0, sums);
+        memset(p.want, 0, sums);
+        m->kernel->score(m, p.columns, 0, rows, p.scratch, p.got);
+        oracle->score(m, p.columns, 0, rows, p.scratch, p.want);
+        for (size_t k = 0; k < m->info.outputs; k++) {
+            if (memcmp(p.got + k * QN_MODEL_BLOCK * width, p.want + k * QN_MODEL_BLOCK * width,
+                       rows * width) != 0)
+                rc = qn_err_set(err, QN_CORRUPT,
+                                "kernel '%s' does not reproduce this model: a bug of Quern, please "
+                                "report it with the model",
+                                m->kernel->name);
+        }
+    }
+    probe_fini(&p);
+    return rc;
+}
+
+/* Nanoseconds that a kernel takes for a block. */
+static int64_t time_of(const struct qn_model *m, const struct qn_model_kernel *k, struct probe *p)
+{
+    const int64_t start = qn_clock_system.mono_ns(qn_clock_system.st);
+
+    k->score(m, p->columns, 0, QN_MODEL_BLOCK, p->scratch, p->got);
+    return qn_clock_system.mono_ns(qn_clock_system.st) - start;
+}
+
+qn_status qn_model_race(const struct qn_model *m, const struct qn_model_kernel *a,
+                        const struct qn_model_kernel *b, bool *is_b_quicker, struct qn_err *err)
+{
+    int64_t best_a = INT64_MAX, best_b = INT64_MAX;
+    struct probe p;
+
+    QN_TRY(probe_init(&p, m, a, b, err));
+    fill_probe(m, &p.step, p.values);
+    memset(p.got, 0, (size_t)m->info.outputs * QN_MODEL_BLOCK * sizeof(double));
+    /* in turn, and the best of each: whoever takes the CPU away slows one round */
+    for (unsigned round = 0; round < RACE_ROUNDS; round++) {
+        const int64_t took_a = time_of(m, a, &p), took_b = time_of(m, b, &p);
+
+        best_a = took_a < best_a ? took_a : best_a;
+        best_b = took_b < best_b ? took_b : best_b;
+    }
+    *is_b_quicker = best_b < best_a;
+    probe_fini(&p);
+    return QN_OK;
+}
