@@ -79,7 +79,7 @@ static bool cap_cpu(struct qn_cli *c)
     if (name == NULL || name[0] == 0)
         return true;
     if (!qn_model_cap(name)) {
-        qn_cli_say(c, "quern: QUERN_CPU is '%s'; it can be portable, avx2 or avx512", name);
+        qn_cli_say(c, "quern: QUERN_CPU is '%s'; it can be portable, neon, avx2 or avx512", name);
         return false;
     }
     /* a CPU that has less than the cap uses the best it has */

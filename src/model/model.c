@@ -15,6 +15,7 @@
 #include "model/squares.h"
 
 #include <math.h>
+#include <sys/auxv.h>
 
 typedef qn_status (*loader)(struct qn_model *m, struct qn_str bytes,
                             const struct qn_model_options *opt, struct qn_err *err);
@@ -22,8 +23,8 @@ typedef qn_status (*loader)(struct qn_model *m, struct qn_str bytes,
 /* In order of preference. */
 static const struct qn_model_kernel *const KERNELS[] = {
     &qn_model_kernel_onnxruntime, &qn_model_kernel_linear, &qn_model_kernel_avx512x8,
-    &qn_model_kernel_avx512,      &qn_model_kernel_avx2,   &qn_model_kernel_columns16,
-    &qn_model_kernel_walk8,       &qn_model_kernel_walk,
+    &qn_model_kernel_avx512,      &qn_model_kernel_avx2,   &qn_model_kernel_neon,
+    &qn_model_kernel_columns16,   &qn_model_kernel_walk8,  &qn_model_kernel_walk,
 };
 
 enum { KERNEL_COUNT = sizeof(KERNELS) / sizeof(KERNELS[0]) };
@@ -34,7 +35,7 @@ static enum qn_model_cpu cpu_cap = QN_CPU_AVX512;
 
 bool qn_model_cap(const char *name)
 {
-    static const char *const names[] = {"portable", "avx2", "avx512"};
+    static const char *const names[] = {"portable", "neon", "avx2", "avx512"};
 
     for (unsigned i = 0; name != NULL && i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(name, names[i]) == 0) {
@@ -59,6 +60,9 @@ bool qn_model_cpu_has(enum qn_model_cpu cpu)
                __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("bmi2");
     if (cpu == QN_CPU_AVX2)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+#elif defined(__aarch64__)
+    if (cpu == QN_CPU_NEON)
+        return (getauxval(AT_HWCAP) & HWCAP_ASIMD) != 0;
 #endif
     return cpu == QN_CPU_PORTABLE;
 }
@@ -299,7 +303,7 @@ static qn_status finish(struct qn_model *m, struct qn_err *err)
     m->info.leaves = f->leaf_count;
     if (!m->linear.is_used && m->ort == NULL)
         QN_TRY(qn_model_plan(m, &no_plan, err));
-    if (m->plan.is_used && qn_model_cpu_has(QN_CPU_AVX2))
+    if (m->plan.is_used && (qn_model_cpu_has(QN_CPU_AVX2) || qn_model_cpu_has(QN_CPU_NEON)))
         QN_TRY(qn_model_lanes(m, err));
     if (m->plan.lanes != NULL && qn_model_cpu_has(QN_CPU_AVX512))
         QN_TRY(qn_model_squares(m, err));

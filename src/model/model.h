@@ -49,8 +49,8 @@ struct qn_model_info {
     bool is_float;        /* margins and predictions are float32 values (XGBoost), else double */
     uint32_t trees, trees_in_file; /* trees that run; 0 for linear models */
     uint32_t depth_max, nodes, leaves;
-    const char *kernel;        /* which kernel runs: "avx512x8", "avx512", "avx2", "columns16",
-                                  "walk8", "walk", "linear", "onnxruntime" */
+    const char *kernel; /* which kernel runs: "avx512x8", "avx512", "avx2", "neon", "columns16",
+                           "walk8", "walk", "linear", "onnxruntime" */
     const char *kernel_reason; /* why, one phrase */
     size_t bytes;              /* memory the model takes */
     uint64_t hash; /* qn_hash of the file's bytes, seed 0: the model's version in predictions */
@@ -58,11 +58,12 @@ struct qn_model_info {
 
 enum { QN_MODEL_FILE_MAX = 1 << 30 }; /* bytes */
 
-/* What models loaded from now on may use of the CPU, ascending. Scores are the same with each. */
-enum qn_model_cpu { QN_CPU_PORTABLE, QN_CPU_AVX2, QN_CPU_AVX512 };
+/* What models loaded from now on may use of the CPU, ascending; a CPU has NEON or the others.
+ * Scores are the same with each. */
+enum qn_model_cpu { QN_CPU_PORTABLE, QN_CPU_NEON, QN_CPU_AVX2, QN_CPU_AVX512 };
 
-/* "portable", "avx2" or "avx512"; NULL takes the limit away. False where the name is unknown. Call
- * before the first load, while there is one thread. */
+/* "portable", "neon", "avx2" or "avx512"; NULL takes the limit away. False where the name is
+ * unknown. Call before the first load, while there is one thread. */
 bool qn_model_cap(const char *name);
 
 /* The file of ONNX Runtime's library, for ONNX models that our kernels cannot run; the text must

@@ -210,7 +210,7 @@ struct qn_model_kernel {
 
 extern const struct qn_model_kernel qn_model_kernel_walk, qn_model_kernel_walk8,
     qn_model_kernel_columns16, qn_model_kernel_linear, qn_model_kernel_avx2, qn_model_kernel_avx512,
-    qn_model_kernel_avx512x8, qn_model_kernel_onnxruntime;
+    qn_model_kernel_avx512x8, qn_model_kernel_neon, qn_model_kernel_onnxruntime;
 
 /* What contributions need (treeshap.c), made after the load. */
 struct qn_model_explain {

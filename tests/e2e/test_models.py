@@ -23,8 +23,8 @@ ROOT = pathlib.Path(os.environ.get("QUERN_ROOT", pathlib.Path(__file__).resolve(
 SHARED = pathlib.Path(os.environ.get("QUERN_SHARED", ROOT.parent / "shared"))
 BUILD = pathlib.Path(os.environ.get("QUERN_BUILD", ROOT / "build"))
 SEED = int(os.environ.get("QUERN_SEED", "20240617"))
-KERNELS = ["avx512x8", "avx512", "avx2", "columns16", "walk8", "walk", "linear"]  # the tool says which suit
-COLUMN_KERNELS = ("avx512x8", "avx512", "avx2", "columns16")
+KERNELS = ["avx512x8", "avx512", "avx2", "neon", "columns16", "walk8", "walk", "linear"]  # the tool says which suit
+COLUMN_KERNELS = ("avx512x8", "avx512", "avx2", "neon", "columns16")
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ static unsigned check(const struct qn_buf *text, const struct qn_model_options *
 
         if (!qn_model_force_kernel(m, name))
             continue;
-        ran += strncmp(name, "avx", 3) == 0;
+        ran += strncmp(name, "avx", 3) == 0 || strcmp(name, "neon") == 0;
         for (uint32_t i = 0; all_batches ? i < ROWS : some[i] != 0; i++) {
             const uint32_t batch = all_batches ? i + 1 : some[i];
 
@@ -110,8 +110,9 @@ static unsigned check(const struct qn_buf *text, const struct qn_model_options *
 
 static unsigned kernels_here(void)
 {
-    /* avx2; avx512 and avx512x8 */
-    return (unsigned)qn_model_cpu_has(QN_CPU_AVX2) + 2 * qn_model_cpu_has(QN_CPU_AVX512);
+    /* neon; avx2; avx512 and avx512x8 */
+    return (unsigned)qn_model_cpu_has(QN_CPU_NEON) + (unsigned)qn_model_cpu_has(QN_CPU_AVX2) +
+           2 * qn_model_cpu_has(QN_CPU_AVX512);
 }
 
 /* ---- numbers of cuts ---- */
@@ -286,7 +287,7 @@ static void test_depths(void **state)
         ran += check(&text, NULL, depth == 6, "perfect, depth", depth);
     }
     printf("%u runs of vector kernels\n", ran);
-    /* avx512: depth 1 to 8, avx512x8 and avx2: 1 to 6 */
+    /* avx512: depth 1 to 8, the others: 1 to 6 */
     assert_int_equal(ran, (kernels_here() > 0 ? 6 : 0) + (kernels_here() > 1 ? 8 + 6 : 0));
     qn_buf_fini(&text);
 }
@@ -390,12 +391,15 @@ static void test_cap(void **state)
 {
     const bool has_avx2 = qn_model_cpu_has(QN_CPU_AVX2);
     const bool has_avx512 = qn_model_cpu_has(QN_CPU_AVX512);
-    const char *avx2 = has_avx2 ? "avx2" : "columns16";
+    const char *other = qn_model_cpu_has(QN_CPU_NEON) ? "neon" : "columns16";
+    const char *avx2 = has_avx2 ? "avx2" : other;
     struct qn_buf text = {0};
 
-    printf("AVX2 %s, AVX-512 %s\n", has_avx2 ? "yes" : "no", has_avx512 ? "yes" : "no");
+    printf("NEON %s, AVX2 %s, AVX-512 %s\n", qn_model_cpu_has(QN_CPU_NEON) ? "yes" : "no",
+           has_avx2 ? "yes" : "no", has_avx512 ? "yes" : "no");
     perfect_lightgbm(&text, 5, 20);
     assert_string_equal(kernel_with_cap(&text, "portable"), "columns16");
+    assert_string_equal(kernel_with_cap(&text, "neon"), other);
     assert_string_equal(kernel_with_cap(&text, "avx2"), avx2);
     /* avx512 or avx512x8, whichever is quicker here */
     for (unsigned i = 0; i < 2; i++) {
