@@ -15,6 +15,7 @@
 #include "log/dead_letter.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 enum { SLOTS = 4, STAGE = QN_COMMIT_STAGE };
 
@@ -228,10 +229,8 @@ static qn_status append_dead(struct qn_commits *c, struct qn_log_append *a,
 
     qn_buf_clear(&c->headers);
     qn_buf_clear(&c->expected);
-    qn_buf_printf(&c->expected, "%016llx", (unsigned long long)s->version);
-    memcpy(contract, c->expected.data, 16);
+    snprintf(contract, sizeof contract, "%016llx", (unsigned long long)s->version);
     d.contract = (struct qn_str){contract, 16};
-    qn_buf_clear(&c->expected);
     if (b->reason_field[row] != QN_NO_FIELD) {
         d.field = s->fields[b->reason_field[row]].from;
         qn_encode_expected(&c->expected, reason, &s->fields[b->reason_field[row]]);
