@@ -328,8 +328,10 @@ static void note_past(struct qn_dead_past *past, const struct qn_plan *plan, con
     e = (struct qn_dead_event){d.offset, reason_of(d.reason)};
     if (e.reason == QN_REASON_NONE || e.reason == QN_REASON_LATE_EVENT)
         return;
-    /* Under the same contract it dies again by itself; what windows reach is no part of that. */
-    if (qn_str_is(d.contract, version) && e.reason != QN_REASON_TOO_LATE)
+    /* Under the same contract it dies again by itself; what windows reach, and what there was room
+     * for, is no part of that. */
+    if (qn_str_is(d.contract, version) && e.reason != QN_REASON_TOO_LATE &&
+        e.reason != QN_REASON_STATE_FULL)
         return;
     qn_buf_add(&past->streams[s], &e, sizeof e);
     past->has_any = true;

@@ -59,7 +59,8 @@ qn_status qn_dead_letters_replay(struct qn_log *lg, const struct qn_plan *plan,
 
 /* ---- what was dead stays dead where it lies --------------------------------------------------*/
 
-/* Events that died of another contract than the plan's, or too late for the windows of then; late
+/* Events that died of another contract than the plan's, too late for the windows of then, or for
+ * want of room in the state of then; late
  * ones that were set aside by `late: dead-letter` are none of them. When the state is rebuilt under
  * a corrected spec, they must stay dead at their old place: their answer comes with the letter that
  * is sent again, and they count in the windows there and once. {0} is empty. */

@@ -72,6 +72,12 @@ struct qn_dedup {
     struct ids *of[QN_STREAMS_MAX]; /* by stream; NULL: repeats are events like any other */
     struct look look;
     uint8_t create[LOOK_ROWS]; /* all 1 */
+    /* where ids are counted: */
+    struct qn_budget *budget;
+    uint32_t account[QN_STREAMS_MAX]; /* by stream */
+    void **found;                     /* [rows_max] the row's id; NULL: it has none */
+    uint64_t *hashes;                 /* [rows_max] of those that have one          */
+    uint32_t *unclaimed;              /* [rows_max] scratch                         */
 };
 
 /* Event times as numbers that order alike and are never 0. */
@@ -135,8 +141,13 @@ qn_status qn_dedup_new(const struct qn_plan *plan, uint64_t seed, struct qn_dedu
 
 void qn_dedup_free(struct qn_dedup *d)
 {
-    for (uint32_t s = 0; d != NULL && s < QN_STREAMS_MAX; s++)
+    if (d == NULL)
+        return;
+    for (uint32_t s = 0; s < QN_STREAMS_MAX; s++)
         ids_free(d->of[s]);
+    qn_mem_free(d->found);
+    qn_mem_free(d->hashes);
+    qn_mem_free(d->unclaimed);
     qn_mem_free(d);
 }
 
@@ -197,31 +208,57 @@ static void remember(struct ids *s, struct id *id, uint64_t now)
     id->seen = now;
 }
 
-static void decide(struct ids *s, struct qn_batch *b, uint32_t row, struct id *id, uint64_t now)
+static bool is_remembered(const struct ids *s, const struct id *id, uint64_t now)
 {
-    if (id->seen == 0 || now - id->seen > s->keeps_us) {
-        remember(s, id, now);
-        return;
-    }
-    b->verdict[row] = QN_DEAD;
-    b->reason[row] = QN_REASON_DUPLICATE;
-    b->reason_field[row] = (uint16_t)s->schema->id;
+    return id->seen != 0 && now - id->seen <= s->keeps_us;
 }
 
-/* Decides the rows that wait, and lets go of them. */
-static qn_status look_up(struct qn_dedup *d, struct qn_batch *b, struct qn_err *err)
+void qn_dedup_refuse(const struct qn_dedup *d, struct qn_batch *b, uint32_t row)
+{
+    b->verdict[row] = QN_DEAD;
+    b->reason[row] = QN_REASON_DUPLICATE;
+    b->reason_field[row] = (uint16_t)d->of[b->stream[row]]->schema->id;
+}
+
+/* Finds the ids of the rows that wait. */
+static qn_status look_up(struct qn_dedup *d, const struct qn_batch *b, struct qn_err *err)
 {
     struct look *k = &d->look;
     const uint32_t n = k->n;
 
-    k->n = 0;
     qn_hash_column(k->keys, n, 0, k->hashes);
     for (uint32_t i = 0; i < n; i++)
         k->tables[i] = d->of[b->stream[k->rows[i]]]->lanes[qn_lane_of(k->hashes[i])].table;
-    QN_TRY(qn_table_look(k->tables, k->keys, k->hashes, d->create, n, k->found, err));
-    for (uint32_t i = 0; i < n; i++)
-        decide(d->of[b->stream[k->rows[i]]], b, k->rows[i], k->found[i], k->now[i]);
+    return qn_table_look(k->tables, k->keys, k->hashes, d->create, n, k->found, err);
+}
+
+/* Decides the rows that wait, and lets go of them. */
+static qn_status decide(struct qn_dedup *d, struct qn_batch *b, struct qn_err *err)
+{
+    struct look *k = &d->look;
+
+    QN_TRY(look_up(d, b, err));
+    for (uint32_t i = 0; i < k->n; i++) {
+        struct ids *s = d->of[b->stream[k->rows[i]]];
+
+        if (is_remembered(s, k->found[i], k->now[i]))
+            qn_dedup_refuse(d, b, k->rows[i]);
+        else
+            remember(s, k->found[i], k->now[i]);
+    }
+    k->n = 0;
     return QN_OK;
+}
+
+/* Where the row's id stands; NULL: it has none. */
+static const struct qn_col *id_column(const struct qn_dedup *d, const struct qn_batch *b,
+                                      uint32_t row)
+{
+    const struct ids *s = d->of[b->stream[row]];
+    const struct qn_col *c =
+        s != NULL ? &b->cols[s->schema->first_column + (uint32_t)s->schema->id] : NULL;
+
+    return c != NULL && c->valid[row] ? c : NULL;
 }
 
 /* Puts a row with an id behind those that wait. */
@@ -268,27 +305,149 @@ qn_status qn_dedup_run(struct qn_dedup *d, struct qn_batch *b, struct qn_waterma
     struct qn_watermark w = before;
 
     for (uint32_t row = 0; row < b->rows; row++) {
-        const struct ids *s = d->of[b->stream[row]];
         const struct qn_col *c;
 
+        if (qn_contract_moves(b, row) && (!w.seen || b->time_us[row] > w.newest_us))
+            w = (struct qn_watermark){true, b->time_us[row]};
         if (b->verdict[row] == QN_DEAD)
             continue;
-        if (!w.seen || b->time_us[row] > w.newest_us)
-            w = (struct qn_watermark){true, b->time_us[row]};
-        if (s == NULL)
-            continue;
-        c = &b->cols[s->schema->first_column + (uint32_t)s->schema->id];
-        if (!c->valid[row])
+        c = id_column(d, b, row);
+        if (c == NULL)
             continue;
         look_add(&d->look, c, row, stamp(w.newest_us));
         if (d->look.n == LOOK_ROWS)
-            QN_TRY(look_up(d, b, err));
+            QN_TRY(decide(d, b, err));
     }
-    QN_TRY(look_up(d, b, err));
+    QN_TRY(decide(d, b, err));
     for (uint32_t i = 0; w.seen && i < d->streams; i++)
         if (d->of[i] != NULL)
             forget(d->of[i], stamp(w.newest_us), FORGET_PER_ROW * b->rows);
     return QN_OK;
+}
+
+/* ---- counted ids ---- */
+
+qn_status qn_dedup_budget(struct qn_dedup *d, uint32_t rows_max, struct qn_budget *budget,
+                          uint32_t first, struct qn_err *err)
+{
+    d->budget = budget;
+    d->found = qn_mem_zalloc(rows_max, sizeof *d->found);
+    d->hashes = qn_mem_zalloc(rows_max, sizeof *d->hashes);
+    d->unclaimed = qn_mem_zalloc(rows_max, sizeof *d->unclaimed);
+    if (!d->found || !d->hashes || !d->unclaimed)
+        return qn_err_set(err, QN_NOMEM, "no memory for the ids of a batch");
+    for (uint32_t s = 0; s < d->streams; s++) {
+        if (d->of[s] == NULL)
+            continue;
+        d->account[s] = first++;
+        qn_budget_keep(budget, d->account[s], d->of[s]->schema->dedup_us);
+    }
+    return QN_OK;
+}
+
+/* Notes what was found, and lets go of the rows that waited. */
+static qn_status note_found(struct qn_dedup *d, const struct qn_batch *b, struct qn_err *err)
+{
+    struct look *k = &d->look;
+
+    QN_TRY(look_up(d, b, err));
+    for (uint32_t i = 0; i < k->n; i++) {
+        d->found[k->rows[i]] = k->found[i];
+        d->hashes[k->rows[i]] = k->hashes[i];
+    }
+    k->n = 0;
+    return QN_OK;
+}
+
+qn_status qn_dedup_look(struct qn_dedup *d, const struct qn_batch *b, struct qn_err *err)
+{
+    memset(d->found, 0, b->rows * sizeof *d->found);
+    for (uint32_t row = 0; row < b->rows; row++) {
+        const struct qn_col *c = b->verdict[row] != QN_DEAD ? id_column(d, b, row) : NULL;
+
+        if (c == NULL)
+            continue;
+        look_add(&d->look, c, row, 0);
+        if (d->look.n == LOOK_ROWS)
+            QN_TRY(note_found(d, b, err));
+    }
+    return note_found(d, b, err);
+}
+
+bool qn_dedup_repeats(const struct qn_dedup *d, const struct qn_batch *b, uint32_t row,
+                      int64_t newest_us)
+{
+    return d->found[row] != NULL &&
+           is_remembered(d->of[b->stream[row]], d->found[row], stamp(newest_us));
+}
+
+static uint64_t id_bytes(const void *id)
+{
+    return qn_table_key_bytes(sizeof(struct id), qn_table_key(id).len);
+}
+
+uint64_t qn_dedup_cost(const struct qn_dedup *d, const struct qn_batch *b, uint32_t row)
+{
+    (void)b;
+    return d->found[row] != NULL ? id_bytes(d->found[row]) : 0;
+}
+
+void qn_dedup_take(struct qn_dedup *d, const struct qn_batch *b, uint32_t row, int64_t newest_us)
+{
+    if (d->found[row] == NULL)
+        return;
+    remember(d->of[b->stream[row]], d->found[row], stamp(newest_us));
+    qn_budget_add(d->budget, d->account[b->stream[row]], newest_us, id_bytes(d->found[row]));
+}
+
+/* Ids that nobody has remembered, each once. */
+static void remove_unclaimed(struct qn_dedup *d, const struct qn_batch *b)
+{
+    uint32_t n = 0;
+
+    for (uint32_t row = 0; row < b->rows; row++)
+        if (d->found[row] != NULL && ((const struct id *)d->found[row])->seen == 0)
+            d->unclaimed[n++] = row;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t row = d->unclaimed[i];
+        struct qn_table *table = d->of[b->stream[row]]->lanes[qn_lane_of(d->hashes[row])].table;
+        const struct qn_col *c = id_column(d, b, row);
+        struct qn_str key;
+        uint64_t number;
+        void *found;
+
+        if (c->kind.type == QN_STRING) {
+            key = c->str[row];
+        } else {
+            number = htole64((uint64_t)c->i64[row]);
+            key = (struct qn_str){(const char *)&number, sizeof number};
+        }
+        qn_table_find(table, &key, &d->hashes[row], 1, &found);
+        if (found != NULL)
+            qn_table_remove(table, key, d->hashes[row]);
+    }
+}
+
+void qn_dedup_end(struct qn_dedup *d, const struct qn_batch *b, int64_t newest_us)
+{
+    remove_unclaimed(d, b);
+    for (uint32_t i = 0; i < d->streams; i++)
+        if (d->of[i] != NULL)
+            forget(d->of[i], stamp(newest_us), FORGET_PER_ROW * b->rows);
+}
+
+void qn_dedup_recount(const struct qn_dedup *d, int64_t newest_us)
+{
+    for (uint32_t s = 0; s < d->streams; s++)
+        for (unsigned l = 0; d->of[s] != NULL && l < QN_LANES; l++) {
+            uint32_t place = 0;
+            struct id *id;
+
+            while ((id = qn_table_walk(d->of[s]->lanes[l].table, &place, NULL)) != NULL)
+                if (is_remembered(d->of[s], id, stamp(newest_us)))
+                    qn_budget_add(d->budget, d->account[s],
+                                  (int64_t)(id->seen + (uint64_t)INT64_MIN), id_bytes(id));
+        }
 }
 
 /* ---- as sections of a snapshot ---- */

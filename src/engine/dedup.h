@@ -13,6 +13,7 @@
 
 #include "event/contract.h"
 #include "spec/plan.h"
+#include "state/budget.h"
 #include "state/snapshot.h"
 
 struct qn_dedup; /* private: the ids of every stream that has `dedup` */
@@ -28,6 +29,29 @@ void qn_dedup_free(struct qn_dedup *d); /* NULL is fine */
  * the rest of the batch is undecided. */
 qn_status qn_dedup_run(struct qn_dedup *d, struct qn_batch *b, struct qn_watermark before,
                        struct qn_err *err);
+
+/* ---- counted ids (state/budget.h): `limits: memory` ----
+ *
+ * qn_dedup_run in parts, so that whoever counts decides between the look and the memory. */
+/* Room for the look, and the accounts from `first` on, one a stream with dedup. */
+qn_status qn_dedup_budget(struct qn_dedup *d, uint32_t rows_max, struct qn_budget *budget,
+                          uint32_t first, struct qn_err *err);
+/* Looks up the ids of all rows that are not dead. */
+qn_status qn_dedup_look(struct qn_dedup *d, const struct qn_batch *b, struct qn_err *err);
+/* Then row by row, in log order, newest_us the newest event time up to that row. */
+bool qn_dedup_repeats(const struct qn_dedup *d, const struct qn_batch *b, uint32_t row,
+                      int64_t newest_us);
+/* Makes the row dead, QN_REASON_DUPLICATE. */
+void qn_dedup_refuse(const struct qn_dedup *d, struct qn_batch *b, uint32_t row);
+/* Bytes of one more id; 0 where the row has none. */
+uint64_t qn_dedup_cost(const struct qn_dedup *d, const struct qn_batch *b, uint32_t row);
+/* Remembers the row's id, and counts it. */
+void qn_dedup_take(struct qn_dedup *d, const struct qn_batch *b, uint32_t row, int64_t newest_us);
+/* Behind the last row: forgets ids that only rows which were not taken have, and some that are too
+ * old. */
+void qn_dedup_end(struct qn_dedup *d, const struct qn_batch *b, int64_t newest_us);
+/* Counts the ids that are there, when a snapshot did not say. */
+void qn_dedup_recount(const struct qn_dedup *d, int64_t newest_us);
 
 /* Ids in memory, of all streams; more than are remembered by the little that is not yet swept. */
 uint64_t qn_dedup_ids(const struct qn_dedup *d);

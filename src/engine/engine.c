@@ -114,6 +114,7 @@ static qn_status engine_init(struct qn_engine *en, const struct qn_engine_option
         QN_TRY(qn_decode_json_prepare(&p->schemas[s], &en->boot, err));
     QN_TRY(qn_features_start(p->features, &en->batch, opt->seed, &en->boot, err));
     QN_TRY(qn_dedup_new(p, opt->seed, &en->dedup, err));
+    QN_TRY(qn_admit_init(en, rows_max, err));
     QN_TRY(answers_init(en, rows_max, err));
     if (!opt->without_models && p->score_model >= 0)
         QN_TRY(scorer_init(en, opt, rows_max, err));
@@ -158,6 +159,7 @@ void qn_engine_free(struct qn_engine *en)
         return;
     qn_team_free(en->team);
     qn_dedup_free(en->dedup);
+    qn_budget_free(en->budget);
     qn_batch_fini(&en->batch);
     qn_arena_fini(&en->boot);
     qn_mem_free(en);
@@ -202,6 +204,15 @@ size_t qn_engine_bytes(const struct qn_engine *en)
     for (uint32_t i = 0; i < en->plan->model_count; i++)
         total += qn_model_info(en->plan->models[i].model)->bytes;
     return total;
+}
+
+struct qn_engine_memory qn_engine_memory(const struct qn_engine *en)
+{
+    struct qn_engine_memory m = {0};
+
+    if (en->budget != NULL)
+        m = (struct qn_engine_memory){qn_budget_limit(en->budget), qn_budget_counted(en->budget)};
+    return m;
 }
 
 void qn_engine_time(struct qn_engine *en, const struct qn_clock *clock)

@@ -111,6 +111,12 @@ void qn_engine_explain(const struct qn_engine *en, const uint32_t *rows, uint32_
 /* Bytes of memory: batch, features' state, ids, models. */
 size_t qn_engine_bytes(const struct qn_engine *en);
 
+/* What of the state is counted, and how much may be (`limits: memory`); 0 and 0 without. */
+struct qn_engine_memory {
+    uint64_t limit_bytes, counted_bytes;
+};
+struct qn_engine_memory qn_engine_memory(const struct qn_engine *en);
+
 /* Nanoseconds per stage since the start, when timing was switched on (benchmarks only; `clock` is
  * asked around each stage). They are the stepping thread's: its own share of a stage, and waiting
  * for the others counts for the stage before the barrier; together they are the wall time of the

@@ -35,7 +35,13 @@ struct qn_engine {
     struct qn_batch batch;
     struct qn_watermark watermark; /* one shard: all streams share it */
     bool is_restored;              /* from a snapshot: older ones say nothing new */
+    bool is_older;                 /* what is being loaded is of such a one       */
     struct qn_dedup *dedup;        /* NULL where no stream has `dedup` */
+    struct qn_budget *budget;      /* NULL without `limits: memory`    */
+    uint32_t account_count;        /* groups of windows, then streams with `dedup` */
+    uint32_t accounts_loaded;      /* from a snapshot                              */
+    uint64_t account_set;          /* what they are                                */
+    bool is_counted;               /* what was restored is counted                 */
     struct qn_counts *counts;      /* [streams] */
     const struct qn_col **columns; /* as the plan numbers them */
     struct qn_scorer *scorer;      /* NULL without a model */
@@ -46,5 +52,12 @@ struct qn_engine {
     const struct qn_clock *clock; /* NULL = no timing */
     int64_t stage_ns[QN_STAGE_COUNT], since_ns;
 };
+
+/* admit.c, with `limits: memory` */
+/* Makes the budget; once features and ids are there. */
+qn_status qn_admit_init(struct qn_engine *en, uint32_t rows_max, struct qn_err *err);
+/* Between the two parts of the features' run: repeats, and rows that there is no room for, become
+ * dead, in log order. before: the watermark before the batch. */
+qn_status qn_admit(struct qn_engine *en, struct qn_watermark before, struct qn_err *err);
 
 #endif

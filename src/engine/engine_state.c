@@ -4,6 +4,8 @@
  *
  * One entry, in every snapshot, little-endian: 4 streams, 4 verdicts, 4 reasons, 4 one if an event
  * was seen, 8 newest event time; per stream 8 read, 8 per verdict, 8 late and scored, 8 per reason.
+ * Then, with `limits: memory`, one per account: 4 of ones, 4 number of the account, 8 hash of what
+ * the accounts are, what qn_budget_save makes of it. Accounts of other windows and ids say nothing.
  * Thread: engine, between batches. */
 #include "engine/engine_state.h"
 
@@ -11,7 +13,8 @@
 #include "base/hash.h"
 #include "engine/engine_int.h"
 
-enum { STATE_VERSION = 1 };
+enum { STATE_VERSION = 1, ACCOUNT_HEAD = 16 };
+static const uint32_t account_mark = UINT32_MAX; /* more streams than there can be */
 
 struct head {
     uint32_t streams, verdicts, reasons, has_seen;
@@ -22,6 +25,21 @@ _Static_assert(sizeof(struct head) == 24, "the format");
 static uint32_t counts_bytes(uint32_t reasons)
 {
     return (uint32_t)(2 + QN_VERDICTS + reasons) * sizeof(uint64_t);
+}
+
+static void save_accounts(const struct qn_engine *en, struct qn_saver *sv)
+{
+    for (uint32_t i = 0; i < en->account_count; i++) {
+        char *to = qn_saver_entry(sv, 0, ACCOUNT_HEAD + QN_BUDGET_SAVED);
+
+        if (to == NULL)
+            return;
+        memcpy(to, &account_mark, sizeof account_mark);
+        memcpy(to + sizeof account_mark, &i, sizeof i);
+        memcpy(to + 2 * sizeof account_mark, &en->account_set, sizeof en->account_set);
+        qn_budget_save(en->budget, i, to + ACCOUNT_HEAD);
+        qn_saver_unit(sv, 0);
+    }
 }
 
 static void own_begin(void *st, struct qn_saver *sv, bool is_full)
@@ -52,6 +70,7 @@ static void own_begin(void *st, struct qn_saver *sv, bool is_full)
         memcpy(to, c->reason, sizeof c->reason);
         to += sizeof c->reason;
     }
+    save_accounts(en, sv);
 }
 
 static bool own_sweep(void *st, size_t *work)
@@ -67,12 +86,35 @@ static void own_end(void *st, bool is_swept)
     (void)is_swept;
 }
 
+/* Those of the newest snapshot of the chain, in their order. */
+static qn_status load_account(struct qn_engine *en, const char *entry, uint32_t bytes,
+                              struct qn_err *err)
+{
+    uint32_t index;
+    uint64_t set;
+
+    if (bytes != ACCOUNT_HEAD + QN_BUDGET_SAVED)
+        return qn_err_set(err, QN_CORRUPT, "an account has not the size of one");
+    memcpy(&index, entry + sizeof account_mark, sizeof index);
+    memcpy(&set, entry + 2 * sizeof account_mark, sizeof set);
+    if (en->is_older || en->budget == NULL || set != en->account_set)
+        return QN_OK;
+    if (index != en->accounts_loaded || index >= en->account_count)
+        return qn_err_set(err, QN_CORRUPT, "an account is none of this engine's");
+    QN_TRY(qn_budget_load(en->budget, index, entry + ACCOUNT_HEAD, err));
+    en->accounts_loaded++;
+    return QN_OK;
+}
+
 static qn_status own_load(void *st, const char *entry, uint32_t bytes, struct qn_err *err)
 {
     struct qn_engine *en = st;
     struct head h;
 
-    if (en->is_restored) /* of an older snapshot of the chain */
+    if (bytes >= ACCOUNT_HEAD && memcmp(entry, &account_mark, sizeof account_mark) == 0)
+        return load_account(en, entry, bytes, err);
+    en->is_older = en->is_restored;
+    if (en->is_older) /* of an older snapshot of the chain */
         return QN_OK;
     if (bytes < sizeof h)
         return qn_err_set(err, QN_CORRUPT, "the engine's entry is cut short");
@@ -111,7 +153,10 @@ static qn_status own_clear(void *st, struct qn_err *err)
     struct qn_engine *en = st;
 
     (void)err;
-    en->is_restored = false;
+    en->is_restored = en->is_older = en->is_counted = false;
+    en->accounts_loaded = 0;
+    if (en->budget != NULL)
+        qn_budget_clear(en->budget);
     en->watermark = (struct qn_watermark){0};
     memset(en->counts, 0, en->plan->schema_count * sizeof *en->counts);
     return QN_OK;
@@ -160,6 +205,12 @@ qn_status qn_engine_sections(struct qn_engine *en, struct qn_section *out, struc
     if (failed)
         return qn_err_set(err, QN_NOMEM, "out of memory for the sections of a snapshot");
     qn_dedup_sections(en->dedup, out + 1);
-    return qn_features_sections(en->plan->features, out + 1 + qn_dedup_section_count(en->dedup),
-                                err);
+    QN_TRY(
+        qn_features_sections(en->plan->features, out + 1 + qn_dedup_section_count(en->dedup), err));
+    en->account_set = 0;
+    for (uint32_t i = 1; i < qn_engine_section_count(en); i++) {
+        en->account_set = qn_hash(out[i].name, strlen(out[i].name), en->account_set);
+        en->account_set = qn_hash(&out[i].layout, sizeof out[i].layout, en->account_set);
+    }
+    return QN_OK;
 }

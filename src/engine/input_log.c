@@ -22,6 +22,7 @@ struct qn_input_log {
     uint64_t *next;                  /* [streams] */
     const uint64_t *end;             /* [streams]; NULL = no end */
     const struct qn_dead_past *past; /* NULL = none */
+    bool is_past;                    /* what is read was committed before */
     uint64_t lsn;
     struct qn_log_record *records; /* [READ_MAX] read, given away up to `taken` */
     uint32_t count, taken;
@@ -113,6 +114,7 @@ void qn_input_log_end_at(struct qn_input_log *in, const uint64_t *end)
 void qn_input_log_past(struct qn_input_log *in, const struct qn_dead_past *past)
 {
     in->past = past != NULL && past->has_any ? past : NULL;
+    in->is_past = past != NULL;
 }
 
 const uint64_t *qn_input_log_next(const struct qn_input_log *in)
@@ -163,10 +165,10 @@ static void give(struct qn_input_log *in, struct qn_batch *b, const struct qn_lo
     if (in->past != NULL) {
         enum qn_reason reason = qn_dead_past_reason(in->past, s, rec->offset);
 
-        if (reason != QN_REASON_NONE) {
-            b->verdict[r] = QN_DEAD;
+        if (reason != QN_REASON_NONE)
             b->reason[r] = (uint8_t)reason;
-        }
+        if (reason != QN_REASON_NONE && reason != QN_REASON_STATE_FULL)
+            b->verdict[r] = QN_DEAD;
     }
     in->headers[r] = rec->headers;
     in->keys[r] = rec->key;
@@ -200,6 +202,7 @@ static qn_status input_read(void *st, struct qn_batch *b, enum qn_flow *flow, st
     bool is_full = false;
 
     in->age_count = 0;
+    b->is_past = in->is_past;
     while (!is_full && b->rows < b->rows_max && !stands_at_end(in)) {
         if (in->taken == in->count) {
             enum qn_flow more;

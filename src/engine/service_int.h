@@ -75,6 +75,7 @@ struct qn_seen {
     struct qn_counts *counts;     /* [streams] */
     struct qn_group_info *groups; /* [groups] */
     uint64_t *records;            /* [outputs] written since the start of the process */
+    struct qn_engine_memory memory;
     int64_t stage_ns[QN_STAGE_COUNT];
     bool has_watermark;
     int64_t newest_us;

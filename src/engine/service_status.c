@@ -23,6 +23,7 @@ struct qn_service_series {
     struct qn_series *predictions, *age, *batch, *sync, *full, *up, *log_bytes, *watermark;
     struct qn_series *stages[QN_STAGE_COUNT];
     struct qn_series **keys, **bytes; /* [groups] */
+    struct qn_series *counted;        /* NULL without `limits: memory` */
     struct qn_series_since *age_since, *sync_since;
     int64_t looked_ns;
     int64_t submitted_ns[SYNC_RING]; /* of batches on their way to the disk */
@@ -89,6 +90,11 @@ static void single_series(struct qn_service *sv)
     x->up = series(sv, QN_METRIC_UP, none, none, none);
     x->log_bytes = series(sv, QN_METRIC_LOG_BYTES, none, none, none);
     x->watermark = series(sv, QN_METRIC_WATERMARK_LAG, none, none, none);
+    if (p->limits.memory_bytes > 0) {
+        x->counted = series(sv, QN_METRIC_STATE_COUNTED, none, none, none);
+        qn_series_set(series(sv, QN_METRIC_STATE_LIMIT, none, none, none),
+                      (double)p->limits.memory_bytes);
+    }
     for (int i = 0; i < QN_STAGE_COUNT; i++)
         x->stages[i] =
             series(sv, QN_METRIC_STAGE, qn_str_of(qn_stage_name((enum qn_stage)i)), none, none);
@@ -269,6 +275,9 @@ static void look_engine(struct qn_service *sv)
         qn_series_set(x->keys[g], (double)sv->seen.groups[g].keys);
         qn_series_set(x->bytes[g], (double)sv->seen.groups[g].bytes);
     }
+    sv->seen.memory = qn_engine_memory(sv->en);
+    if (x->counted != NULL)
+        qn_series_set(x->counted, (double)sv->seen.memory.counted_bytes);
     qn_series_set(x->predictions, (double)sv->seen.counts[p->main_stream].verdict[QN_SCORED]);
 }
 
@@ -457,8 +466,11 @@ static void put_state(struct qn_buf *b, struct qn_service *sv)
         keys += sv->seen.groups[g].keys;
         bytes += sv->seen.groups[g].bytes;
     }
-    qn_buf_printf(b, ",\"state\":{\"keys\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"groups\":[", keys,
-                  bytes);
+    qn_buf_printf(b, ",\"state\":{\"keys\":%" PRIu64 ",\"bytes\":%" PRIu64, keys, bytes);
+    if (sv->plan->limits.memory_bytes > 0)
+        qn_buf_printf(b, ",\"counted_bytes\":%" PRIu64 ",\"limit_bytes\":%" PRIu64,
+                      sv->seen.memory.counted_bytes, sv->plan->limits.memory_bytes);
+    qn_buf_text(b, ",\"groups\":[");
     for (uint32_t g = 0; g < n; g++) {
         const struct qn_group_info *info = &sv->seen.groups[g];
 

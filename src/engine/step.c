@@ -157,15 +157,19 @@ static qn_status step_arrive(struct qn_engine *en, enum qn_flow *flow, struct qn
 
 /* ---- their verdicts and features ---- */
 
-/* Lateness and repeats in log order, because the watermark moves with every row. */
+/* Lateness and repeats in log order, because the watermark moves with every row; where the state
+ * has a limit, what fits in it, too, which needs the keys first. */
 static qn_status step_contract(struct qn_engine *en, struct qn_err *err)
 {
     const struct qn_watermark before = en->watermark;
     struct qn_batch *b = &en->batch;
 
     qn_contract_lateness(b, en->plan->schemas, en->plan->schema_count, &en->watermark);
-    if (en->dedup != NULL)
+    if (en->budget == NULL && en->dedup != NULL)
         QN_TRY(qn_dedup_run(en->dedup, b, before, err));
+    QN_TRY(qn_features_prepare(en->plan->features, b, en->team, err));
+    if (en->budget != NULL)
+        QN_TRY(qn_admit(en, before, err));
     qn_contract_count(b, en->counts);
     for (uint32_t r = 0; r < b->rows; r++)
         en->answers.is_scored[r] =
@@ -176,7 +180,7 @@ static qn_status step_contract(struct qn_engine *en, struct qn_err *err)
 
 static qn_status step_features(struct qn_engine *en, struct qn_err *err)
 {
-    QN_TRY(qn_features_run(en->plan->features, &en->batch, en->team, err));
+    QN_TRY(qn_features_finish(en->plan->features, en->team, err));
     if (en->watermark.seen)
         qn_features_expire(en->plan->features, en->watermark.newest_us, en->batch.rows);
     stage_time(en, QN_STAGE_FEATURES, 0);
@@ -273,7 +277,7 @@ static qn_status step_batch(struct qn_engine *en, enum qn_flow *flow, struct qn_
     QN_TRY(step_arrive(en, flow, err)); /* bytes to columns, limits; what is broken becomes dead */
     if (*flow != QN_MORE)
         return QN_OK;
-    QN_TRY(step_contract(en, err)); /* lateness, repeats: verdicts; only memory can fail     */
+    QN_TRY(step_contract(en, err)); /* lateness, repeats, room: verdicts, keys             */
     QN_TRY(step_features(en, err)); /* updates and reads keyed state, by key in log order    */
     QN_TRY(by_row(en, answer_rows, err)); /* score, outputs, records                              */
     return step_commit(en, err); /* bytes out, input released                             */

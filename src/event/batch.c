@@ -43,6 +43,7 @@ static const char *const reason_names[QN_REASON_COUNT] = {
     [QN_REASON_TOO_LATE] = "too_late",
     [QN_REASON_FUTURE_TIME] = "future_time",
     [QN_REASON_DUPLICATE] = "duplicate",
+    [QN_REASON_STATE_FULL] = "state_full",
 };
 
 const char *qn_reason_name(enum qn_reason r)

@@ -56,7 +56,8 @@ const char *qn_verdict_name(enum qn_verdict v);
     X(LATE_EVENT, "TRANSFORMATION", "behind the watermark")                                        \
     X(TOO_LATE, "TRANSFORMATION", "too far behind the watermark for its windows")                  \
     X(FUTURE_TIME, "TRANSFORMATION", "more than a minute ahead of its arrival")                    \
-    X(DUPLICATE, "TRANSFORMATION", "an id that was seen before")
+    X(DUPLICATE, "TRANSFORMATION", "an id that was seen before")                                   \
+    X(STATE_FULL, "TRANSFORMATION", "no room in the state: limits: memory")
 
 enum qn_reason {
 #define QN_REASON_ENUM(name, stage, text) QN_REASON_##name,
@@ -81,11 +82,13 @@ struct qn_batch {
     uint16_t *partition; /* [rows]                                                      */
     int64_t *offset;     /* [rows] position in (stream, partition)                      */
     int64_t *arrival_us; /* [rows] when it was appended to the log; QN_NO_ARRIVAL: not known */
+    bool is_past; /* of rows that were committed before: the log knows whether there was room */
     /* set by decode and contract */
     int64_t *time_us;        /* [rows] event time; undefined where dead                     */
     uint8_t *verdict;        /* [rows] enum qn_verdict                                      */
     uint8_t *is_late;        /* [rows] behind the watermark, whatever became of it          */
-    uint8_t *reason;         /* [rows] enum qn_reason                                       */
+    uint8_t *reason;         /* [rows] enum qn_reason; STATE_FULL of a row that is alive: it
+                                died of that before, and will again                         */
     uint16_t *reason_field;  /* [rows] field index in the stream's schema, or QN_NO_FIELD   */
     struct qn_arena *arenas; /* one per worker, batch lifetime; the engine resets them      */
     uint32_t arena_count;

@@ -255,39 +255,47 @@ static void late_row(struct qn_batch *b, uint32_t row, const struct qn_schema *s
     }
 }
 
+/* Moves the watermark, or is late. */
+static void row_lateness(struct qn_batch *b, uint32_t row, const struct qn_schema *s,
+                         struct qn_watermark *w)
+{
+    const int64_t t = b->time_us[row];
+    int64_t mark;
+
+    if (!w->seen || t >= w->newest_us) {
+        *w = (struct qn_watermark){true, t};
+        return;
+    }
+    QN_ASSERT(s->lateness_us >= 0 && s->within_us >= 0);
+    if (__builtin_sub_overflow(w->newest_us, s->lateness_us, &mark))
+        mark = INT64_MIN;
+    if (t < mark)
+        late_row(b, row, s, (uint64_t)mark - (uint64_t)t);
+}
+
 void qn_contract_lateness(struct qn_batch *b, const struct qn_schema *schemas,
                           uint32_t schema_count, struct qn_watermark *w)
 {
-    bool seen = w->seen;
-    int64_t newest = w->newest_us;
+    struct qn_watermark mark = *w;
 
     for (uint32_t row = 0; row < b->rows; row++) {
-        int64_t t = b->time_us[row], mark;
-        const struct qn_schema *s;
+        const bool was_refused = b->reason[row] == QN_REASON_STATE_FULL;
 
         if (b->verdict[row] == QN_DEAD)
             continue;
+        QN_ASSERT(b->stream[row] < schema_count);
         if (b->arrival_us[row] < INT64_MAX - QN_FUTURE_US &&
-            t > b->arrival_us[row] + QN_FUTURE_US) {
+            b->time_us[row] > b->arrival_us[row] + QN_FUTURE_US) {
             b->verdict[row] = QN_DEAD;
             b->reason[row] = QN_REASON_FUTURE_TIME;
             b->reason_field[row] = (uint16_t)schemas[b->stream[row]].time;
             continue;
         }
-        if (!seen || t >= newest) {
-            seen = true;
-            newest = t;
-            continue;
-        }
-        QN_ASSERT(b->stream[row] < schema_count);
-        s = &schemas[b->stream[row]];
-        QN_ASSERT(s->lateness_us >= 0 && s->within_us >= 0);
-        if (__builtin_sub_overflow(newest, s->lateness_us, &mark))
-            mark = INT64_MIN;
-        if (t < mark)
-            late_row(b, row, s, (uint64_t)mark - (uint64_t)t);
+        row_lateness(b, row, &schemas[b->stream[row]], &mark);
+        if (was_refused)
+            dead(b, row, QN_REASON_STATE_FULL, QN_NO_FIELD);
     }
-    *w = (struct qn_watermark){seen, newest};
+    *w = mark;
 }
 
 void qn_contract_count(const struct qn_batch *b, struct qn_counts *counts)

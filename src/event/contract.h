@@ -40,7 +40,8 @@ struct qn_counts {
 /* All rows in order: what claims to come from the future is dead future_time and moves nothing;
  * else moves the watermark, sets is_late and the verdict by the stream's late policy
  * (`score` keeps QN_SCORED up to within_us behind the watermark; `fold`, `drop` and `dead-letter`
- * make it QN_LATE; older than within is dead too_late under score and fold). */
+ * make it QN_LATE; older than within is dead too_late under score and fold). A row that died of
+ * state_full before (batch.h) moves the watermark, and dies again. */
 void qn_contract_lateness(struct qn_batch *b, const struct qn_schema *schemas,
                           uint32_t schema_count, struct qn_watermark *w);
 
@@ -52,6 +53,13 @@ static inline bool qn_contract_sets_aside(const struct qn_batch *b, uint32_t row
     if (b->verdict[row] == QN_DEAD)
         return b->reason[row] != QN_REASON_DUPLICATE;
     return b->verdict[row] == QN_LATE && schemas[b->stream[row]].late == QN_LATE_DEAD_LETTER;
+}
+
+/* True if the row moved the watermark, where it is newer: it is alive, or was when that was done.
+ */
+static inline bool qn_contract_moves(const struct qn_batch *b, uint32_t row)
+{
+    return b->verdict[row] != QN_DEAD || b->reason[row] == QN_REASON_STATE_FULL;
 }
 
 /* Adds the batch's verdicts to counts[stream]. */

@@ -683,7 +683,8 @@ struct qn_group_spec qn_feature_group_spec(const struct group *g)
                                   .where_count = g->where_count,
                                   .windows = g->windows,
                                   .window_count = g->window_count,
-                                  .slack_us = g->slack_us};
+                                  .slack_us = g->slack_us,
+                                  .is_counted = g->is_counted};
 }
 
 struct qn_group_info qn_features_group(const struct qn_features *f, uint32_t i)

@@ -20,6 +20,7 @@
 #include "base/threads.h"
 #include "event/batch.h"
 #include "feature/expression.h"
+#include "state/budget.h"
 #include "state/snapshot.h"
 
 struct qn_features; /* private: the compiled set and its state */
@@ -75,6 +76,29 @@ qn_status qn_features_start(struct qn_features *f, const struct qn_batch *b, uin
  * the team, with barriers between waves. */
 qn_status qn_features_run(struct qn_features *f, struct qn_batch *b, struct qn_team *team,
                           struct qn_err *err);
+
+/* qn_features_run in two parts: what depends on rows alone; the windows and what reads them.
+ * Between the two, with a budget, rows may still be refused. */
+qn_status qn_features_prepare(struct qn_features *f, struct qn_batch *b, struct qn_team *team,
+                              struct qn_err *err);
+qn_status qn_features_finish(struct qn_features *f, struct qn_team *team, struct qn_err *err);
+
+/* ---- counted state (state/budget.h): `limits: memory` ---- */
+
+/* Keys take what counting them takes, also in qn_features_group. Before qn_features_start. */
+void qn_features_counted(struct qn_features *f);
+/* Where they are counted: the accounts from `first` on, one a group. Before the first run. */
+void qn_features_budget(struct qn_features *f, struct qn_budget *budget, uint32_t first);
+/* Between prepare and finish, row by row in log order, each row either taken or refused; newest_us:
+ * the newest event time up to that row. Thread: the engine's. */
+/* Bytes that the row would add; *has_new_key is set where one of its keys is not held. */
+uint64_t qn_features_cost(const struct qn_features *f, uint32_t row, int64_t newest_us,
+                          bool *has_new_key);
+void qn_features_take(struct qn_features *f, uint32_t row, int64_t newest_us);
+/* No window sees the row. */
+void qn_features_refuse(struct qn_features *f, uint32_t row);
+/* Counts what is there, when a snapshot did not say. */
+void qn_features_recount(struct qn_features *f, int64_t newest_us);
 
 /* Column of feature i after a run; valid until the next. complete[row] = 1 where no feature of the
  * row is null. */

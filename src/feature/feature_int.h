@@ -43,6 +43,7 @@ struct group {
     uint32_t shown_by[QN_GROUP_WINDOWS_MAX]; /* features that have this window               */
     uint32_t arg_count, where_count, window_count;
     int64_t slack_us;
+    bool is_counted;
 
     /* from qn_features_start on */
     struct qn_group *state;
@@ -50,6 +51,7 @@ struct group {
     uint8_t *role; /* [rows_max], and so below                                 */
     struct qn_str *key;
     uint64_t *hash;
+    void **recs; /* of the keys, where state is counted; else NULL                            */
     struct qn_col *arg_own; /* of arguments that are computed                           */
     const struct qn_col **arg;
     uint8_t **where;
@@ -69,6 +71,10 @@ struct qn_features {
     const struct qn_col *bound;  /* the batch columns they point into                        */
     uint8_t *complete;
     uint32_t rows_max;
+    struct qn_budget *budget;  /* NULL = state is not counted                              */
+    uint32_t first_account;    /* of the first group                                       */
+    bool has_refused;          /* rows of the batch in hand were not taken                 */
+    uint32_t *scratch;         /* [rows_max], where state is counted                       */
     struct qn_batch *batch;    /* of the run in progress                                   */
     struct qn_err *worker_err; /* [QN_TEAM_MAX]                                            */
     qn_status *worker_rc;

@@ -3,9 +3,12 @@
  * again.
  *
  *   before   each worker its rows: features without windows, arguments and conditions of windows,
- * roles, keys, hashes windows  each worker its lanes: qn_group_run of every group, in log order
+ *            roles, keys, hashes
+ *   find     each worker its lanes: the keys' records, where state is counted; then the engine
+ *            says which rows are taken
+ *   windows  each worker its lanes: qn_group_run of every group, in log order
  *   after    each worker its rows: defaults of windows, features that read windows, completeness
- * A barrier stands between the three. Key bytes, on which the lane of a key depends: one string as
+ * A barrier stands between them. Key bytes, on which the lane of a key depends: one string as
  * it is; one other value as 8 bytes, little-endian; several values one after another, each behind
  * its length as 4 bytes, little-endian. Memory: columns boot; temporaries in the worker's batch
  * arena; nothing from the heap. */
@@ -31,13 +34,14 @@ static bool start_group(struct group *g, uint32_t main, const struct qn_features
     g->role = QN_NEW_N(boot, uint8_t, rows_max);
     g->key = QN_NEW_N(boot, struct qn_str, rows_max);
     g->hash = QN_NEW_N(boot, uint64_t, rows_max);
+    g->recs = g->is_counted ? QN_NEW_N(boot, void *, rows_max) : NULL;
     g->arg_own = QN_NEW_N(boot, struct qn_col, g->arg_count + 1);
     g->arg = QN_NEW_N(boot, const struct qn_col *, g->arg_count + 1);
     g->where = QN_NEW_N(boot, uint8_t *, g->where_count + 1);
     g->out_own = QN_NEW_N(boot, struct qn_col, g->window_count);
     g->out = QN_NEW_N(boot, struct qn_col *, g->window_count);
-    if (!g->role || !g->key || !g->hash || !g->arg_own || !g->arg || !g->where || !g->out_own ||
-        !g->out)
+    if (!g->role || !g->key || !g->hash || (g->is_counted && !g->recs) || !g->arg_own || !g->arg ||
+        !g->where || !g->out_own || !g->out)
         return false;
     for (uint32_t i = 0; i < g->arg_count; i++) {
         uint32_t column;
@@ -65,7 +69,8 @@ static bool start_columns(struct qn_features *f, struct qn_arena *boot, struct q
     f->worker_err = QN_NEW_N(boot, struct qn_err, QN_TEAM_MAX);
     f->worker_rc = QN_NEW_N(boot, qn_status, QN_TEAM_MAX);
     f->cols = QN_NEW_N(boot, const struct qn_col **, f->schema_count);
-    if (!f->complete || !f->worker_err || !f->worker_rc || !f->cols)
+    f->scratch = QN_NEW_N(boot, uint32_t, f->rows_max);
+    if (!f->complete || !f->worker_err || !f->worker_rc || !f->cols || !f->scratch)
         return false;
     for (uint32_t i = 0; i < f->count; i++) {
         struct feature *ft = &f->list[i];
@@ -332,6 +337,33 @@ static void work_before(void *arg, unsigned worker, unsigned workers)
         f->worker_rc[worker] = after(f, first, end, arena, &f->worker_err[worker]);
 }
 
+static struct qn_wave wave_of(const struct qn_features *f, const struct group *g)
+{
+    return (struct qn_wave){.rows = f->batch->rows,
+                            .role = g->role,
+                            .time_us = f->batch->time_us,
+                            .key = g->key,
+                            .hash = g->hash,
+                            .args = g->arg,
+                            .wheres = (const uint8_t *const *)g->where,
+                            .out = g->out,
+                            .recs = f->budget != NULL ? g->recs : NULL};
+}
+
+static void work_find(void *arg, unsigned worker, unsigned workers)
+{
+    struct qn_features *f = arg;
+
+    f->worker_rc[worker] = QN_OK;
+    for (uint32_t i = 0; i < f->group_count && f->worker_rc[worker] == QN_OK; i++) {
+        const struct group *g = f->groups[(i + worker) % f->group_count];
+        const struct qn_wave wave = wave_of(f, g);
+
+        f->worker_rc[worker] =
+            qn_group_find(g->state, &wave, worker, workers, &f->worker_err[worker]);
+    }
+}
+
 static void work_windows(void *arg, unsigned worker, unsigned workers)
 {
     struct qn_features *f = arg;
@@ -342,14 +374,7 @@ static void work_windows(void *arg, unsigned worker, unsigned workers)
      * same time would fight for its cache lines. */
     for (uint32_t i = 0; i < f->group_count && f->worker_rc[worker] == QN_OK; i++) {
         const struct group *g = f->groups[(i + worker) % f->group_count];
-        const struct qn_wave wave = {.rows = b->rows,
-                                     .role = g->role,
-                                     .time_us = b->time_us,
-                                     .key = g->key,
-                                     .hash = g->hash,
-                                     .args = g->arg,
-                                     .wheres = (const uint8_t *const *)g->where,
-                                     .out = g->out};
+        const struct qn_wave wave = wave_of(f, g);
 
         f->worker_rc[worker] = qn_group_run(g->state, &wave, worker, workers, &b->arenas[worker],
                                             &f->worker_err[worker]);
@@ -382,8 +407,8 @@ static qn_status run_stage(struct qn_features *f, struct qn_team *team, qn_team_
     return QN_OK;
 }
 
-qn_status qn_features_run(struct qn_features *f, struct qn_batch *b, struct qn_team *team,
-                          struct qn_err *err)
+qn_status qn_features_prepare(struct qn_features *f, struct qn_batch *b, struct qn_team *team,
+                              struct qn_err *err)
 {
     QN_ASSERT(b->rows <= f->rows_max);
     QN_ASSERT(qn_team_workers(team) <= b->arena_count);
@@ -393,10 +418,79 @@ qn_status qn_features_run(struct qn_features *f, struct qn_batch *b, struct qn_t
     if (b->rows == 0)
         return QN_OK;
     QN_TRY(run_stage(f, team, work_before, err));
-    if (f->group_count == 0)
+    return f->budget != NULL && f->group_count > 0 ? run_stage(f, team, work_find, err) : QN_OK;
+}
+
+qn_status qn_features_finish(struct qn_features *f, struct qn_team *team, struct qn_err *err)
+{
+    if (f->batch->rows == 0 || f->group_count == 0)
         return QN_OK;
+    for (uint32_t i = 0; f->has_refused && i < f->group_count; i++) {
+        const struct qn_wave wave = wave_of(f, f->groups[i]);
+
+        qn_group_let_go(f->groups[i]->state, &wave, f->scratch);
+    }
+    f->has_refused = false;
     QN_TRY(run_stage(f, team, work_windows, err));
     return run_stage(f, team, work_after, err);
+}
+
+qn_status qn_features_run(struct qn_features *f, struct qn_batch *b, struct qn_team *team,
+                          struct qn_err *err)
+{
+    QN_TRY(qn_features_prepare(f, b, team, err));
+    return qn_features_finish(f, team, err);
+}
+
+/* ---- counted state ---- */
+
+void qn_features_counted(struct qn_features *f)
+{
+    for (uint32_t i = 0; i < f->group_count; i++)
+        f->groups[i]->is_counted = true;
+}
+
+void qn_features_budget(struct qn_features *f, struct qn_budget *budget, uint32_t first)
+{
+    f->budget = budget;
+    f->first_account = first;
+    for (uint32_t i = 0; i < f->group_count; i++)
+        qn_budget_keep(budget, first + i, qn_group_counted_us(f->groups[i]->state));
+}
+
+uint64_t qn_features_cost(const struct qn_features *f, uint32_t row, int64_t newest_us,
+                          bool *has_new_key)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < f->group_count; i++) {
+        const struct qn_wave wave = wave_of(f, f->groups[i]);
+
+        bytes += qn_group_cost(f->groups[i]->state, &wave, row, newest_us, has_new_key);
+    }
+    return bytes;
+}
+
+void qn_features_take(struct qn_features *f, uint32_t row, int64_t newest_us)
+{
+    for (uint32_t i = 0; i < f->group_count; i++) {
+        const struct qn_wave wave = wave_of(f, f->groups[i]);
+
+        qn_group_take(f->groups[i]->state, &wave, row, newest_us, f->budget, f->first_account + i);
+    }
+}
+
+void qn_features_refuse(struct qn_features *f, uint32_t row)
+{
+    for (uint32_t i = 0; i < f->group_count; i++)
+        f->groups[i]->role[row] = 0;
+    f->has_refused = true;
+}
+
+void qn_features_recount(struct qn_features *f, int64_t newest_us)
+{
+    for (uint32_t i = 0; i < f->group_count; i++)
+        qn_group_recount(f->groups[i]->state, newest_us, f->budget, f->first_account + i);
 }
 
 const struct qn_col *qn_features_col(const struct qn_features *f, uint32_t i)

@@ -159,17 +159,14 @@ static qn_status rows_turn(struct qn_group *g, const struct qn_wave *w, struct q
     return QN_OK;
 }
 
-static qn_status rows_run(struct qn_group *g, const struct qn_wave *w, const uint32_t *rows,
-                          uint32_t n, struct qn_late_view *late, uint32_t worker,
-                          struct qn_err *err)
+/* The records of some rows' keys, made where the row is an event of the source. */
+static qn_status rows_look(struct qn_group *g, const struct qn_wave *w, const uint32_t *rows,
+                           uint32_t n, void **recs, struct qn_err *err)
 {
     struct qn_table *tables[QN_ROWS_AHEAD];
     struct qn_str keys[QN_ROWS_AHEAD];
     uint64_t hashes[QN_ROWS_AHEAD];
     uint8_t creates[QN_ROWS_AHEAD];
-    void *recs[QN_ROWS_AHEAD];
-    struct qn_ahead ahead[QN_ROWS_AHEAD];
-    uint32_t first = 0;
 
     QN_ASSERT(n > 0 && n <= QN_ROWS_AHEAD);
     for (uint32_t k = 0; k < n; k++) {
@@ -178,9 +175,23 @@ static qn_status rows_run(struct qn_group *g, const struct qn_wave *w, const uin
         keys[k] = w->key[rows[k]];
         creates[k] = (w->role[rows[k]] & QN_ROLE_UPDATE) != 0;
     }
-    QN_TRY(qn_table_look(tables, keys, hashes, creates, n, recs, err));
+    return qn_table_look(tables, keys, hashes, creates, n, recs, err);
+}
+
+static qn_status rows_run(struct qn_group *g, const struct qn_wave *w, const uint32_t *rows,
+                          uint32_t n, struct qn_late_view *late, uint32_t worker,
+                          struct qn_err *err)
+{
+    void *recs[QN_ROWS_AHEAD];
+    struct qn_ahead ahead[QN_ROWS_AHEAD];
+    uint32_t first = 0;
+
+    if (w->recs == NULL)
+        QN_TRY(rows_look(g, w, rows, n, recs, err));
+    for (uint32_t k = 0; w->recs != NULL && k < n; k++)
+        recs[k] = w->recs[rows[k]];
     for (uint32_t k = 0; k < n; k++) {
-        ahead[k] = (struct qn_ahead){.lane = &g->lanes[qn_lane_of(hashes[k])],
+        ahead[k] = (struct qn_ahead){.lane = &g->lanes[qn_lane_of(w->hash[rows[k]])],
                                      .key = recs[k],
                                      .time_us = w->time_us[rows[k]],
                                      .row = rows[k]};
@@ -243,6 +254,37 @@ qn_status qn_group_run(struct qn_group *g, const struct qn_wave *w, uint32_t wor
     return QN_OK;
 }
 
+qn_status qn_group_find(struct qn_group *g, const struct qn_wave *w, uint32_t worker,
+                        uint32_t workers, struct qn_err *err)
+{
+    uint32_t rows[QN_ROWS_AHEAD], n = 0;
+    void *recs[QN_ROWS_AHEAD];
+
+    QN_ASSERT(worker < workers);
+    for (uint32_t i = 0; i < w->rows; i++) {
+        if (qn_lane_of(w->hash[i]) % workers != worker)
+            continue;
+        w->recs[i] = NULL;
+        if (w->role[i] == 0)
+            continue;
+        rows[n++] = i;
+        if (n < QN_ROWS_AHEAD)
+            continue;
+        QN_TRY(rows_look(g, w, rows, n, recs, err));
+        while (n > 0) {
+            n--;
+            w->recs[rows[n]] = recs[n];
+        }
+    }
+    if (n > 0)
+        QN_TRY(rows_look(g, w, rows, n, recs, err));
+    while (n > 0) {
+        n--;
+        w->recs[rows[n]] = recs[n];
+    }
+    return QN_OK;
+}
+
 qn_status qn_group_look(struct qn_group *g, struct qn_str key, uint64_t hash,
                         struct qn_col *const *out, int64_t *newest_us, struct qn_err *err)
 {
@@ -280,7 +322,7 @@ void qn_group_expire(struct qn_group *g, int64_t watermark_us, uint32_t rows)
             g->expire_lane = (g->expire_lane + 1) % QN_LANES;
             continue;
         }
-        if (!key->has_begun || key->newest_us < dead_us) {
+        if (!key->has_begun || qn_key_held_us(g, key) < dead_us) {
             qn_ring_free(g, ln, key);
             qn_table_remove(ln->table, key_bytes, qn_table_hash(key));
             keys--;

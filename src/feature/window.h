@@ -15,6 +15,7 @@
 
 #include "base/status.h"
 #include "event/batch.h"
+#include "state/budget.h"
 #include "state/snapshot.h"
 #include "state/table.h"
 
@@ -61,6 +62,7 @@ struct qn_group_spec {
     const struct qn_window *windows;
     uint32_t window_count;
     int64_t slack_us; /* lateness + within of source and reader: kept behind W + D */
+    bool is_counted;  /* there is a budget: see "counted keys" below */
 };
 
 struct qn_group; /* private */
@@ -85,6 +87,7 @@ struct qn_wave {
     const struct qn_col *const *args; /* [arg_count]                                           */
     const uint8_t *const *wheres;     /* [where_count] per row 1 = condition true              */
     struct qn_col *const *out;        /* [window_count] written where role has READ, valid set */
+    void **recs; /* of qn_group_find; NULL: the keys are looked up as rows run            */
 };
 
 /* Runs the wave over the rows of lanes l with l % workers == worker, in log order: update, then
@@ -96,6 +99,32 @@ struct qn_wave {
  * QN_NOMEM: the group must not be run again; recovery is replay. */
 qn_status qn_group_run(struct qn_group *g, const struct qn_wave *w, uint32_t worker,
                        uint32_t workers, struct qn_arena *arena, struct qn_err *err);
+
+/* ---- counted keys: with `is_counted`, for state/budget.h ----
+ *
+ * A key is held from its first event until nothing on time can see it, that is until the newest
+ * event time is further than W + D + slack behind its own newest event or read; then it is as if it
+ * had never been. That is the log's view: when the memory goes shows nowhere. */
+
+/* Looks up the keys of the worker's rows, as qn_group_run would, into w->recs. */
+qn_status qn_group_find(struct qn_group *g, const struct qn_wave *w, uint32_t worker,
+                        uint32_t workers, struct qn_err *err);
+/* Then row by row, in log order, newest_us the newest event time up to that row: the bytes that the
+ * row would add. *has_new_key is set where its key is not held. Thread: the engine's, and so below.
+ */
+uint64_t qn_group_cost(const struct qn_group *g, const struct qn_wave *w, uint32_t row,
+                       int64_t newest_us, bool *has_new_key);
+/* The row is taken, and counted in that account. */
+void qn_group_take(struct qn_group *g, const struct qn_wave *w, uint32_t row, int64_t newest_us,
+                   struct qn_budget *budget, uint32_t account);
+/* Behind the last row, where some were not taken (their role is 0 now): removes the keys that only
+ * those have named. scratch: [w->rows]. */
+void qn_group_let_go(struct qn_group *g, const struct qn_wave *w, uint32_t *scratch);
+/* Counts the keys and events that are there, when a snapshot did not say. */
+void qn_group_recount(const struct qn_group *g, int64_t newest_us, struct qn_budget *budget,
+                      uint32_t account);
+/* How long what is counted stays. */
+int64_t qn_group_counted_us(const struct qn_group *g);
 
 /* Row 0 of out[window]: what the windows of a key hold as of its newest event. Only looks. Between
  * waves. QN_NOT_FOUND. */

@@ -23,8 +23,8 @@
  *
  * min and max cannot be subtracted: see window_extreme.c. Files: window_plan.c compiles,
  * window_ring.c moves time on and inserts, window_extreme.c keeps minima, window_read.c answers,
- * window.c runs waves, window_save.c saves and loads keys. Thread: a key belongs to its lane's
- * worker; the plan is read-only. */
+ * window.c runs waves, window_count.c counts keys, window_save.c saves and loads them. Thread: a
+ * key belongs to its lane's worker; the plan is read-only. */
 #ifndef QN_FEATURE_WINDOW_INT_H
 #define QN_FEATURE_WINDOW_INT_H
 
@@ -170,6 +170,7 @@ struct qn_group {
     uint32_t event_words, ext_words;
     uint32_t record_bytes, chunk_head_bytes, extreme_bytes;
     uint32_t sums_at, leasts_at; /* in the record: sums of all boundaries, then leasts */
+    uint32_t counted_at;         /* in the record: qn_key_counted; 0 = keys are not counted */
     struct qn_kind args[QN_GROUP_ARGS_MAX];
     uint8_t arg_word[QN_GROUP_ARGS_MAX];  /* 0 for bool */
     uint8_t truth_bit[QN_GROUP_ARGS_MAX]; /* bool arguments */
@@ -199,6 +200,25 @@ static inline int64_t qn_window_back(int64_t t, int64_t by_us)
     int64_t r;
 
     return __builtin_sub_overflow(t, by_us, &r) ? INT64_MIN : r; /* by_us >= 0 */
+}
+
+/* The newest event or read by which a counted key is held, as qn_counted_stamp; 0 = it is not. */
+static inline uint64_t *qn_key_counted(const struct qn_group *g, const void *rec)
+{
+    return (uint64_t *)((char *)(uintptr_t)rec + g->counted_at);
+}
+
+/* Times as numbers that order alike; 0 is no event's. */
+static inline uint64_t qn_counted_stamp(int64_t us)
+{
+    return (uint64_t)us - (uint64_t)INT64_MIN;
+}
+
+/* The newest time that keeps the key. */
+static inline int64_t qn_key_held_us(const struct qn_group *g, const struct qn_key *key)
+{
+    return g->counted_at == 0 ? key->newest_us
+                              : (int64_t)(*qn_key_counted(g, key) + (uint64_t)INT64_MIN);
 }
 
 static inline struct qn_cursor *qn_key_cursor(void *rec, const struct qn_boundary *b)

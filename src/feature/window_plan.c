@@ -3,9 +3,9 @@
  * window_int.h.
  *
  * Windows with equal ends share boundaries, and whatever sums two windows need at one boundary is
- * kept once. The record of a key is laid out here: head, cursors, sums boundary by boundary,
- * leasts. Invariant: an offset of 0 means "none", since the head lies there. Lifetime: the plan
- * lives in the group's arena, boot lifetime. Thread: one, at start. */
+ * kept once. The record of a key is laid out here: head, what is counted, cursors, sums
+ * boundary by boundary, leasts. Invariant: an offset of 0 means "none", since the head lies there.
+ * Lifetime: the plan lives in the group's arena, boot lifetime. Thread: one, at start. */
 #include "feature/window_int.h"
 
 #include "base/check.h"
@@ -330,6 +330,10 @@ static bool plan_layout(struct planner *p)
     struct qn_group *g = p->g;
     uint32_t at = sizeof(struct qn_key);
 
+    if (p->spec->is_counted) {
+        g->counted_at = at;
+        at += sizeof(uint64_t);
+    }
     for (uint32_t i = 0; i < g->boundary_count; i++) {
         if (g->boundaries[i].back_us == 0)
             continue;

@@ -9,7 +9,8 @@
  *   off size                               off size
  *     0  1  1                                0  1  2
  *     1  1  1: wide sums follow              1  3  zero
- *     2  2  zero                             4  4  number of events
+ *     2  1  1: counted no longer             4  4  number of events
+ *     3  1  zero
  *     4  4  length of the key                8  8  base time, us
  *     8  4  number of events in the runs    16  ..  events as in the ring: words, the first with
  *    12  4  zero                                    the time less the base (window_int.h)
@@ -43,8 +44,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are copied as
 
 /* What an entry begins with. */
 struct key_head {
-    uint8_t kind, has_wides;
-    uint16_t zero;
+    uint8_t kind, has_wides, is_passed, zero;
     uint32_t key_len, events, zero2;
     int64_t newest_us;
 };
@@ -126,6 +126,7 @@ static bool save_head(struct qn_group *g, struct qn_key *key, uint32_t worker)
     struct qn_str bytes = qn_table_key(key);
     struct key_head head = {.kind = ENTRY_KEY,
                             .has_wides = key_has_wides(g, key),
+                            .is_passed = qn_key_held_us(g, key) != key->newest_us,
                             .key_len = bytes.len,
                             .events = key->events,
                             .newest_us = key->newest_us};
@@ -315,6 +316,8 @@ static qn_status load_key(struct qn_group *g, const char *entry, uint32_t bytes,
     key->newest_us = head.newest_us;
     key->has_begun = true;
     key->mark = qn_cut_swept(&s->cut);
+    if (g->counted_at != 0 && !head.is_passed)
+        *qn_key_counted(g, key) = qn_counted_stamp(head.newest_us);
     s->key = key;
     s->key_lane = ln;
     s->boundaries_left = g->boundary_count;

@@ -52,6 +52,11 @@ enum qn_metric_type {
       "grows without end: ids used as keys")                                                       \
     X(STATE_BYTES, "quern_state_bytes", QN_GAUGE, "group",                                         \
       "memory held by the windows of a group", "near `limits: memory`")                            \
+    X(STATE_COUNTED, "quern_state_counted_bytes", QN_GAUGE, "",                                    \
+      "what of the state counts against `limits: memory`; only with that limit",                   \
+      "near quern_state_limit_bytes: from seven eighths on, new keys are refused")                 \
+    X(STATE_LIMIT, "quern_state_limit_bytes", QN_GAUGE, "", "`limits: memory`, where it is set",   \
+      "never; compare it with quern_state_counted_bytes")                                          \
     X(LOG_BYTES, "quern_log_bytes", QN_GAUGE, "", "size of the log on disk",                       \
       "near the size of the disk")                                                                 \
     X(LOG_SYNC, "quern_log_sync_seconds", QN_SECONDS, "", "time of one durable write of the log",  \

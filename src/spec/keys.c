@@ -667,6 +667,46 @@ const struct qn_key_table qn_keys_serve = {
     .synonyms = serve_synonyms,
     .help = "How `quern run` is asked over HTTP. What it answers is in [http.md](http.md)."};
 
+/* ---- what may grow how far ---- */
+
+static const struct qn_key limits_keys[] = {
+    [LIMITS_MEMORY] = {.name = "memory",
+                       .type = QN_KEY_BYTES,
+                       .min = 1024,
+                       .max = INT64_MAX,
+                       .fallback = "no limit",
+                       .since = "0.2",
+                       .help = "what windows and the ids of `dedup` may hold, counted as `quern "
+                               "check` prints it"},
+    {.name = "batch",
+     .type = QN_KEY_INT,
+     .not_yet = "leave it out: a batch is what has arrived",
+     .help = "most events in a batch"},
+    {.name = "shed",
+     .type = QN_KEY_TEXT,
+     .not_yet = "leave it out: events beyond what can be scored are refused with 429",
+     .help = "which events go without a score when there are too many"},
+};
+
+static const struct qn_key_synonym limits_synonyms[] = {
+    {"state", "memory"}, {"ram", "memory"},      {"max_memory", "memory"},
+    {"bytes", "memory"}, {"shedding", "shed"},   {"batch_size", "batch"},
+    {"keys", "memory"},  {"max_keys", "memory"}, {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_limits = {
+    .id = "limits",
+    .path = "limits:",
+    .what = "limits",
+    .keys = limits_keys,
+    .count = COUNT(limits_keys),
+    .synonyms = limits_synonyms,
+    .help =
+        "What may grow how far. Where seven eighths of `memory` are counted, an event with a key "
+        "or an id that is not there becomes a dead letter, `state_full`; where all of it is, "
+        "every event that would add to the state does. Which ones follows from the log alone. "
+        "The process takes more than its state: see [limits.md](limits.md)."};
+
 /* ---- the whole spec ---- */
 
 static const struct qn_key top_keys[] = {
@@ -738,6 +778,11 @@ static const struct qn_key top_keys[] = {
                    .sub = &qn_keys_serve,
                    .since = "0.2",
                    .help = "HTTP: events in, answers, metrics and the dashboard out"},
+    [KEY_LIMITS] = {.name = "limits",
+                    .type = QN_KEY_TABLE,
+                    .sub = &qn_keys_limits,
+                    .since = "0.2",
+                    .help = "what may grow how far"},
     {.name = "tables",
      .type = QN_KEY_MAP,
      .not_yet = "join the table before, and send its columns as fields of the event",
@@ -750,10 +795,6 @@ static const struct qn_key top_keys[] = {
      .type = QN_KEY_TABLE,
      .not_yet = "leave it out",
      .help = "drift and outcomes"},
-    {.name = "limits",
-     .type = QN_KEY_TABLE,
-     .not_yet = "leave it out; 'quern check' shows the memory per key",
-     .help = "memory, batch sizes, shedding"},
     {.name = "tests",
      .type = QN_KEY_MAP,
      .not_yet = "run 'quern pipe' over sample events and compare",
@@ -819,10 +860,19 @@ const struct qn_key_table qn_keys_top = {.id = "spec",
                                          .synonyms = top_synonyms,
                                          .help = "One YAML file describes one pipeline."};
 
-const struct qn_key_table *const qn_key_tables[] = {
-    &qn_keys_top,   &qn_keys_stream, &qn_keys_field,   &qn_keys_model,
-    &qn_keys_score, &qn_keys_output, &qn_keys_storage, &qn_keys_snapshots,
-    &qn_keys_serve, &qn_keys_tokens, &qn_keys_tls,     NULL};
+const struct qn_key_table *const qn_key_tables[] = {&qn_keys_top,
+                                                    &qn_keys_stream,
+                                                    &qn_keys_field,
+                                                    &qn_keys_model,
+                                                    &qn_keys_score,
+                                                    &qn_keys_output,
+                                                    &qn_keys_storage,
+                                                    &qn_keys_snapshots,
+                                                    &qn_keys_serve,
+                                                    &qn_keys_tokens,
+                                                    &qn_keys_tls,
+                                                    &qn_keys_limits,
+                                                    NULL};
 
 _Static_assert(COUNT(top_keys) == KEY_TOP_LAST + 1 && COUNT(top_keys) <= KEYS_MAX, "rows and enum");
 _Static_assert(COUNT(stream_keys) == STREAM_LAST + 1, "rows and enum");
@@ -835,3 +885,4 @@ _Static_assert(COUNT(snapshots_keys) == SNAPSHOTS_LAST + 1, "rows and enum");
 _Static_assert(COUNT(serve_keys) == SERVE_LAST + 1, "rows and enum");
 _Static_assert(COUNT(tokens_keys) == TOKENS_LAST + 1, "rows and enum");
 _Static_assert(COUNT(tls_keys) == TLS_LAST + 1, "rows and enum");
+_Static_assert(COUNT(limits_keys) == LIMITS_LAST + 1, "rows and enum");

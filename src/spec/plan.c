@@ -135,6 +135,10 @@ static qn_status set_versions(struct qn_builder *b)
         add_int(&all, p->outputs[i].include);
         add_str(&all, o != NULL ? o->value->text : (struct qn_str){"", 0});
     }
+    if (p->limits.memory_bytes > 0) {
+        add_str(&all, qn_str_of("memory"));
+        add_int(&all, (int64_t)p->limits.memory_bytes);
+    }
     if (all.failed)
         rc = qn_no_memory(b->err);
     else
@@ -210,6 +214,7 @@ static qn_status build(struct qn_builder *b, const struct qn_yaml_node *root)
     QN_TRY(qn_build_outputs(b));
     QN_TRY(qn_build_log(b));
     QN_TRY(qn_build_serve(b));
+    QN_TRY(qn_build_limits(b));
     return QN_OK;
 }
 

@@ -77,6 +77,11 @@ struct qn_plan_serve {
     int64_t timeout_us;  /* of a request, from its first byte to its last    */
 };
 
+/* What state and backlog may grow to. */
+struct qn_plan_limits {
+    uint64_t memory_bytes; /* of windows and ids, counted (state/budget.h); 0 = without limit */
+};
+
 /* What the engine keeps of an id beside its bytes, for `dedup`; quern check sizes it. */
 enum { QN_DEDUP_BYTES = 8 };
 
@@ -102,6 +107,7 @@ struct qn_plan {
     struct qn_source *sources; /* at most one of each stream, in the order of the streams */
     uint32_t source_count;
     struct qn_plan_serve serve;
+    struct qn_plan_limits limits;
     /* [feature_count] sentences as they may be shown: secrets not filled in */
     const struct qn_str *feature_texts;
     /* [schema_count][field_count] default and limits hold a secret: not shown */

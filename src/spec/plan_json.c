@@ -326,5 +326,9 @@ void qn_plan_json(const struct qn_plan *p, struct qn_buf *out)
     qn_buf_byte(out, ']');
     if (p->storage.dir != NULL)
         text(out, false, "log", qn_str_of(p->storage.dir));
+    if (p->limits.memory_bytes > 0) {
+        member(out, false, "limits");
+        qn_buf_printf(out, "{\"memory\":%llu}", (unsigned long long)p->limits.memory_bytes);
+    }
     qn_buf_byte(out, '}');
 }

@@ -7,8 +7,10 @@
 #include "base/number.h"
 #include "feature/window.h"
 #include "spec/spec_int.h"
+#include "state/budget.h"
 #include "state/table.h"
 
+#include <math.h>
 #include <stdio.h>
 
 enum { WIDTH = 100, NAME_MAX_COLUMNS = 32, EXAMPLE_EVENTS = 100, EXAMPLE_RATE = 100 };
@@ -459,6 +461,29 @@ static void print_log(const struct qn_plan *p, struct qn_buf *out)
     qn_buf_printf(out, "%s · snapshot every %s\n", st->is_volatile ? ", not durable" : "", every);
 }
 
+/* How many keys there is room for, were there one in each group with some events. */
+static void print_limits(const struct qn_plan *p, struct qn_buf *out)
+{
+    const double room = (double)qn_budget_new_keys_limit(p->limits.memory_bytes);
+    double bytes = 0;
+
+    if (p->limits.memory_bytes == 0)
+        return;
+    for (uint32_t i = 0; i < qn_features_group_count(p->features); i++) {
+        const struct qn_group_info g = qn_features_group(p->features, i);
+
+        bytes += (double)g.key_bytes + EXAMPLE_EVENTS * g.event_bytes;
+    }
+    qn_buf_text(out, "  limits\n    memory ");
+    put_bytes(out, (double)p->limits.memory_bytes);
+    qn_buf_text(out, ", of which new keys and ids take ");
+    put_bytes(out, room);
+    if (bytes > 0)
+        qn_buf_printf(out, "  (%d events in each window's key: %.0f keys)", EXAMPLE_EVENTS,
+                      floor(room / bytes));
+    qn_buf_byte(out, '\n');
+}
+
 /* Where it listens and who may ask; no token, not even a part of one. */
 static void print_serve(const struct qn_plan *p, struct qn_buf *out)
 {
@@ -483,6 +508,7 @@ void qn_plan_print(const struct qn_plan *p, struct qn_buf *out)
     print_features(p, out);
     print_windows(p, out);
     print_ids(p, out);
+    print_limits(p, out);
     if (p->model_count > 0)
         qn_buf_text(out, "  models\n");
     for (uint32_t i = 0; i < p->model_count; i++)

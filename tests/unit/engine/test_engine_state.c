@@ -47,6 +47,14 @@ enum { EVENTS = 4000, KEYS = 30, TARGETS = 3, SECTIONS_MAX = 16 };
     "  peak: max(amount) by shop over all\n"                                                       \
     "  risk: mean(fraud) of back by shop over 5h delayed 1h or 0\n"                                \
     "  share: amount / total\n"
+#define PASSING                                                                                    \
+    "features:\n"                                                                                  \
+    "  n: count() by card over 1h\n"                                                               \
+    "  drift: mean(speed) by card over 2h excluding current\n"                                     \
+    "  both: sum(speed) by shop, card over 90m\n"                                                  \
+    "  peak: max(amount) by shop over 3h delayed 10m\n"                                            \
+    "  risk: mean(fraud) of back by shop over 5h delayed 1h or 0\n"                                \
+    "  share: amount / peak\n"
 #define OUTPUTS                                                                                    \
     "outputs:\n"                                                                                   \
     "  predictions: {include: [features]}\n"                                                       \
@@ -285,7 +293,7 @@ static bool life_run(struct life *l, struct world *w, uint32_t mortality)
     }
 }
 
-static void goes_on_with_the_same_bytes(void **state)
+static void goes_on_with(const char *spec)
 {
     const char *text = getenv("QUERN_SEED");
     uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : 0;
@@ -295,17 +303,20 @@ static void goes_on_with_the_same_bytes(void **state)
     struct life l;
     unsigned restored = 0;
 
-    (void)state;
     if (text == NULL)
         qn_random_system.fill(qn_random_system.st, &seed, sizeof seed);
     print_message("seed %llu\n", (unsigned long long)seed);
     w = world_new(seed);
-    life_begin(&l, w, SPEC, 1, 700);
+    life_begin(&l, w, spec, 1, 700);
     assert_false(life_run(&l, w, 0));
     memcpy(counts, qn_engine_counts(l.en), sizeof counts);
     life_end(&l);
     for (int s = 0; s < 2; s++)
-        assert_true(counts[s].reason[QN_REASON_DUPLICATE] > 20);
+        assert_true(counts[s].reason[QN_REASON_DUPLICATE] > 20 || strstr(spec, "memory:") != NULL);
+    print_message("%llu of %llu found no room\n",
+                  (unsigned long long)counts[0].reason[QN_REASON_STATE_FULL],
+                  (unsigned long long)counts[0].read);
+    assert_int_equal(counts[0].reason[QN_REASON_STATE_FULL] > 100, strstr(spec, "memory:") != NULL);
     for (int t = 0; t < TARGETS; t++) {
         assert_true(written[t].len > 1000);
         qn_buf_add(&want[t], written[t].data, written[t].len);
@@ -316,7 +327,7 @@ static void goes_on_with_the_same_bytes(void **state)
         memory_store_free(w->store);
         w->store = memory_store_new();
         while (dies) {
-            life_begin(&l, w, SPEC, 1 + qn_rng_below(&w->r, 3), 1 + qn_rng_below(&w->r, 200));
+            life_begin(&l, w, spec, 1 + qn_rng_below(&w->r, 3), 1 + qn_rng_below(&w->r, 200));
             restored += l.restored > 0;
             dies = life_run(&l, w, 12);
             if (!dies)
@@ -333,6 +344,20 @@ static void goes_on_with_the_same_bytes(void **state)
     for (int t = 0; t < TARGETS; t++)
         qn_buf_fini(&want[t]);
     world_free(w);
+}
+
+static void goes_on_with_the_same_bytes(void **state)
+{
+    (void)state;
+    goes_on_with(SPEC);
+}
+
+/* The same events find no room: keys come and go, or stay for ever. */
+static void goes_on_with_limits(void **state)
+{
+    (void)state;
+    goes_on_with(STREAMS PASSING OUTPUTS "limits: {memory: 150KB}\n");
+    goes_on_with(STREAMS FEATURES OUTPUTS "limits: {memory: 400KB}\n");
 }
 
 /* ---- what a snapshot outlives ---- */
@@ -360,6 +385,7 @@ static void other_specs(void **state)
                  "  hour_of: hour(at)\n"
                  "outputs: {big_ones: {}}\n",
          NULL},
+        {"a limit", STREAMS FEATURES OUTPUTS "limits: {memory: 1MB}\n", NULL},
         {"fewer groups",
          STREAMS "features:\n"
                  "  peak: max(amount) by shop over all\n"
@@ -451,6 +477,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goes_on_with_the_same_bytes),
+        cmocka_unit_test(goes_on_with_limits),
         cmocka_unit_test(other_specs),
     };
 

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * bind_limits.c - `limits:`: what may grow how far.
+ *
+ * Part of binding (bind.c), behind features and streams, which say what one key takes. The memory
+ * is part of the spec's version, since it decides which events are taken. Thread: one. Memory: boot
+ * arena. */
+#include "spec/spec_int.h"
+#include "state/budget.h"
+#include "state/table.h"
+
+/* Bytes of a key of every group with one event, and of an id of every stream. */
+static uint64_t smallest(const struct qn_plan *p)
+{
+    double bytes = 0;
+
+    for (uint32_t i = 0; i < qn_features_group_count(p->features); i++) {
+        const struct qn_group_info g = qn_features_group(p->features, i);
+
+        bytes += (double)g.key_bytes + g.event_bytes;
+    }
+    for (uint32_t s = 0; s < p->schema_count; s++)
+        if (p->schemas[s].dedup_us > 0)
+            bytes += (double)qn_table_key_bytes(QN_DEDUP_BYTES, 0);
+    return (uint64_t)bytes + 1;
+}
+
+qn_status qn_build_limits(struct qn_builder *b)
+{
+    const struct qn_slot *limits = &b->top[KEY_LIMITS];
+    struct qn_slot s[LIMITS_LAST + 1] = {0};
+    struct qn_plan *p = b->plan;
+    char found[QN_SHOW_BYTES];
+
+    if (limits->is_set && limits->value->kind == QN_YAML_MAP)
+        (void)qn_bind(&b->bind, limits->key, limits->value, &qn_keys_limits, s);
+    if (!s[LIMITS_MEMORY].is_set || p->features == NULL)
+        return QN_OK;
+    p->limits.memory_bytes = (uint64_t)s[LIMITS_MEMORY].i64;
+    qn_features_counted(p->features);
+    if (smallest(p) > qn_budget_new_keys_limit(p->limits.memory_bytes))
+        QN_REPORT(&b->bind, RANGE, s[LIMITS_MEMORY].value, NULL,
+                  "%s holds not even one key of each group of windows: that takes %llu bytes, and "
+                  "new keys may take seven eighths of 'memory'",
+                  qn_show(s[LIMITS_MEMORY].value, found), (unsigned long long)smallest(p));
+    return QN_OK;
+}
