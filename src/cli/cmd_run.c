@@ -78,7 +78,8 @@ struct generation {
 };
 
 struct running {
-    const char *path; /* of the spec */
+    const char *path;            /* of the spec */
+    struct qn_plan_options load; /* how it is loaded */
     struct run_options opt;
     struct qn_report *report;
     struct generation now;
@@ -142,7 +143,8 @@ static qn_status begin(struct qn_cli *c, struct running *r, struct qn_err *err)
                                          .clock = c->clock,
                                          .random = &qn_random_system,
                                          .report = r->report,
-                                         .threads = (uint32_t)r->opt.threads};
+                                         .threads = (uint32_t)r->opt.threads,
+                                         .load = &r->load};
 
     QN_TRY(qn_metrics_new(&g->metrics, err));
     service.metrics = g->metrics;
@@ -204,6 +206,9 @@ static bool has_started(struct qn_cli *c, struct running *r, struct qn_err *err)
 
 static bool is_other_log(const struct qn_plan *a, const struct qn_plan *b)
 {
+    if (a->kafka.target.brokers != NULL && b->kafka.target.brokers != NULL)
+        return strcmp(a->kafka.target.brokers, b->kafka.target.brokers) != 0 ||
+               strcmp(a->kafka.group, b->kafka.group) != 0;
     return a->storage.dir == NULL || b->storage.dir == NULL ||
            strcmp(a->storage.dir, b->storage.dir) != 0;
 }
@@ -336,6 +341,7 @@ int qn_cmd_run(struct qn_cli *c, int argc, char **argv)
     if (!qn_cli_options(c, &qn_usage_run, argc, argv, &r.opt, &rest, &code))
         return code;
     r.path = rest.items[0];
+    r.load = (struct qn_plan_options){.files = c->files, .environment = c->environment};
     if (load_plan(c, r.path, &r.now, &code) == NULL) {
         forget_plan(&r.now);
         return code;

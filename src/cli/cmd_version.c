@@ -4,6 +4,7 @@
  * Thread: main. */
 #include "cli/commands.h"
 #include "event/decode.h"
+#include "log/kafka_target.h"
 #include "log/log_file.h"
 
 #include <yaml.h>
@@ -30,8 +31,12 @@ int qn_cmd_version(struct qn_cli *c, int argc, char **argv)
     if (!qn_cli_options(c, &qn_usage_version, argc, argv, &none, &rest, &code))
         return code;
     qn_buf_printf(&b, "quern %s\n", QN_VERSION);
-    qn_buf_printf(&b, "libraries  libyaml %s, zlib %s, zstd %s\n", yaml_get_version_string(),
+    qn_buf_printf(&b, "libraries  libyaml %s, zlib %s, zstd %s", yaml_get_version_string(),
                   zlibVersion(), ZSTD_versionString());
+    if (qn_kafka_version() != NULL)
+        qn_buf_printf(&b, ", librdkafka %s\n", qn_kafka_version());
+    else
+        qn_buf_text(&b, "; without librdkafka, so without Kafka\n");
     qn_buf_printf(&b, "decoder    %s\n", qn_decode_name());
     code = qn_cli_write(c, b.data, b.len) ? QN_EXIT_OK : QN_EXIT_FAILED;
     qn_buf_fini(&b);

@@ -12,6 +12,12 @@ qn_status qn_cli_log(struct qn_cli *c, const struct qn_plan *plan, struct qn_log
     qn_status rc;
 
     *lg = NULL;
+    if (plan->kafka.target.brokers != NULL)
+        return qn_err_set(
+            err, QN_UNSUPPORTED,
+            "the log of '%s' lies in Kafka: this command reads local logs only; look at "
+            "the topics with Kafka's own tools",
+            plan->file);
     if (plan->storage.dir == NULL)
         return qn_err_set(err, QN_INVALID,
                           "'%s' does not say where the log is: add 'log: local:./data'",

@@ -10,12 +10,10 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "engine/dead_record.h"
 #include "engine/records.h"
-#include "event/encode.h"
-#include "log/dead_letter.h"
 
 #include <pthread.h>
-#include <stdio.h>
 
 enum { SLOTS = 4, STAGE = QN_COMMIT_STAGE };
 
@@ -163,13 +161,6 @@ void qn_commits_free(struct qn_commits *c)
 
 /* ---- records of a batch ----------------------------------------------------------------------*/
 
-static uint64_t dead_hash(const struct qn_batch *b, uint32_t row, uint64_t hash)
-{
-    const uint64_t why[2] = {b->reason[row], (uint64_t)b->offset[row]};
-
-    return qn_commit_hash(qn_commit_hash(hash, why, sizeof why), b->raw[row].p, b->raw[row].len);
-}
-
 static void commit_clear(struct qn_commit *m)
 {
     for (uint32_t i = 0; i < m->output_count; i++) {
@@ -214,35 +205,14 @@ static qn_status append_dead(struct qn_commits *c, struct qn_log_append *a,
                              const struct qn_batch *b, uint32_t row, struct qn_err *err)
 {
     struct qn_commit_output *o = &c->commit.outputs[c->plan->output_count];
-    const struct qn_schema *s = &c->plan->schemas[b->stream[row]];
-    enum qn_reason reason = (enum qn_reason)b->reason[row];
-    char contract[20];
-    struct qn_dead_letter d = {.topic = s->name,
-                               .offset = (uint64_t)b->offset[row],
-                               .pipeline = c->plan->name,
-                               .stage = qn_str_of(qn_reason_stage(reason)),
-                               .module = qn_str_of("contract"),
-                               .reason = qn_str_of(qn_reason_name(reason)),
-                               .text = qn_str_of(qn_reason_text(reason))};
     struct qn_log_record rec = {
         .time_us = QN_LOG_NO_TIME, .value = b->raw[row], .key = qn_input_log_key(c->opt.in, row)};
 
-    qn_buf_clear(&c->headers);
-    qn_buf_clear(&c->expected);
-    snprintf(contract, sizeof contract, "%016llx", (unsigned long long)s->version);
-    d.contract = (struct qn_str){contract, 16};
-    if (b->reason_field[row] != QN_NO_FIELD) {
-        d.field = s->fields[b->reason_field[row]].from;
-        qn_encode_expected(&c->expected, reason, &s->fields[b->reason_field[row]]);
-        if (c->expected.len > 0)
-            d.expected = (struct qn_str){c->expected.data, (uint32_t)c->expected.len};
-    }
-    qn_dead_letter_headers(&d, qn_input_log_headers(c->opt.in, row), &c->headers);
-    if (c->headers.failed || c->expected.failed)
-        return qn_err_set(err, QN_NOMEM, "out of memory for a dead letter");
+    QN_TRY(qn_dead_headers(c->plan, b, row, qn_input_log_headers(c->opt.in, row), &c->expected,
+                           &c->headers, err));
     rec.headers = (struct qn_str){c->headers.data, (uint32_t)c->headers.len};
     o->records++;
-    o->hash = dead_hash(b, row, o->hash);
+    o->hash = qn_dead_hash(b, row, o->hash);
     return qn_log_append_record(a, o->topic, QN_LOG_RECORDS, &rec, err);
 }
 
@@ -460,7 +430,7 @@ static void note_row(struct qn_commits *c, const struct qn_batch *b, uint32_t ro
         struct qn_commit_output *dead = &c->commit.outputs[c->plan->output_count];
 
         dead->records++;
-        dead->hash = dead_hash(b, row, dead->hash);
+        dead->hash = qn_dead_hash(b, row, dead->hash);
     }
 }
 

@@ -48,15 +48,14 @@ uint64_t qn_service_beats(struct qn_service *sv)
     return atomic_load(&sv->beats);
 }
 
-/* From one phase to another and from no other: a failure is never painted over. */
-static bool phase_move(struct qn_service *sv, enum qn_phase from, enum qn_phase to)
+bool qn_service_move(struct qn_service *sv, enum qn_phase from, enum qn_phase to)
 {
     int was = (int)from;
 
     return atomic_compare_exchange_strong(&sv->phase, &was, (int)to);
 }
 
-static void fail(struct qn_service *sv, const struct qn_err *err)
+void qn_service_fail(struct qn_service *sv, const struct qn_err *err)
 {
     bool is_first;
 
@@ -199,7 +198,7 @@ static void committed(void *arg, const struct qn_commit_done *d, qn_status rc,
     }
     qn_ingest_tell(d->told, rc, err);
     if (rc != QN_OK && rc != QN_FULL)
-        fail(sv, err);
+        qn_service_fail(sv, err);
 }
 
 static void sleep_ms(int64_t ms)
@@ -213,7 +212,7 @@ static bool may_wait(void *arg, bool is_disk_full)
 {
     struct qn_service *sv = arg;
 
-    if (is_disk_full && phase_move(sv, QN_PHASE_RUNNING, QN_PHASE_FULL))
+    if (is_disk_full && qn_service_move(sv, QN_PHASE_RUNNING, QN_PHASE_FULL))
         qn_report_say(sv->opt.report, QN_LEVEL_WARN, "log",
                       "no space is left: nothing is accepted until there is");
     atomic_fetch_add(&sv->beats, 1);
@@ -261,6 +260,10 @@ static qn_status service_init(struct qn_service *sv, struct qn_err *err)
         return qn_err_set(err, QN_NOMEM, "out of memory for the service");
     for (uint32_t s = 0; s < streams; s++)
         sv->waiting[s].last = &sv->waiting[s].first;
+    if (sv->plan->kafka.target.brokers != NULL) {
+        QN_TRY(qn_service_series_init(sv, err));
+        return qn_service_kafka_new(sv, err);
+    }
     QN_TRY(open_log(sv, err));
     QN_TRY(open_topics(sv, err));
     QN_TRY(open_engine(sv, err));
@@ -303,6 +306,7 @@ void qn_service_free(struct qn_service *sv)
         return;
     QN_ASSERT(!sv->has_thread);
     QN_ASSERT(sv->sink_count == 0 && sv->source_count == 0);
+    qn_service_kafka_free(sv);
     qn_service_snapshots_fini(sv);
     qn_commits_free(sv->commits);
     qn_input_log_free(sv->in);
@@ -466,7 +470,7 @@ static qn_status serve(struct qn_service *sv, struct qn_err *err)
         if (atomic_load(&sv->give_up))
             return QN_OK;
         if (qn_service_phase(sv) == QN_PHASE_FULL && !qn_log_is_full(sv->log) &&
-            phase_move(sv, QN_PHASE_FULL, QN_PHASE_RUNNING))
+            qn_service_move(sv, QN_PHASE_FULL, QN_PHASE_RUNNING))
             qn_report_say(sv->opt.report, QN_LEVEL_INFO, "log",
                           "there is space again: events are accepted");
         is_saving = take_snapshot(sv);
@@ -488,7 +492,7 @@ static void *engine_main(void *arg)
     struct qn_err err = {0};
     qn_status rc = replay(sv, &err);
 
-    if (rc == QN_OK && phase_move(sv, QN_PHASE_STARTING, QN_PHASE_RUNNING))
+    if (rc == QN_OK && qn_service_move(sv, QN_PHASE_STARTING, QN_PHASE_RUNNING))
         qn_report_say(sv->opt.report, QN_LEVEL_INFO, "engine", "running");
     if (rc == QN_OK)
         rc = serve(sv, &err);
@@ -496,7 +500,7 @@ static void *engine_main(void *arg)
     if (rc == QN_OK && !atomic_load(&sv->give_up) && qn_service_phase(sv) == QN_PHASE_DRAINING)
         qn_service_last_snapshot(sv);
     if (rc != QN_OK && rc != QN_INTERRUPTED)
-        fail(sv, &err);
+        qn_service_fail(sv, &err);
     return NULL;
 }
 
@@ -510,11 +514,12 @@ qn_status qn_service_start(struct qn_service *sv, struct qn_err *err)
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = qn_service_sinks_start(sv, err);
-    if (rc == QN_OK)
+    rc = sv->kafka != NULL ? QN_OK : qn_service_sinks_start(sv, err);
+    if (rc == QN_OK && sv->kafka == NULL)
         rc = qn_service_sources_start(sv, err);
     if (rc == QN_OK)
-        failed = pthread_create(&sv->thread, NULL, engine_main, sv);
+        failed = pthread_create(&sv->thread, NULL,
+                                sv->kafka != NULL ? qn_service_kafka_main : engine_main, sv);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     sv->has_thread = rc == QN_OK && failed == 0;
     if (rc == QN_OK && failed != 0)
@@ -543,8 +548,8 @@ qn_status qn_service_stop(struct qn_service *sv, int64_t limit_ms, struct qn_err
 
     if (!sv->has_thread)
         return QN_OK;
-    if (!phase_move(sv, QN_PHASE_RUNNING, QN_PHASE_DRAINING))
-        phase_move(sv, QN_PHASE_FULL, QN_PHASE_DRAINING);
+    if (!qn_service_move(sv, QN_PHASE_RUNNING, QN_PHASE_DRAINING))
+        qn_service_move(sv, QN_PHASE_FULL, QN_PHASE_DRAINING);
     qn_service_sources_stop(sv, limit_ms);
     atomic_store(&sv->stop, true);
     if (!join_until(sv, limit_ms)) {

@@ -43,6 +43,9 @@ struct qn_service_options {
     struct qn_metrics *metrics;
     struct qn_report *report;
     uint32_t threads; /* of the engine */
+    /* How the plan was loaded; outlives the service. A log in Kafka needs it: each partition has a
+     * plan of its own. */
+    const struct qn_plan_options *load;
 };
 
 /* Opens the log and everything the plan names; nothing moves yet. The plan must outlive the
@@ -111,6 +114,7 @@ qn_status qn_service_replay_dead(struct qn_service *sv, const struct qn_dead_sel
 /* ---- looking in ------------------------------------------------------------------------------*/
 
 const struct qn_plan *qn_service_plan(struct qn_service *sv);
+/* NULL where the log lies in Kafka: what needs a local one is not there. */
 struct qn_log *qn_service_log(struct qn_service *sv);
 uint32_t qn_service_stream_topic(struct qn_service *sv, uint32_t stream);
 uint32_t qn_service_output_topic(struct qn_service *sv, uint32_t output);

@@ -6,8 +6,9 @@
  *   others         submit ingests, ask for features and status     turn, wait_lock
  *
  * Files: service_sources.c intakes, service_sinks.c deliveries, service_cursors.c what they leave
- * behind, service.c life and the engine's thread, ingest.c events in, service_status.c what the
- * world is told. Memory: boot, but for ingests, which own themselves. */
+ * behind, service.c life and the engine's thread, service_kafka.c the same where the log lies in
+ * Kafka, ingest.c events in, service_status.c what the world is told. Memory: boot, but for
+ * ingests, which own themselves. */
 #ifndef QN_ENGINE_SERVICE_INT_H
 #define QN_ENGINE_SERVICE_INT_H
 
@@ -138,12 +139,28 @@ struct qn_service {
     uint32_t sink_count;
     struct qn_service_source *sources; /* service_sources.c */
     uint32_t source_count;
+    struct qn_service_kafka *kafka; /* service_kafka.c; NULL = the log is a local one, and all above
+                                       that is about a log is there */
 };
 
 static inline int64_t qn_service_now_us(const struct qn_service *sv)
 {
     return sv->opt.clock->wall_us(sv->opt.clock->st);
 }
+
+/* service.c */
+/* From one phase to another and from no other: a failure is never painted over. */
+bool qn_service_move(struct qn_service *sv, enum qn_phase from, enum qn_phase to);
+void qn_service_fail(struct qn_service *sv, const struct qn_err *err);
+
+/* service_kafka.c */
+/* Looks at the topics, and makes what runs on them. QN_UNSUPPORTED without librdkafka. */
+qn_status qn_service_kafka_new(struct qn_service *sv, struct qn_err *err);
+void qn_service_kafka_free(struct qn_service *sv);
+/* The engine's thread, instead of that of service.c. */
+void *qn_service_kafka_main(void *service);
+/* Appends ,"log":{...}: docs/formats.md, "Status". Under wait_lock. */
+void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b);
 
 /* ingest.c */
 /* The answers of a batch to those who wait for them: what is complete comes back as a list, to be
@@ -201,6 +218,11 @@ qn_status qn_service_series_init(struct qn_service *sv, struct qn_err *err);
 void qn_service_series_fini(struct qn_service *sv);
 /* Engine's thread, in its turn: about once a second. */
 void qn_service_look(struct qn_service *sv);
+/* Its parts, for a service with several engines. Under wait_lock: forgets what was seen; adds what
+ * an engine has to say; puts the sums into the metrics. */
+void qn_service_look_clear(struct qn_service *sv);
+void qn_service_look_add(struct qn_service *sv, const struct qn_engine *en);
+void qn_service_look_tell(struct qn_service *sv, double seconds);
 /* Engine's thread, for every batch. */
 void qn_service_note_batch(struct qn_service *sv, const struct qn_step_result *r);
 /* Log's thread: a batch has become durable. */

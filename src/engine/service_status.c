@@ -63,7 +63,8 @@ static void stream_series(struct qn_service *sv, uint32_t s)
     for (int v = 0; v < QN_VERDICTS; v++)
         x->events[s * QN_VERDICTS + v] =
             series(sv, QN_METRIC_EVENTS, name, qn_str_of(verdict_names[v]), none);
-    x->lag[s] = series(sv, QN_METRIC_LAG, name, name, qn_str_of("0"));
+    if (sv->plan->kafka.target.brokers == NULL) /* there: of each partition that is ours */
+        x->lag[s] = series(sv, QN_METRIC_LAG, name, name, qn_str_of("0"));
 }
 
 static void single_series(struct qn_service *sv)
@@ -214,13 +215,12 @@ void qn_service_note_durable(struct qn_service *sv, const struct qn_commit_done 
 
 /* ---- looking, once a second ------------------------------------------------------------------*/
 
-static void look_stream(struct qn_service *sv, uint32_t s, double seconds)
+/* Verdicts of a stream as they were seen, into the metrics. */
+static void look_counts(struct qn_service *sv, uint32_t s, double seconds)
 {
     const struct qn_counts *c = &sv->seen.counts[s];
     struct qn_service_series *x = sv->series;
-    struct qn_log_topic_info info;
     struct qn_series **dead = &x->dead[s * QN_REASON_COUNT];
-    uint64_t processed = atomic_load(&sv->processed[s]);
 
     for (int v = 0; v < QN_VERDICTS; v++)
         qn_series_set(x->events[s * QN_VERDICTS + v], (double)c->verdict[v]);
@@ -232,12 +232,21 @@ static void look_stream(struct qn_service *sv, uint32_t s, double seconds)
                              qn_str_of(qn_reason_name((enum qn_reason)i)), none);
         qn_series_set(dead[i], (double)c->reason[i]);
     }
+    x->rates[s] =
+        c->read >= x->reads_before[s] ? (double)(c->read - x->reads_before[s]) / seconds : 0;
+    x->reads_before[s] = c->read;
+}
+
+static void look_stream(struct qn_service *sv, uint32_t s, double seconds)
+{
+    uint64_t processed = atomic_load(&sv->processed[s]);
+    struct qn_log_topic_info info;
+
+    look_counts(sv, s, seconds);
     qn_log_topic_info(sv->log, sv->stream_topics[s], &info);
     if (info.next > atomic_load(&sv->appended[s]))
         atomic_store(&sv->appended[s], info.next);
-    qn_series_set(x->lag[s], info.next > processed ? (double)(info.next - processed) : 0);
-    x->rates[s] = (double)(c->read - x->reads_before[s]) / seconds;
-    x->reads_before[s] = c->read;
+    qn_series_set(sv->series->lag[s], info.next > processed ? (double)(info.next - processed) : 0);
 }
 
 static void look_outputs(struct qn_service *sv, double seconds)
@@ -255,30 +264,76 @@ static void look_outputs(struct qn_service *sv, double seconds)
     }
 }
 
+void qn_service_look_clear(struct qn_service *sv)
+{
+    struct qn_seen *seen = &sv->seen;
+
+    memset(seen->counts, 0, sv->plan->schema_count * sizeof *seen->counts);
+    memset(seen->stage_ns, 0, sizeof seen->stage_ns);
+    seen->has_watermark = false;
+    seen->memory.counted_bytes = 0;
+    for (uint32_t g = 0; g < qn_features_group_count(sv->plan->features); g++)
+        seen->groups[g].keys = seen->groups[g].bytes = 0;
+}
+
+static void add_counts(struct qn_counts *to, const struct qn_counts *c)
+{
+    to->read += c->read;
+    to->late_scored += c->late_scored;
+    for (int v = 0; v < QN_VERDICTS; v++)
+        to->verdict[v] += c->verdict[v];
+    for (int i = 0; i < QN_REASON_COUNT; i++)
+        to->reason[i] += c->reason[i];
+}
+
+void qn_service_look_add(struct qn_service *sv, const struct qn_engine *en)
+{
+    const struct qn_plan *p = qn_engine_plan(en);
+    const struct qn_watermark w = qn_engine_watermark(en);
+    const int64_t *ns = qn_engine_stage_ns(en);
+    struct qn_seen *seen = &sv->seen;
+
+    for (uint32_t s = 0; s < p->schema_count; s++)
+        add_counts(&seen->counts[s], &qn_engine_counts(en)[s]);
+    for (int i = 0; i < QN_STAGE_COUNT; i++)
+        seen->stage_ns[i] += ns[i];
+    if (w.seen && (!seen->has_watermark || w.newest_us > seen->newest_us))
+        seen->newest_us = w.newest_us;
+    seen->has_watermark |= w.seen;
+    seen->memory.counted_bytes += qn_engine_memory(en).counted_bytes;
+    for (uint32_t g = 0; g < qn_features_group_count(p->features); g++) {
+        const struct qn_group_info info = qn_features_group(p->features, g);
+
+        seen->groups[g].keys += info.keys;
+        seen->groups[g].bytes += info.bytes;
+    }
+}
+
 static void look_engine(struct qn_service *sv)
 {
     struct qn_service_series *x = sv->series;
     const struct qn_plan *p = sv->plan;
-    const struct qn_watermark w = qn_engine_watermark(sv->en);
-    const int64_t *ns = qn_engine_stage_ns(sv->en);
+    const struct qn_seen *seen = &sv->seen;
 
-    memcpy(sv->seen.counts, qn_engine_counts(sv->en), p->schema_count * sizeof *sv->seen.counts);
-    memcpy(sv->seen.stage_ns, ns, sizeof sv->seen.stage_ns);
-    sv->seen.has_watermark = w.seen;
-    sv->seen.newest_us = w.newest_us;
-    if (w.seen)
-        qn_series_set(x->watermark, (double)(qn_service_now_us(sv) - w.newest_us) / 1e6);
+    if (seen->has_watermark)
+        qn_series_set(x->watermark, (double)(qn_service_now_us(sv) - seen->newest_us) / 1e6);
     for (int i = 0; i < QN_STAGE_COUNT; i++)
-        qn_series_set(x->stages[i], (double)ns[i] / 1e9);
+        qn_series_set(x->stages[i], (double)seen->stage_ns[i] / 1e9);
     for (uint32_t g = 0; g < qn_features_group_count(p->features); g++) {
-        sv->seen.groups[g] = qn_features_group(p->features, g);
-        qn_series_set(x->keys[g], (double)sv->seen.groups[g].keys);
-        qn_series_set(x->bytes[g], (double)sv->seen.groups[g].bytes);
+        qn_series_set(x->keys[g], (double)seen->groups[g].keys);
+        qn_series_set(x->bytes[g], (double)seen->groups[g].bytes);
     }
-    sv->seen.memory = qn_engine_memory(sv->en);
     if (x->counted != NULL)
-        qn_series_set(x->counted, (double)sv->seen.memory.counted_bytes);
-    qn_series_set(x->predictions, (double)sv->seen.counts[p->main_stream].verdict[QN_SCORED]);
+        qn_series_set(x->counted, (double)seen->memory.counted_bytes);
+    qn_series_set(x->predictions, (double)seen->counts[p->main_stream].verdict[QN_SCORED]);
+    qn_series_set(x->up, qn_service_phase(sv) == QN_PHASE_RUNNING);
+}
+
+void qn_service_look_tell(struct qn_service *sv, double seconds)
+{
+    look_engine(sv);
+    for (uint32_t s = 0; s < sv->plan->schema_count; s++)
+        look_counts(sv, s, seconds);
 }
 
 void qn_service_look(struct qn_service *sv)
@@ -293,6 +348,8 @@ void qn_service_look(struct qn_service *sv)
     x->looked_ns = now_ns;
     qn_log_ends(sv->log, &ends);
     pthread_mutex_lock(&sv->wait_lock);
+    qn_service_look_clear(sv);
+    qn_service_look_add(sv, sv->en);
     look_engine(sv);
     for (uint32_t s = 0; s < sv->plan->schema_count; s++)
         look_stream(sv, s, seconds);
@@ -306,7 +363,6 @@ void qn_service_look(struct qn_service *sv)
     qn_service_look_snapshot(sv);
     qn_series_set(x->log_bytes, (double)ends.bytes);
     qn_series_set(x->full, ends.is_full);
-    qn_series_set(x->up, qn_service_phase(sv) == QN_PHASE_RUNNING);
 }
 
 /* ---- the status document ---------------------------------------------------------------------*/
@@ -538,7 +594,10 @@ void qn_service_status(struct qn_service *sv, struct qn_buf *b)
     qn_buf_byte(b, ']');
     qn_service_sinks_status(sv, b);
     qn_service_sources_status(sv, b);
-    put_log(b, sv);
+    if (sv->kafka != NULL)
+        qn_service_kafka_status(sv, b);
+    else
+        put_log(b, sv);
     put_snapshot(b, sv);
     put_state(b, sv);
     pthread_mutex_unlock(&sv->wait_lock);

@@ -69,10 +69,10 @@ void qn_dead_letter_headers(const struct qn_dead_letter *d, struct qn_str origin
     qn_buf_add(out, original.p, original.len);
     for (int i = 0; i < TEXTS; i++)
         add(out, original, texts[i].name, *(const struct qn_str *)((const char *)d + texts[i].at));
-    add(out, original, "__connect.errors.partition", qn_str_of("0"));
+    add(out, original, "__connect.errors.partition", number(d->partition, text));
     add(out, original, "__connect.errors.task.id", qn_str_of("0"));
     add(out, original, "__connect.errors.offset", number(d->offset, text));
-    qn_buf_printf(&position, "%.*s:0:%" PRIu64, QN_STR_ARG(d->topic), d->offset);
+    qn_buf_printf(&position, "%.*s:%u:%" PRIu64, QN_STR_ARG(d->topic), d->partition, d->offset);
     out->failed |= position.failed;
     add(out, original, "quern.position", (struct qn_str){position.data, (uint32_t)position.len});
     if (d->attempts > 0)
@@ -98,6 +98,8 @@ void qn_dead_letter_read(struct qn_str headers, struct qn_dead_letter *out)
         for (int i = 0; i < TEXTS; i++)
             if (qn_str_is(h.name, texts[i].name))
                 *(struct qn_str *)((char *)out + texts[i].at) = h.value;
+        if (qn_str_is(h.name, "__connect.errors.partition"))
+            out->partition = (uint32_t)read_number(h.value);
         if (qn_str_is(h.name, "__connect.errors.offset"))
             out->offset = read_number(h.value);
         if (qn_str_is(h.name, "quern.attempts"))
@@ -155,7 +157,8 @@ void qn_dead_letter_json(const struct qn_log_record *r, struct qn_buf *out)
     member(out, "field", d.field);
     member(out, "expected", d.expected);
     member(out, "stream", d.topic);
-    qn_buf_printf(out, ",\"position\":\"%.*s:0:%" PRIu64 "\"", QN_STR_ARG(d.topic), d.offset);
+    qn_buf_printf(out, ",\"position\":\"%.*s:%u:%" PRIu64 "\"", QN_STR_ARG(d.topic), d.partition,
+                  d.offset);
     member(out, "pipeline", d.pipeline);
     member(out, "contract", d.contract);
     if (d.attempts > 0)

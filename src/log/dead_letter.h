@@ -15,6 +15,7 @@
 /* Texts are borrowed; p NULL where there is nothing to say. */
 struct qn_dead_letter {
     struct qn_str topic;           /* where the original lies ...                          */
+    uint32_t partition;            /* ... in which partition, 0 in a local log             */
     uint64_t offset;               /* ... and its offset there                             */
     struct qn_str pipeline, stage; /* stage: VALUE_CONVERTER, TRANSFORMATION or TASK_PUT   */
     struct qn_str module;          /* what set it aside: "contract", "webhook"             */

@@ -358,6 +358,21 @@ static bool check_host(struct qn_exchange *x)
     return false;
 }
 
+/* Events come and answers go by topics where the log lies in Kafka. */
+static bool check_log(struct qn_exchange *x)
+{
+    const struct qn_plan_kafka *k = &x->sv->plan->kafka;
+
+    if (!x->route->needs_log || qn_service_log(x->sv->opt.service) != NULL)
+        return true;
+    qn_exchange_problem(x, 404, "log_in_kafka",
+                        "the log of this pipeline lies in Kafka: events are those of topic '%s', "
+                        "predictions are written to '%s', dead letters to '%s'",
+                        k->stream_topics[x->sv->plan->main_stream], k->output_topics[0],
+                        k->dead_topic);
+    return false;
+}
+
 static bool check_role(struct qn_exchange *x)
 {
     int status;
@@ -439,7 +454,7 @@ static void look(struct qn_exchange *x, const char *method)
 {
     x->is_head = strcmp(method, "HEAD") == 0;
     x->is_refused = !find_route(x, method) || !check_host(x) || !check_origin(x) ||
-                    !check_role(x) || !check_query(x);
+                    !check_role(x) || !check_log(x) || !check_query(x);
     if (!x->is_refused && declared_length(x) > x->sv->opt.spec->body_bytes)
         too_large(x);
 }

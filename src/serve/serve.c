@@ -393,7 +393,8 @@ static qn_status start(struct qn_serve *sv, struct qn_err *err)
     QN_TRY(read_tls(sv, err));
     QN_TRY(make_series(sv, err));
     QN_TRY(qn_idempotency_new(&sv->idempotency, err));
-    QN_TRY(qn_idempotency_load(sv->idempotency, sv->opt.service, err));
+    if (qn_service_log(sv->opt.service) != NULL)
+        QN_TRY(qn_idempotency_load(sv->idempotency, sv->opt.service, err));
     if (pthread_create(&sv->watcher, NULL, watch, sv) != 0)
         return qn_err_set(err, QN_NOMEM, "a thread for the HTTP server cannot be had");
     sv->has_watcher = true;

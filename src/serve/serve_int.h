@@ -53,7 +53,8 @@ struct qn_route {
     const char *method, *path; /* "/v1/streams/{stream}/events"; "/{file}" as the last one */
     const char *id;            /* operationId, and the label `route` of metrics */
     enum qn_role role;
-    bool has_body; /* takes events */
+    bool has_body;  /* takes events */
+    bool needs_log; /* a local one: 404 `log_in_kafka` where the pipeline's lies in Kafka */
     const char *summary, *help;
     struct qn_route_parameter parameters[QN_PARAMETERS_MAX]; /* ended by name NULL where fewer */
     struct qn_route_answer answers[QN_ANSWERS_MAX];          /* ended by status 0 where fewer  */

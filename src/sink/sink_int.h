@@ -10,5 +10,6 @@
 
 extern const struct qn_sink_ops qn_sink_file;    /* sink_file.c    */
 extern const struct qn_sink_ops qn_sink_webhook; /* sink_webhook.c */
+extern const struct qn_sink_ops qn_sink_kafka;   /* sink_kafka.c   */
 
 #endif

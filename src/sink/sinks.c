@@ -54,7 +54,7 @@ static const struct qn_sink_ops qn_sink_topic = {
 /* ---- the table -------------------------------------------------------------------------------*/
 
 const struct qn_sink_ops *const qn_sinks[] = {&qn_sink_topic, &qn_sink_file, &qn_sink_webhook,
-                                              NULL};
+                                              &qn_sink_kafka, NULL};
 
 const struct qn_option qn_delivery_policy_options[] = {
     {.name = "attempts",

@@ -8,6 +8,7 @@
 #include "source/source.h"
 
 extern const struct qn_source_ops qn_source_file;     /* source_file.c  */
+extern const struct qn_source_ops qn_source_kafka;    /* source_kafka.c */
 extern const struct qn_source_ops qn_source_generate; /* source_cards.c */
 
 #endif

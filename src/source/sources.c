@@ -6,7 +6,8 @@
 #include "source/source.h"
 #include "source/source_int.h"
 
-const struct qn_source_ops *const qn_sources[] = {&qn_source_file, &qn_source_generate, NULL};
+const struct qn_source_ops *const qn_sources[] = {&qn_source_file, &qn_source_kafka,
+                                                  &qn_source_generate, NULL};
 
 qn_status qn_source_none_check(const void *options, struct qn_err *err)
 {

@@ -26,14 +26,12 @@ static qn_status read_dir(struct qn_builder *b)
 
     if (!slot->is_set)
         return QN_OK;
-    if (begins(n->text, "kafka:")) {
-        QN_REPORT(&b->bind, NOT_YET, n, "write 'log: local:./data'",
-                  "'log: kafka:' is not available yet");
-        return QN_OK;
-    }
+    if (begins(n->text, "kafka:") && n->text.len > 6)
+        return QN_OK; /* bind_kafka.c */
     if (!begins(n->text, "local:") || n->text.len == 6) {
-        QN_REPORT(&b->bind, TYPE, n, "write 'log: local:./data'",
-                  "'log' must be local: and a folder, found %s", qn_describe(n, found));
+        QN_REPORT(&b->bind, TYPE, n, "write 'log: local:./data' or 'log: kafka:HOST:9092'",
+                  "'log' must be local: and a folder, or kafka: and brokers, found %s",
+                  qn_describe(n, found));
         return QN_OK;
     }
     dir = (struct qn_str){n->text.p + 6, n->text.len - 6};

@@ -37,6 +37,11 @@ void qn_sink_keys(const struct qn_sink_ops *ops, struct qn_module_keys *out)
         {"rotate", "write rotate_bytes: 64MiB, or rotate_age: 1h"},
         {"compress", "gzip"},
         {"compression", "write gzip: true"},
+        {"bootstrap_servers", "brokers"},
+        {"bootstrap", "brokers"},
+        {"servers", "brokers"},
+        {"properties", "settings"},
+        {"config", "settings"},
         {"insecure", "a certificate is always checked; to trust your own: ca_file: FILE"},
         {NULL, NULL}};
     static const struct qn_module_sort sort = {.name = "sink",

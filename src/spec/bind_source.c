@@ -25,6 +25,13 @@ void qn_source_keys(const struct qn_source_ops *ops, struct qn_module_keys *out)
         {"count", "events"},
         {"limit", "events"},
         {"eps", "rate"},
+        {"bootstrap_servers", "brokers"},
+        {"bootstrap", "brokers"},
+        {"servers", "brokers"},
+        {"group_id", "group"},
+        {"offset", "start"},
+        {"properties", "settings"},
+        {"config", "settings"},
         {"compression", "leave it out: gzip and zstd are recognised by their first bytes"},
         {NULL, NULL}};
     static const struct qn_module_sort sort = {
@@ -74,13 +81,14 @@ static void build(struct qn_builder *b, const struct qn_source_ops *ops,
 /* What people who know other tools write, and what is designed and not there yet. */
 static void unknown(struct qn_builder *b, const struct qn_yaml_node *word)
 {
-    static const char *const designed[] = {"mqtt", "postgres", "kafka", "cdc", "s3"};
+    static const char *const designed[] = {"mqtt", "postgres", "cdc", "s3"};
     struct qn_str known[SOURCES_MAX];
     uint32_t count = 0;
 
     for (size_t i = 0; i < sizeof(designed) / sizeof(designed[0]); i++)
         if (qn_str_is(word->text, designed[i])) {
-            QN_REPORT(&b->bind, NOT_YET, word, "known: file, generate; or send events over HTTP",
+            QN_REPORT(&b->bind, NOT_YET, word,
+                      "known: file, kafka, generate; or send events over HTTP",
                       "'source: %s' is not available yet", designed[i]);
             return;
         }

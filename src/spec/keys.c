@@ -387,8 +387,8 @@ static const struct qn_key output_keys[] = {
          .type = QN_KEY_SINKS,
          .fallback = "topic",
          .since = "0.1",
-         .choices = "lake|redis|postgres|clickhouse|kafka|s3|http|mqtt",
-         .choice_advice = "known: topic, file, webhook",
+         .choices = "lake|redis|postgres|clickhouse|s3|http|mqtt",
+         .choice_advice = "known: topic, file, webhook, kafka",
          .help = "where `quern run` delivers records, besides keeping them in the log; `quern "
                  "pipe` writes them to its outputs"},
     {.name = "from",
@@ -502,12 +502,18 @@ static const struct qn_key snapshots_keys[] = {
                          .fallback = "30s",
                          .since = "0.2",
                          .help = "how often; a start replays what came after the newest one"},
+    [SNAPSHOTS_FOLDER] = {.name = "folder",
+                          .type = QN_KEY_TEXT,
+                          .value = "a folder",
+                          .fallback = "snapshots",
+                          .since = "0.2",
+                          .help = "with `log: kafka:`: where they lie, relative to the spec's "
+                                  "folder; those of a local log lie beside it"},
 };
 
 static const struct qn_key_synonym snapshots_synonyms[] = {
-    {"interval", "every"},
-    {"period", "every"},
-    {NULL, NULL},
+    {"interval", "every"}, {"period", "every"},     {"path", "folder"},
+    {"dir", "folder"},     {"directory", "folder"}, {NULL, NULL},
 };
 
 const struct qn_key_table qn_keys_snapshots = {
@@ -709,6 +715,69 @@ const struct qn_key_table qn_keys_limits = {
 
 /* ---- the whole spec ---- */
 
+/* ---- kafka ---- */
+
+static const struct qn_key kafka_keys[] = {
+    [KAFKA_GROUP] = {.name = "group",
+                     .type = QN_KEY_TEXT,
+                     .value = "a group",
+                     .fallback = "the pipeline's name",
+                     .since = "0.2",
+                     .help = "the consumer group: processes of one group share the partitions"},
+    [KAFKA_INSTANCE] = {.name = "instance",
+                        .type = QN_KEY_TEXT,
+                        .value = "a name, such as `${HOSTNAME}`",
+                        .since = "0.2",
+                        .help = "of this process, the same after a restart and no other's: it then "
+                                "takes up its partitions at once"},
+    [KAFKA_TOPICS] = {.name = "topics",
+                      .type = QN_KEY_TEXTS,
+                      .value = "a topic",
+                      .since = "0.2",
+                      .help =
+                          "topics of streams, outputs and `dead` that are called otherwise than "
+                          "STREAM, PIPELINE.OUTPUT and PIPELINE.dead"},
+    [KAFKA_COMMIT] = {.name = "commit",
+                      .type = QN_KEY_DURATION,
+                      .min = 1000,
+                      .max = 10000000,
+                      .fallback = "10ms",
+                      .since = "0.2",
+                      .help = "how long answers are gathered for one transaction"},
+    [KAFKA_SETTINGS] = {.name = "settings",
+                        .type = QN_KEY_NAMES,
+                        .value = "settings",
+                        .since = "0.2",
+                        .help = "librdkafka's own, as name=value: security.protocol=SASL_SSL, "
+                                "sasl.password=${PASSWORD}"},
+};
+
+static const struct qn_key_synonym kafka_synonyms[] = {
+    {"group_id", "group"},
+    {"group.id", "group"},
+    {"consumer_group", "group"},
+    {"group_instance_id", "instance"},
+    {"slot", "instance"},
+    {"topic", "topics"},
+    {"commit_interval", "commit"},
+    {"config", "settings"},
+    {"properties", "settings"},
+    {"options", "settings"},
+    {"brokers", "they stand in log: kafka:HOST:PORT,HOST:PORT"},
+    {"bootstrap_servers", "they stand in log: kafka:HOST:PORT,HOST:PORT"},
+    {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_kafka = {
+    .id = "kafka",
+    .path = "kafka:",
+    .what = "kafka",
+    .keys = kafka_keys,
+    .count = COUNT(kafka_keys),
+    .synonyms = kafka_synonyms,
+    .help = "With `log: kafka:` events are read from topics and answers written to topics, in "
+            "transactions: each event counts once, whatever process or broker fails."};
+
 static const struct qn_key top_keys[] = {
     [KEY_QUERN] = {.name = "quern",
                    .type = QN_KEY_TEXT,
@@ -759,10 +828,10 @@ static const struct qn_key top_keys[] = {
                      .help = "what leaves the pipeline"},
     [KEY_LOG] = {.name = "log",
                  .type = QN_KEY_TEXT,
-                 .value = "`local:DIR`",
+                 .value = "`local:DIR` or `kafka:HOST:PORT`",
                  .since = "0.2",
                  .help = "where `quern run` keeps events and answers: `local:` and a folder, "
-                         "relative to the spec's"},
+                         "relative to the spec's; `kafka:` and the brokers of a cluster"},
     [KEY_STORAGE] = {.name = "storage",
                      .type = QN_KEY_TABLE,
                      .sub = &qn_keys_storage,
@@ -783,6 +852,18 @@ static const struct qn_key top_keys[] = {
                     .sub = &qn_keys_limits,
                     .since = "0.2",
                     .help = "what may grow how far"},
+    [KEY_KAFKA] = {.name = "kafka",
+                   .type = QN_KEY_TABLE,
+                   .sub = &qn_keys_kafka,
+                   .since = "0.2",
+                   .help = "how `log: kafka:` reads and writes"},
+    [KEY_DELIVERY] = {.name = "delivery",
+                      .type = QN_KEY_CHOICE,
+                      .choices = "exactly-once|!at-least-once",
+                      .choice_advice = "leave it out: exactly-once",
+                      .fallback = "exactly-once",
+                      .since = "0.2",
+                      .help = "how often an answer is written when something fails"},
     {.name = "tables",
      .type = QN_KEY_MAP,
      .not_yet = "join the table before, and send its columns as fields of the event",
@@ -799,10 +880,6 @@ static const struct qn_key top_keys[] = {
      .type = QN_KEY_MAP,
      .not_yet = "run 'quern pipe' over sample events and compare",
      .help = "events in, expectations out"},
-    {.name = "delivery",
-     .type = QN_KEY_TEXT,
-     .not_yet = "leave it out",
-     .help = "exactly-once or at-least-once"},
 };
 
 static const struct qn_key_synonym top_synonyms[] = {
@@ -860,19 +937,13 @@ const struct qn_key_table qn_keys_top = {.id = "spec",
                                          .synonyms = top_synonyms,
                                          .help = "One YAML file describes one pipeline."};
 
-const struct qn_key_table *const qn_key_tables[] = {&qn_keys_top,
-                                                    &qn_keys_stream,
-                                                    &qn_keys_field,
-                                                    &qn_keys_model,
-                                                    &qn_keys_score,
-                                                    &qn_keys_output,
-                                                    &qn_keys_storage,
-                                                    &qn_keys_snapshots,
-                                                    &qn_keys_serve,
-                                                    &qn_keys_tokens,
-                                                    &qn_keys_tls,
-                                                    &qn_keys_limits,
-                                                    NULL};
+const struct qn_key_table *const qn_key_tables[] = {&qn_keys_top,     &qn_keys_stream,
+                                                    &qn_keys_field,   &qn_keys_model,
+                                                    &qn_keys_score,   &qn_keys_output,
+                                                    &qn_keys_storage, &qn_keys_snapshots,
+                                                    &qn_keys_serve,   &qn_keys_tokens,
+                                                    &qn_keys_tls,     &qn_keys_limits,
+                                                    &qn_keys_kafka,   NULL};
 
 _Static_assert(COUNT(top_keys) == KEY_TOP_LAST + 1 && COUNT(top_keys) <= KEYS_MAX, "rows and enum");
 _Static_assert(COUNT(stream_keys) == STREAM_LAST + 1, "rows and enum");
@@ -884,5 +955,6 @@ _Static_assert(COUNT(storage_keys) == STORAGE_LAST + 1, "rows and enum");
 _Static_assert(COUNT(snapshots_keys) == SNAPSHOTS_LAST + 1, "rows and enum");
 _Static_assert(COUNT(serve_keys) == SERVE_LAST + 1, "rows and enum");
 _Static_assert(COUNT(tokens_keys) == TOKENS_LAST + 1, "rows and enum");
+_Static_assert(COUNT(kafka_keys) == KAFKA_LAST + 1, "rows and enum");
 _Static_assert(COUNT(tls_keys) == TLS_LAST + 1, "rows and enum");
 _Static_assert(COUNT(limits_keys) == LIMITS_LAST + 1, "rows and enum");

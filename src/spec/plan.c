@@ -215,6 +215,7 @@ static qn_status build(struct qn_builder *b, const struct qn_yaml_node *root)
     QN_TRY(qn_build_log(b));
     QN_TRY(qn_build_serve(b));
     QN_TRY(qn_build_limits(b));
+    QN_TRY(qn_build_kafka(b));
     return QN_OK;
 }
 

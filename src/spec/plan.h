@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "event/schema.h"
 #include "feature/feature.h"
+#include "log/kafka_target.h"
 #include "model/model.h"
 #include "sink/sink.h"
 #include "source/source.h"
@@ -64,6 +65,18 @@ struct qn_plan_storage {
     int64_t snapshot_every_us;
 };
 
+/* Where `quern run` finds the log when it lies in Kafka (log: kafka:BROKERS). */
+struct qn_plan_kafka {
+    struct qn_kafka_target target; /* brokers NULL = it does not */
+    const char *group;             /* consumer group: those of one group share the partitions */
+    const char *instance;          /* of this process, stable over restarts; NULL = none */
+    const char **stream_topics;    /* [schema_count] */
+    const char **output_topics;    /* [output_count] */
+    const char *dead_topic;
+    int64_t commit_us;     /* between two transactions */
+    const char *snapshots; /* folder, ready to open */
+};
+
 /* How `quern run` is asked over HTTP (serve/serve.h). */
 enum qn_serve_tokens { QN_SERVE_READ, QN_SERVE_WRITE, QN_SERVE_ADMIN, QN_SERVE_ROLES };
 struct qn_plan_serve {
@@ -104,6 +117,7 @@ struct qn_plan {
     uint32_t field_count, feature_count;
     uint32_t score_column;
     struct qn_plan_storage storage;
+    struct qn_plan_kafka kafka;
     struct qn_source *sources; /* at most one of each stream, in the order of the streams */
     uint32_t source_count;
     struct qn_plan_serve serve;

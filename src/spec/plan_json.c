@@ -294,6 +294,20 @@ static void put_output(struct qn_buf *out, const struct qn_plan_output *o)
     qn_buf_byte(out, '}');
 }
 
+static void put_kafka(struct qn_buf *out, const struct qn_plan *p)
+{
+    const struct qn_plan_kafka *k = &p->kafka;
+
+    member(out, false, "kafka");
+    qn_buf_byte(out, '{');
+    text(out, true, "brokers", qn_str_of(k->target.brokers));
+    text(out, false, "group", qn_str_of(k->group));
+    text(out, false, "input", qn_str_of(k->stream_topics[p->main_stream]));
+    text(out, false, "dead", qn_str_of(k->dead_topic));
+    text(out, false, "snapshots", qn_str_of(k->snapshots));
+    qn_buf_byte(out, '}');
+}
+
 void qn_plan_json(const struct qn_plan *p, struct qn_buf *out)
 {
     qn_buf_byte(out, '{');
@@ -330,5 +344,7 @@ void qn_plan_json(const struct qn_plan *p, struct qn_buf *out)
         member(out, false, "limits");
         qn_buf_printf(out, "{\"memory\":%llu}", (unsigned long long)p->limits.memory_bytes);
     }
+    if (p->kafka.target.brokers != NULL)
+        put_kafka(out, p);
     qn_buf_byte(out, '}');
 }

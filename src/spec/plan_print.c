@@ -441,6 +441,28 @@ static void print_outputs(const struct qn_plan *p, struct qn_buf *out)
     qn_buf_fini(&line);
 }
 
+/* Where the log lies in Kafka: which topics, and in what pace. Settings may be secrets. */
+static void print_kafka(const struct qn_plan *p, struct qn_buf *out)
+{
+    const struct qn_plan_kafka *k = &p->kafka;
+    char commit[41] = {0}, every[41] = {0};
+
+    qn_duration_print(commit, k->commit_us);
+    qn_duration_print(every, p->storage.snapshot_every_us);
+    qn_buf_printf(out,
+                  "  log\n    Kafka at %s · group %s%s%s · exactly once, a transaction every %s\n",
+                  k->target.brokers, k->group, k->instance != NULL ? " · instance " : "",
+                  k->instance != NULL ? k->instance : "", commit);
+    for (uint32_t s = 0; s < p->schema_count; s++)
+        qn_buf_printf(out, "    %.*s from topic %s\n", QN_STR_ARG(p->schemas[s].name),
+                      k->stream_topics[s]);
+    for (uint32_t o = 0; o < p->output_count; o++)
+        qn_buf_printf(out, "    %.*s to topic %s\n", QN_STR_ARG(p->outputs[o].name),
+                      k->output_topics[o]);
+    qn_buf_printf(out, "    dead letters to topic %s\n    snapshot every %s in %s\n", k->dead_topic,
+                  every, k->snapshots);
+}
+
 /* Only what `quern run` uses; nothing where the spec names no log. */
 static void print_log(const struct qn_plan *p, struct qn_buf *out)
 {
@@ -448,6 +470,8 @@ static void print_log(const struct qn_plan *p, struct qn_buf *out)
     const struct qn_plan_storage *st = &p->storage;
     char keep[41] = {0}, every[41] = {0};
 
+    if (p->kafka.target.brokers != NULL)
+        print_kafka(p, out);
     if (st->dir == NULL)
         return;
     if (st->keep_us > 0)

@@ -83,7 +83,9 @@ enum {
     KEY_SNAPSHOTS,
     KEY_SERVE,
     KEY_LIMITS,
-    KEY_TOP_LAST = KEY_LIMITS + 5
+    KEY_KAFKA,
+    KEY_DELIVERY,
+    KEY_TOP_LAST = KEY_DELIVERY + 4
 };
 enum {
     STREAM_ID,
@@ -140,14 +142,22 @@ enum {
 };
 enum { TOKENS_READ, TOKENS_WRITE, TOKENS_ADMIN, TOKENS_LAST = TOKENS_ADMIN };
 enum { TLS_CERT, TLS_KEY, TLS_LAST = TLS_KEY };
-enum { SNAPSHOTS_EVERY, SNAPSHOTS_LAST = SNAPSHOTS_EVERY };
 enum { LIMITS_MEMORY, LIMITS_LAST = LIMITS_MEMORY + 2 };
+enum { SNAPSHOTS_EVERY, SNAPSHOTS_FOLDER, SNAPSHOTS_LAST = SNAPSHOTS_FOLDER };
+enum {
+    KAFKA_GROUP,
+    KAFKA_INSTANCE,
+    KAFKA_TOPICS,
+    KAFKA_COMMIT,
+    KAFKA_SETTINGS,
+    KAFKA_LAST = KAFKA_SETTINGS
+};
 enum { OUTPUT_WHEN, OUTPUT_INCLUDE, OUTPUT_TO, OUTPUT_LAST = OUTPUT_TO + 1 };
 enum { KEYS_MAX = 24 };
 
 extern const struct qn_key_table qn_keys_top, qn_keys_stream, qn_keys_field, qn_keys_model,
     qn_keys_score, qn_keys_output, qn_keys_storage, qn_keys_snapshots, qn_keys_serve,
-    qn_keys_tokens, qn_keys_tls, qn_keys_limits;
+    qn_keys_tokens, qn_keys_tls, qn_keys_limits, qn_keys_kafka;
 /* All of them in the order of the spec, NULL-ended. */
 extern const struct qn_key_table *const qn_key_tables[];
 
@@ -236,6 +246,7 @@ qn_status qn_build_outputs(struct qn_builder *b);  /* bind_output.c  */
 qn_status qn_build_log(struct qn_builder *b);      /* bind_log.c     */
 qn_status qn_build_serve(struct qn_builder *b);    /* bind_serve.c   */
 qn_status qn_build_limits(struct qn_builder *b);   /* bind_limits.c  */
+qn_status qn_build_kafka(struct qn_builder *b);    /* bind_kafka.c   */
 
 /* The keys of a kind of module, made from its options and those that all of that sort share;
  * bind_module.c. In the caller's memory, zeroed. */

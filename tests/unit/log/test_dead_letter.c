@@ -15,6 +15,7 @@ static struct qn_str str_of(const struct qn_buf *b)
 }
 
 static const struct qn_dead_letter letter = {.topic = {"pay", 3},
+                                             .partition = 7,
                                              .offset = 12345678901,
                                              .pipeline = {"shop", 4},
                                              .stage = {"TRANSFORMATION", 14},
@@ -41,6 +42,7 @@ static void test_there_and_back(void **state)
     assert_true(qn_str_eq(got.text, letter.text) && qn_str_eq(got.field, letter.field));
     assert_true(qn_str_eq(got.expected, letter.expected));
     assert_true(qn_str_eq(got.contract, letter.contract));
+    assert_int_equal(got.partition, 7);
     assert_int_equal(got.attempts, 3);
     qn_dead_letter_strip(str_of(&headers), &stripped);
     assert_true(qn_str_eq(str_of(&stripped), str_of(&original)));
@@ -88,7 +90,7 @@ static void test_json(void **state)
         "{\"offset\":7,\"dead_at\":\"1970-01-01T00:00:00.000000Z\",\"reason\":\"out_of_range\","
         "\"text\":\"a value below min or above max\",\"stage\":\"TRANSFORMATION\","
         "\"field\":\"card.amount\",\"expected\":\"0 or more\",\"stream\":\"pay\","
-        "\"position\":\"pay:0:12345678901\",\"pipeline\":\"shop\","
+        "\"position\":\"pay:7:12345678901\",\"pipeline\":\"shop\","
         "\"contract\":\"00112233aabbccdd\",\"attempts\":3,\"headers\":{\"ce_id\":\"x\\\"y\"},"
         "\"event\":\"{\\\"a\\\":1}\"}");
     qn_buf_clear(&json);

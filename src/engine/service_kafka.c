@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service_kafka.c - a pipeline whose log lies in Kafka: read a burst, step, commit it in one
+ * transaction.
+ *
+ *   topic of the stream ─► shard of each partition: qn_step ─► topics of outputs, dead letters
+ *          ▲                                                       │ one transaction with
+ *          └ the group says which partitions are ours              └ the positions behind it
+ *
+ * The story is serve(). A burst is what comes within `commit`; each batch of it is stepped when it
+ * is there, so computing hides in the waiting. Invariants: positions go into the transaction that
+ * holds their answers and nowhere else; a doubt about a commit ends in asking the cluster; state
+ * whose fate is not known is thrown away and restored. Thread: the engine's. Memory: see shard.h;
+ * a burst ends at BURST_BYTES. */
+#include "engine/service_kafka_int.h"
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "log/kafka_target.h"
+#include "monitor/report.h"
+
+#ifndef QN_WITH_KAFKA
+
+qn_status qn_service_kafka_new(struct qn_service *sv, struct qn_err *err)
+{
+    return qn_kafka_available(err);
+}
+
+void qn_service_kafka_free(struct qn_service *sv)
+{
+}
+
+void *qn_service_kafka_main(void *service)
+{
+    return service;
+}
+
+void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b)
+{
+}
+
+#else
+
+#include <stdio.h>
+
+enum {
+    IDLE_MS = 100,
+    SAVING_MS = 1,  /* between two parts of a snapshot while idle                */
+    AGAIN_MS = 100, /* before a refused commit is tried again; the group is heard meanwhile */
+    STEP_ROWS = 2048,
+    SHARDS_MAX = 65535,
+    CLUSTER_MS = 10000
+};
+#define BURST_BYTES ((size_t)64 << 20)
+
+static int64_t now_ns(const struct qn_service_kafka *k)
+{
+    return k->sv->opt.clock->mono_ns(k->sv->opt.clock->st);
+}
+
+/* ---- opening ---------------------------------------------------------------------------------*/
+
+static qn_status open_consumer(struct qn_service_kafka *k, struct qn_err *err)
+{
+    const struct qn_plan_kafka *p = &k->sv->plan->kafka;
+    const char *own[] = {"group.id",
+                         p->group,
+                         "enable.auto.commit",
+                         "false",
+                         "enable.auto.offset.store",
+                         "false",
+                         "isolation.level",
+                         "read_committed",
+                         "auto.offset.reset",
+                         "error",
+                         "enable.partition.eof",
+                         "true",
+                         "check.crcs",
+                         "true",
+                         "partition.assignment.strategy",
+                         "range",
+                         p->instance != NULL ? "group.instance.id" : NULL,
+                         p->instance,
+                         NULL};
+    const char *const defaults[] = {"session.timeout.ms", "10000", "heartbeat.interval.ms", "2000",
+                                    NULL};
+    const struct qn_kafka_client_options opt = {.target = &p->target,
+                                                .type = RD_KAFKA_CONSUMER,
+                                                .defaults = defaults,
+                                                .own = own,
+                                                .rebalanced = qn_kafka_rebalanced};
+
+    k->consumer.arg = k;
+    return qn_kafka_open(&k->consumer, &opt, err);
+}
+
+static qn_status find_topic(struct qn_service_kafka *k, const char *topic, const char *what,
+                            struct qn_str name, uint32_t *partitions, struct qn_err *err)
+{
+    struct qn_err why = {0};
+
+    if (qn_kafka_topic(&k->consumer, topic, partitions, NULL, NULL, &why) == QN_OK)
+        return QN_OK;
+    return qn_err_set(err, why.code, "the topic of %s '%.*s': %s", what, QN_STR_ARG(name),
+                      why.text);
+}
+
+static qn_status find_topics(struct qn_service_kafka *k, struct qn_err *err)
+{
+    const struct qn_plan *p = k->sv->plan;
+    uint32_t o;
+
+    k->input = p->kafka.stream_topics[p->main_stream];
+    QN_TRY(
+        find_topic(k, k->input, "stream", p->schemas[p->main_stream].name, &k->shard_count, err));
+    if (k->shard_count > SHARDS_MAX)
+        return qn_err_set(err, QN_LIMIT, "'%s' has %u partitions; at most %d can be read", k->input,
+                          k->shard_count, SHARDS_MAX);
+    for (o = 0; o < p->output_count; o++) {
+        k->topics[o] = p->kafka.output_topics[o];
+        QN_TRY(find_topic(k, k->topics[o], "output", p->outputs[o].name, &k->partitions[o], err));
+    }
+    k->topics[o] = p->kafka.dead_topic;
+    return find_topic(k, k->topics[o], "dead letters", qn_str_of("dead"), &k->partitions[o], err);
+}
+
+/* Positions mean something in this topic of this cluster only. */
+static qn_status find_cluster(struct qn_service_kafka *k, struct qn_err *err)
+{
+    char *id = rd_kafka_clusterid(k->consumer.rk, CLUSTER_MS);
+
+    if (id == NULL)
+        return qn_err_set(err, QN_IO, "the cluster does not say its id");
+    k->log_id = qn_hash(id, strlen(id), qn_hash(k->input, strlen(k->input), 0));
+    rd_kafka_mem_free(k->consumer.rk, id);
+    return QN_OK;
+}
+
+/* Of a process without an instance no other may have the same. */
+static void name_transactions(struct qn_service_kafka *k)
+{
+    const struct qn_plan_kafka *p = &k->sv->plan->kafka;
+    uint64_t any;
+
+    k->sv->opt.random->fill(k->sv->opt.random->st, &any, sizeof any);
+    if (p->instance != NULL)
+        snprintf(k->id, sizeof k->id, "%s.%s", p->group, p->instance);
+    else
+        snprintf(k->id, sizeof k->id, "%s.%016llx", p->group, (unsigned long long)any);
+}
+
+static qn_status kafka_init(struct qn_service_kafka *k, struct qn_err *err)
+{
+    struct qn_service *sv = k->sv;
+
+    k->topic_count = sv->plan->output_count + 1;
+    k->topics = QN_NEW_N(&sv->arena, const char *, k->topic_count);
+    k->partitions = QN_NEW_N(&sv->arena, uint32_t, k->topic_count);
+    k->written = QN_NEW_N(&sv->arena, uint64_t, k->topic_count);
+    if (k->topics == NULL || k->partitions == NULL || k->written == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the topics");
+    QN_TRY(open_consumer(k, err));
+    QN_TRY(find_topics(k, err));
+    QN_TRY(find_cluster(k, err));
+    (void)rd_kafka_poll_set_consumer(k->consumer.rk);
+    k->consumer.is_consuming = true;
+    name_transactions(k);
+    k->shards = QN_NEW_N(&sv->arena, struct qn_shard *, k->shard_count);
+    k->is_ours = QN_NEW_N(&sv->arena, bool, k->shard_count);
+    k->parts = QN_NEW_N(&sv->arena, struct qn_kafka_part, k->shard_count);
+    k->marks = qn_arena_zalloc(&sv->arena, k->shard_count, sizeof *k->marks);
+    if (!k->shards || !k->is_ours || !k->parts || !k->marks)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the partitions");
+    return qn_kafka_look_init(k, err);
+}
+
+qn_status qn_service_kafka_new(struct qn_service *sv, struct qn_err *err)
+{
+    struct qn_service_kafka *k = QN_NEW(&sv->arena, struct qn_service_kafka);
+
+    QN_ASSERT(sv->opt.load != NULL);
+    QN_TRY(qn_kafka_available(err));
+    if (k == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for a log in Kafka");
+    k->sv = sv;
+    sv->kafka = k;
+    return kafka_init(k, err);
+}
+
+void qn_service_kafka_free(struct qn_service *sv)
+{
+    struct qn_service_kafka *k = sv->kafka;
+
+    if (k == NULL)
+        return;
+    for (uint32_t i = 0; k->shards != NULL && i < k->shard_count; i++)
+        qn_shard_free(k->shards[i]);
+    qn_kafka_transact_free(k->transact);
+    qn_kafka_close(&k->consumer);
+}
+
+/* ---- committing ------------------------------------------------------------------------------*/
+
+static void gather(struct qn_service_kafka *k)
+{
+    k->part_count = 0;
+    for (uint32_t i = 0; i < k->shard_count; i++) {
+        struct qn_shard *s = k->shards[i];
+
+        if (s == NULL || !k->is_ours[i] || !qn_shard_has_news(s))
+            continue;
+        qn_shard_mark_now(s, k->marks[i]);
+        k->parts[k->part_count++] = (struct qn_kafka_part){.records = &s->records,
+                                                           .partition = i,
+                                                           .topic = k->input,
+                                                           .next = s->next,
+                                                           .mark = k->marks[i]};
+    }
+}
+
+static void settle_parts(struct qn_service_kafka *k)
+{
+    atomic_fetch_add(&k->sv->handed, 1);
+    atomic_fetch_add(&k->sv->durable, 1);
+    for (uint32_t i = 0; i < k->part_count; i++) {
+        struct qn_shard *s = k->shards[k->parts[i].partition];
+
+        for (uint32_t o = 0; o < k->topic_count; o++)
+            k->written[o] += s->made[o];
+        qn_shard_committed(s);
+    }
+}
+
+/* After a doubt: the cluster knows. Nothing that is late can change it any more, since the producer
+ * was renewed. */
+static qn_status look_back(struct qn_service_kafka *k, bool *is_done, struct qn_err *err)
+{
+    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new((int)k->part_count);
+    uint32_t landed = 0, before = 0;
+    qn_status rc;
+
+    for (uint32_t i = 0; i < k->part_count; i++)
+        rd_kafka_topic_partition_list_add(l, k->input, (int32_t)k->parts[i].partition);
+    rc = qn_kafka_positions(k, l, err);
+    for (uint32_t i = 0; rc == QN_OK && i < k->part_count; i++) {
+        const struct qn_shard *s = k->shards[k->parts[i].partition];
+        const int64_t at = l->elems[i].offset;
+
+        landed += at == k->parts[i].next;
+        before += at == s->committed || (at < 0 && s->committed == s->mark.first);
+    }
+    rd_kafka_topic_partition_list_destroy(l);
+    QN_TRY(rc);
+    *is_done = landed == k->part_count;
+    if (*is_done || before == k->part_count)
+        return QN_OK;
+    qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka",
+                  "another process has written the positions of our partitions: joining anew");
+    k->part_count = 0;
+    return qn_kafka_join_anew(k, err);
+}
+
+qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct qn_err *err)
+{
+    enum qn_kafka_outcome outcome;
+    struct qn_err why = {0};
+
+    gather(k);
+    *is_done = true;
+    if (k->part_count == 0)
+        return QN_OK;
+    if (qn_kafka_transact(k->transact, k->parts, k->part_count, k->consumer.rk, &outcome, &why) !=
+        QN_OK) {
+        if (err != NULL)
+            *err = why;
+        return why.code;
+    }
+    *is_done = outcome == QN_KAFKA_COMMITTED;
+    if (outcome == QN_KAFKA_DOUBTFUL)
+        QN_TRY(look_back(k, is_done, err));
+    if (*is_done)
+        settle_parts(k);
+    if (outcome != QN_KAFKA_COMMITTED && strcmp(why.text, k->told.text) != 0) {
+        k->told = why;
+        qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka", "%s: %s", why.text,
+                      *is_done ? "it was committed all the same" : "written again");
+    }
+    return QN_OK;
+}
+
+static qn_status take(struct qn_service_kafka *k, rd_kafka_message_t *m, struct qn_err *err);
+
+/* Until it is done, or nothing of it is ours any more. */
+static qn_status commit(struct qn_service_kafka *k, struct qn_err *err)
+{
+    bool is_done = false;
+
+    while (!is_done) {
+        rd_kafka_message_t *m;
+
+        k->is_committing = true;
+        QN_TRY(qn_kafka_commit_once(k, &is_done, err));
+        k->is_committing = false;
+        if (is_done)
+            break;
+        atomic_fetch_add(&k->sv->beats, 1);
+        if (atomic_load(&k->sv->give_up))
+            return qn_err_set(err, QN_INTERRUPTED, "stopped before the answers were committed");
+        m = rd_kafka_consumer_poll(k->consumer.rk, AGAIN_MS); /* what became of us in the group */
+        if (m != NULL)
+            QN_TRY(take(k, m, err));
+        if (k->rc != QN_OK) {
+            *err = k->failure;
+            return k->rc;
+        }
+    }
+    k->told.text[0] = '\0';
+    return QN_OK;
+}
+
+/* ---- a burst ---------------------------------------------------------------------------------*/
+
+qn_status qn_kafka_step_all(struct qn_service_kafka *k, struct qn_err *err)
+{
+    for (uint32_t i = 0; i < k->shard_count && k->waiting > 0; i++)
+        while (k->shards[i] != NULL && qn_shard_is_busy(k->shards[i]))
+            QN_TRY(qn_shard_step(k->shards[i], err));
+    k->waiting = 0;
+    return QN_OK;
+}
+
+/* The consumer will never read again. */
+static qn_status broken(struct qn_service_kafka *k, const rd_kafka_message_t *m, struct qn_err *err)
+{
+    const char *instance = k->sv->plan->kafka.instance;
+    const rd_kafka_resp_err_t code =
+        m->err == RD_KAFKA_RESP_ERR__FATAL ? rd_kafka_fatal_error(k->consumer.rk, NULL, 0) : m->err;
+
+    if (code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID && instance != NULL)
+        return qn_err_set(err, QN_DENIED,
+                          "another process came with the instance '%s' and has our place now: each "
+                          "needs an instance of its own",
+                          instance);
+    return qn_err_set(err, QN_IO, "the topic cannot be read any more: %s",
+                      rd_kafka_message_errstr(m));
+}
+
+static qn_status no_message(struct qn_service_kafka *k, const rd_kafka_message_t *m,
+                            struct qn_err *err)
+{
+    switch (m->err) {
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+        return qn_err_set(err, QN_NOT_FOUND,
+                          "partition %d of '%s' no longer has the record that is next: it was "
+                          "removed before it was read",
+                          (int)m->partition, k->input);
+    case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
+    case RD_KAFKA_RESP_ERR__FATAL:
+        return broken(k, m, err);
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+        return qn_err_set(err, QN_DENIED,
+                          "this user may not read '%s' as a member of group '%s': it needs Read on "
+                          "both (%s)",
+                          k->input, k->sv->plan->kafka.group, rd_kafka_message_errstr(m));
+    default:
+        qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka", "%s", rd_kafka_message_errstr(m));
+        return QN_OK;
+    }
+}
+
+/* The end of a partition lies behind markers of transactions, which are no records: they are passed
+ * too, or somebody would see a lag of one for ever. */
+static qn_status reach_end(struct qn_service_kafka *k, struct qn_shard *s, int64_t offset,
+                           struct qn_err *err)
+{
+    QN_TRY(qn_kafka_step_all(k, err));
+    return qn_shard_reach(s, offset, err);
+}
+
+/* Takes a message over. */
+static qn_status take(struct qn_service_kafka *k, rd_kafka_message_t *m, struct qn_err *err)
+{
+    const uint32_t i = (uint32_t)m->partition;
+    struct qn_shard *s = i < k->shard_count && k->is_ours[i] ? k->shards[i] : NULL;
+    qn_status rc = QN_OK;
+
+    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR && s != NULL) {
+        k->waiting++;
+        return qn_shard_push(s, m, err);
+    }
+    if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && s != NULL)
+        rc = reach_end(k, s, m->offset, err);
+    else if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR && m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
+        rc = no_message(k, m, err);
+    rd_kafka_message_destroy(m);
+    return rc;
+}
+
+static size_t gathered_bytes(const struct qn_service_kafka *k)
+{
+    size_t bytes = 0;
+
+    for (uint32_t i = 0; i < k->shard_count; i++)
+        bytes += k->shards[i] != NULL ? k->shards[i]->records.len : 0;
+    return bytes;
+}
+
+/* What comes within the interval after the first message, stepped as it comes. */
+static qn_status burst(struct qn_service_kafka *k, int wait_ms, struct qn_err *err)
+{
+    const int64_t interval_ns = k->sv->plan->kafka.commit_us * 1000;
+    int64_t end = 0;
+
+    for (;;) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(k->consumer.rk, wait_ms);
+
+        if (k->rc != QN_OK) {
+            if (m != NULL)
+                rd_kafka_message_destroy(m);
+            *err = k->failure;
+            return k->rc;
+        }
+        if (m != NULL) {
+            if (end == 0)
+                end = now_ns(k) + interval_ns;
+            QN_TRY(take(k, m, err));
+            wait_ms = 0;
+            if (k->waiting < STEP_ROWS)
+                continue;
+        }
+        atomic_fetch_add(&k->sv->beats, 1);
+        QN_TRY(qn_kafka_step_all(k, err));
+        if (end == 0 || now_ns(k) >= end || gathered_bytes(k) >= BURST_BYTES ||
+            atomic_load(&k->sv->stop))
+            return QN_OK;
+        wait_ms = m != NULL ? 0 : (int)((end - now_ns(k)) / 1000000) + 1;
+    }
+}
+
+/* ---- the thread ------------------------------------------------------------------------------*/
+
+static bool must_stop(void *arg)
+{
+    struct qn_service *sv = arg;
+
+    atomic_fetch_add(&sv->beats, 1);
+    return atomic_load(&sv->give_up) ||
+           (atomic_load(&sv->stop) && sv->kafka->transact == NULL); /* nothing was begun */
+}
+
+/* Both producers first: what an earlier process left open is decided before positions are read. */
+static qn_status begin(struct qn_service_kafka *k, struct qn_err *err)
+{
+    const struct qn_kafka_transact_options opt = {.target = &k->sv->plan->kafka.target,
+                                                  .id = k->id,
+                                                  .topics = k->topics,
+                                                  .partitions = k->partitions,
+                                                  .topic_count = k->topic_count,
+                                                  .shards = k->shard_count,
+                                                  .must_stop = must_stop,
+                                                  .arg = k->sv};
+
+    QN_TRY(qn_kafka_transact_new(&opt, &k->transact, err));
+    return qn_kafka_subscribe(k, err);
+}
+
+static bool is_live(const struct qn_service_kafka *k)
+{
+    for (uint32_t i = 0; i < k->shard_count; i++)
+        if (k->is_ours[i] && k->shards[i] != NULL && k->shards[i]->is_replaying)
+            return false;
+    return k->is_assigned;
+}
+
+static bool save(struct qn_service_kafka *k)
+{
+    bool is_saving = false;
+
+    for (uint32_t i = 0; i < k->shard_count; i++)
+        if (k->is_ours[i] && k->shards[i] != NULL)
+            is_saving |= qn_shard_snapshot(k->shards[i], false);
+    return is_saving;
+}
+
+/* Until it is told to stop. */
+static qn_status serve(struct qn_service_kafka *k, struct qn_err *err)
+{
+    bool is_saving = false;
+
+    for (;;) {
+        QN_TRY(burst(k, is_saving ? SAVING_MS : IDLE_MS, err));
+        QN_TRY(commit(k, err));
+        is_saving = save(k);
+        if (is_live(k) && qn_service_move(k->sv, QN_PHASE_STARTING, QN_PHASE_RUNNING))
+            qn_report_say(k->sv->opt.report, QN_LEVEL_INFO, "engine", "running");
+        qn_kafka_look(k);
+        if (atomic_load(&k->sv->stop))
+            return QN_OK;
+    }
+}
+
+/* Leaves the group: others take the partitions up at once. A process with an instance stays a
+ * member until its session ends, since it is expected back. */
+static void leave(struct qn_service_kafka *k)
+{
+    k->is_leaving = true;
+    for (uint32_t i = 0; i < k->shard_count && !atomic_load(&k->sv->give_up); i++)
+        if (k->is_ours[i] && k->shards[i] != NULL && !k->shards[i]->is_replaying)
+            qn_shard_last_snapshot(k->shards[i]);
+    for (uint32_t i = 0; i < k->shard_count; i++) { /* before others may have them: locks */
+        qn_shard_free(k->shards[i]);
+        k->shards[i] = NULL;
+    }
+    if (!atomic_load(&k->sv->give_up))
+        (void)rd_kafka_consumer_close(k->consumer.rk);
+}
+
+void *qn_service_kafka_main(void *service)
+{
+    struct qn_service *sv = service;
+    struct qn_service_kafka *k = sv->kafka;
+    struct qn_err err = {0};
+    qn_status rc = begin(k, &err);
+
+    if (rc == QN_OK)
+        rc = serve(k, &err);
+    k->is_committing = true; /* what is not committed now is not to be */
+    if (rc == QN_OK)
+        leave(k);
+    if (rc != QN_OK && rc != QN_INTERRUPTED)
+        qn_service_fail(sv, &err);
+    return NULL;
+}
+
+#endif

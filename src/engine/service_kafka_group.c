@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service_kafka_group.c - partitions that come and go: what a process does when its group shares
+ * them out anew.
+ *
+ *   revoked: step what waits, commit, park the state   (lost already: throw it away)
+ *   assigned: position of the group ─► parked state that stands there, else restore ─► read on
+ *
+ * Callbacks run inside rd_kafka_consumer_poll, so on the engine's thread and between two steps;
+ * they cannot fail, so a failure is left in k->rc for the loop. Invariant: a shard goes on only
+ * from a state that stands exactly at the group's position, or behind it and replaying up to it.
+ * Thread: the engine's. */
+#include "engine/service_kafka_int.h"
+
+#ifdef QN_WITH_KAFKA
+
+#include "base/check.h"
+#include "monitor/report.h"
+
+enum { ASK_MS = 5000, ASK_TIMES = 12 };
+
+static void failed(struct qn_service_kafka *k, const struct qn_err *err)
+{
+    if (k->rc != QN_OK)
+        return;
+    k->rc = err->code;
+    k->failure = *err;
+}
+
+qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
+                             struct qn_err *err)
+{
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+    for (int i = 0; i < ASK_TIMES && l->cnt > 0; i++) {
+        code = rd_kafka_committed(k->consumer.rk, l, ASK_MS);
+        for (int p = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && p < l->cnt; p++)
+            code = l->elems[p].err;
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            return QN_OK;
+        atomic_fetch_add(&k->sv->beats, 1);
+        if (atomic_load(&k->sv->give_up))
+            return qn_err_set(err, QN_INTERRUPTED, "told to stop");
+        if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+            break;
+    }
+    if (l->cnt == 0)
+        return QN_OK;
+    return qn_kafka_failed(err, &k->consumer, code, "the positions of the group cannot be read");
+}
+
+/* ---- assigned --------------------------------------------------------------------------------*/
+
+static qn_status find_oldest(struct qn_service_kafka *k, uint32_t i, int64_t *oldest,
+                             int64_t *newest, struct qn_err *err)
+{
+    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
+        k->consumer.rk, k->input, (int32_t)i, oldest, newest, ASK_MS * 2);
+
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return qn_kafka_failed(err, &k->consumer, code, "cannot see where the topic begins");
+    return QN_OK;
+}
+
+static qn_status open_shard(struct qn_service_kafka *k, const rd_kafka_topic_partition_t *at,
+                            struct qn_err *err)
+{
+    const struct qn_service *sv = k->sv;
+    const struct qn_shard_options opt = {.plan = sv->plan,
+                                         .load = sv->opt.load,
+                                         .files = sv->opt.files,
+                                         .clock = sv->opt.clock,
+                                         .random = sv->opt.random,
+                                         .report = sv->opt.report,
+                                         .threads = sv->opt.threads,
+                                         .log_id = k->log_id};
+    const uint32_t i = (uint32_t)at->partition;
+    struct qn_str mark = {at->metadata, (uint32_t)at->metadata_size};
+    int64_t oldest, newest;
+
+    QN_TRY(find_oldest(k, i, &oldest, &newest, err));
+    if (at->offset > newest)
+        return qn_err_set(
+            err, QN_CORRUPT,
+            "the group '%s' stands at record %lld of partition %u of '%s', which ends "
+            "at %lld: the topic is not the one it was; use another group",
+            sv->plan->kafka.group, (long long)at->offset, i, k->input, (long long)newest);
+    QN_TRY(qn_shard_new(&opt, i, &k->shards[i], err));
+    return qn_shard_restore(k->shards[i], at->offset, mark, oldest, err);
+}
+
+/* State that was parked goes on where nobody has written since. */
+static bool may_go_on(const struct qn_shard *s, int64_t position)
+{
+    return s != NULL && !s->is_replaying && s->next == s->committed &&
+           (position == s->committed || (position < 0 && s->committed == s->mark.first));
+}
+
+static qn_status assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
+                          struct qn_err *err)
+{
+    QN_TRY(qn_kafka_positions(k, l, err));
+    for (int p = 0; p < l->cnt; p++)
+        k->is_ours[l->elems[p].partition] = true;
+    for (uint32_t i = 0; i < k->shard_count; i++)
+        if (!k->is_ours[i]) { /* parked, and somebody else's now */
+            qn_shard_free(k->shards[i]);
+            k->shards[i] = NULL;
+        }
+    for (int p = 0; p < l->cnt; p++) {
+        const uint32_t i = (uint32_t)l->elems[p].partition;
+
+        atomic_fetch_add(&k->sv->beats, 1);
+        if (may_go_on(k->shards[i], l->elems[p].offset)) {
+            QN_TRY(qn_shard_unpark(k->shards[i], err));
+        } else {
+            qn_shard_free(k->shards[i]);
+            k->shards[i] = NULL;
+            QN_TRY(open_shard(k, &l->elems[p], err));
+        }
+        l->elems[p].offset = k->shards[i]->next;
+    }
+    return QN_OK;
+}
+
+static void on_assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l)
+{
+    struct qn_err err = {0};
+    rd_kafka_resp_err_t code;
+
+    for (int p = 0; p < l->cnt; p++)
+        QN_ASSERT((uint32_t)l->elems[p].partition < k->shard_count);
+    if (assigned(k, l, &err) != QN_OK) {
+        failed(k, &err);
+        (void)rd_kafka_assign(k->consumer.rk, NULL);
+        return;
+    }
+    code = rd_kafka_assign(k->consumer.rk, l);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        (void)qn_kafka_failed(&err, &k->consumer, code, "cannot read the partitions");
+        failed(k, &err);
+    }
+    k->is_assigned = true;
+    qn_report_say(k->sv->opt.report, QN_LEVEL_INFO, "kafka", "%d of %u partitions of %s are ours",
+                  l->cnt, k->shard_count, k->input);
+}
+
+/* ---- revoked ---------------------------------------------------------------------------------*/
+
+/* Everything up to here is committed, or thrown away. */
+static qn_status revoked(struct qn_service_kafka *k, bool is_lost, struct qn_err *err)
+{
+    bool is_done = false;
+
+    if (!is_lost && !k->is_committing) {
+        QN_TRY(qn_kafka_step_all(k, err));
+        QN_TRY(qn_kafka_commit_once(k, &is_done, err));
+    }
+    for (uint32_t i = 0; i < k->shard_count; i++) {
+        struct qn_shard *s = k->shards[i];
+
+        k->is_ours[i] = false;
+        if (s == NULL)
+            continue;
+        qn_shard_drop_pending(s);
+        if (is_lost || s->is_replaying || s->next != s->committed) {
+            qn_shard_free(s);
+            k->shards[i] = NULL;
+        } else {
+            qn_shard_park(s);
+        }
+    }
+    k->waiting = 0;
+    return QN_OK;
+}
+
+static void on_revoked(struct qn_service_kafka *k)
+{
+    const bool is_lost = rd_kafka_assignment_lost(k->consumer.rk);
+    struct qn_err err = {0};
+
+    if (is_lost)
+        qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka",
+                      "the group has given our partitions to others: their state is restored when "
+                      "they come back");
+    if (revoked(k, is_lost, &err) != QN_OK)
+        failed(k, &err);
+    (void)rd_kafka_assign(k->consumer.rk, NULL);
+}
+
+void qn_kafka_rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t why,
+                         rd_kafka_topic_partition_list_t *l, void *client)
+{
+    struct qn_service_kafka *k = ((struct qn_kafka_client *)client)->arg;
+
+    QN_ASSERT(rk == k->consumer.rk);
+    if (why == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && k->rc == QN_OK && !k->is_leaving)
+        on_assigned(k, l);
+    else
+        on_revoked(k);
+}
+
+/* ---- joining ---------------------------------------------------------------------------------*/
+
+qn_status qn_kafka_subscribe(struct qn_service_kafka *k, struct qn_err *err)
+{
+    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_resp_err_t code;
+
+    rd_kafka_topic_partition_list_add(l, k->input, RD_KAFKA_PARTITION_UA);
+    code = rd_kafka_subscribe(k->consumer.rk, l);
+    rd_kafka_topic_partition_list_destroy(l);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return qn_kafka_failed(err, &k->consumer, code, "cannot join the group");
+    return QN_OK;
+}
+
+qn_status qn_kafka_join_anew(struct qn_service_kafka *k, struct qn_err *err)
+{
+    for (uint32_t i = 0; i < k->shard_count; i++) {
+        k->is_ours[i] = false;
+        qn_shard_free(k->shards[i]);
+        k->shards[i] = NULL;
+    }
+    k->waiting = 0;
+    (void)rd_kafka_unsubscribe(k->consumer.rk);
+    return qn_kafka_subscribe(k, err);
+}
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service_kafka_int.h - the inside of a service whose log lies in Kafka: what its loop, its part in
+ * the group and its looks share.
+ *
+ * Files: service_kafka.c life, loop and commit; service_kafka_group.c partitions that come and go;
+ * service_kafka_look.c metrics and status. Thread: the engine's, but for what says otherwise.
+ * Memory: the service's arena. Empty without librdkafka. */
+#ifndef QN_ENGINE_SERVICE_KAFKA_INT_H
+#define QN_ENGINE_SERVICE_KAFKA_INT_H
+
+#include "engine/service_int.h"
+#include "engine/shard.h"
+#include "log/kafka_transact.h"
+
+#ifdef QN_WITH_KAFKA
+
+/* What is told of a shard; under wait_lock. */
+struct qn_shard_seen {
+    bool is_ours, is_replaying;
+    int64_t next, committed, end; /* end: of the partition, as far as known */
+};
+
+struct qn_service_kafka {
+    struct qn_service *sv;
+    struct qn_kafka_client consumer;
+    struct qn_kafka_transact *transact; /* NULL until the thread has begun */
+    const char *input;                  /* topic of the main stream */
+    const char **topics;                /* [topic_count] of outputs, then of dead letters */
+    uint32_t *partitions;               /* [topic_count] */
+    uint32_t topic_count;
+    char id[300]; /* of the transactions */
+    uint64_t log_id;
+
+    uint32_t shard_count;        /* partitions of the input */
+    struct qn_shard **shards;    /* [shard_count] NULL = not here; one that is not ours is parked */
+    bool *is_ours;               /* [shard_count] assigned to this process now */
+    struct qn_kafka_part *parts; /* [shard_count] of the commit in hand */
+    char (*marks)[QN_SHARD_MARK_BYTES]; /* [shard_count] */
+    uint32_t part_count;
+
+    bool is_assigned;   /* the group has said at least once what is ours        */
+    bool is_committing; /* callbacks must not commit                            */
+    bool is_leaving;
+    qn_status rc; /* of a callback, for the loop */
+    struct qn_err failure;
+    uint32_t waiting;   /* messages pushed and not stepped */
+    struct qn_err told; /* why a commit was refused, as last reported */
+
+    uint64_t *written;      /* [topic_count] records committed by this process */
+    struct qn_series **lag; /* [shard_count] NULL until ours for the first time */
+    struct qn_shard_seen *seen;
+    struct qn_kafka_transact_stats stats; /* under wait_lock */
+    int64_t looked_ns;
+    uint64_t troubles; /* of the consumer, when last looked at */
+    int64_t troubled_ns;
+};
+
+/* service_kafka.c */
+/* Steps over all that is pending. */
+qn_status qn_kafka_step_all(struct qn_service_kafka *k, struct qn_err *err);
+/* One try to commit what the shards that are ours have; parts that were committed are settled.
+ * QN_OK with *is_done false: nothing of it is committed, and the reason is in k->told. */
+qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct qn_err *err);
+
+/* service_kafka_group.c */
+void qn_kafka_rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t why,
+                         rd_kafka_topic_partition_list_t *l, void *client);
+/* Positions of the group for l, each with its text: waits until open transactions are decided. */
+qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
+                             struct qn_err *err);
+/* Throws all state away and joins the group anew: somebody else has written our positions. */
+qn_status qn_kafka_join_anew(struct qn_service_kafka *k, struct qn_err *err);
+qn_status qn_kafka_subscribe(struct qn_service_kafka *k, struct qn_err *err);
+
+/* service_kafka_look.c */
+qn_status qn_kafka_look_init(struct qn_service_kafka *k, struct qn_err *err);
+/* About once a second. */
+void qn_kafka_look(struct qn_service_kafka *k);
+
+#endif
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * service_kafka_look.c - what is told of a pipeline whose log lies in Kafka: metrics, status.
+ *
+ * The engine's thread copies its numbers about once a second, as in service_status.c, summed over
+ * the shards that are here. They go with a shard's state: when a partition moves to another
+ * process, so do its counts. Thread: the engine's, but for the status. */
+#include "engine/service_kafka_int.h"
+
+#ifdef QN_WITH_KAFKA
+
+#include "base/memory.h"
+#include "monitor/report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define LOOK_NS INT64_C(1000000000)
+
+qn_status qn_kafka_look_init(struct qn_service_kafka *k, struct qn_err *err)
+{
+    k->lag = QN_NEW_N(&k->sv->arena, struct qn_series *, k->shard_count);
+    k->seen = QN_NEW_N(&k->sv->arena, struct qn_shard_seen, k->shard_count);
+    return k->lag != NULL && k->seen != NULL
+               ? QN_OK
+               : qn_err_set(err, QN_NOMEM, "out of memory for the metrics");
+}
+
+static struct qn_series *lag_series(struct qn_service_kafka *k, uint32_t i)
+{
+    char number[12];
+    const struct qn_str labels[3] = {k->sv->plan->schemas[k->sv->plan->main_stream].name,
+                                     qn_str_of(k->input),
+                                     {number, (uint32_t)snprintf(number, sizeof number, "%u", i)}};
+
+    if (k->lag[i] == NULL)
+        k->lag[i] = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_LAG, labels);
+    return k->lag[i];
+}
+
+/* One shard into the sums. */
+static void add_shard(struct qn_service_kafka *k, uint32_t i, uint64_t *total)
+{
+    const struct qn_shard *s = k->shards[i];
+    struct qn_shard_seen *seen = &k->seen[i];
+    int64_t oldest = 0, end = 0;
+
+    seen->is_ours = k->is_ours[i] && s != NULL;
+    if (!seen->is_ours)
+        return;
+    (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->input, (int32_t)i, &oldest, &end);
+    seen->is_replaying = s->is_replaying;
+    seen->next = s->next;
+    seen->committed = s->committed;
+    seen->end = end > s->next ? end : s->next;
+    if (s->is_replaying)
+        *total += (uint64_t)(s->live_from - s->next);
+    qn_service_look_add(k->sv, s->en);
+    qn_series_set(lag_series(k, i), (double)(seen->end - seen->committed));
+}
+
+static void look_shards(struct qn_service_kafka *k, double seconds)
+{
+    struct qn_service *sv = k->sv;
+    uint64_t total = 0, lag = 0;
+
+    pthread_mutex_lock(&sv->wait_lock);
+    qn_service_look_clear(sv);
+    for (uint32_t i = 0; i < k->shard_count; i++) {
+        add_shard(k, i, &total);
+        if (k->seen[i].is_ours)
+            lag += (uint64_t)(k->seen[i].end - k->seen[i].committed);
+        else if (k->lag[i] != NULL)
+            qn_series_set(k->lag[i], 0);
+    }
+    atomic_store(&sv->processed[sv->plan->main_stream], 0);
+    atomic_store(&sv->appended[sv->plan->main_stream], lag);
+    for (uint32_t o = 0; o < sv->plan->output_count; o++)
+        sv->seen.records[o] = k->written[o];
+    if (k->transact != NULL)
+        qn_kafka_transact_stats(k->transact, &k->stats);
+    atomic_store(&sv->replay_done, 0);
+    atomic_store(&sv->replay_total, total);
+    qn_service_look_tell(sv, seconds);
+    pthread_mutex_unlock(&sv->wait_lock);
+}
+
+/* Brokers that are away are said once, and once more when another thing is wrong with them. */
+static void look_troubles(struct qn_service_kafka *k)
+{
+    if (k->consumer.troubles == k->troubles)
+        return;
+    if (k->troubles == 0 || k->looked_ns - k->troubled_ns > 60 * LOOK_NS)
+        qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka", "%s", k->consumer.trouble);
+    k->troubles = k->consumer.troubles;
+    k->troubled_ns = k->looked_ns;
+}
+
+void qn_kafka_look(struct qn_service_kafka *k)
+{
+    const int64_t now = k->sv->opt.clock->mono_ns(k->sv->opt.clock->st);
+    const double seconds = (double)(now - k->looked_ns) / 1e9;
+
+    if (now - k->looked_ns < LOOK_NS)
+        return;
+    k->looked_ns = now;
+    look_shards(k, seconds);
+    look_troubles(k);
+}
+
+void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b)
+{
+    const struct qn_service_kafka *k = sv->kafka;
+    bool is_first = true;
+
+    qn_buf_text(b, ",\"log\":{\"kind\":\"kafka\",\"group\":");
+    qn_json_string(b, qn_str_of(sv->plan->kafka.group));
+    qn_buf_text(b, ",\"topic\":");
+    qn_json_string(b, qn_str_of(k->input));
+    qn_buf_printf(b,
+                  ",\"commits\":%" PRIu64 ",\"aborts\":%" PRIu64 ",\"renewals\":%" PRIu64
+                  ",\"partitions\":%u,\"ours\":[",
+                  k->stats.commits, k->stats.aborts, k->stats.renewals, k->shard_count);
+    for (uint32_t i = 0; i < k->shard_count; i++) {
+        const struct qn_shard_seen *s = &k->seen[i];
+
+        if (!s->is_ours)
+            continue;
+        qn_buf_printf(b,
+                      "%s{\"partition\":%u,\"state\":\"%s\",\"next\":%" PRId64
+                      ",\"committed\":%" PRId64 ",\"end\":%" PRId64 ",\"lag\":%" PRId64 "}",
+                      is_first ? "" : ",", i, s->is_replaying ? "replaying" : "live", s->next,
+                      s->committed, s->end, s->end - s->committed);
+        is_first = false;
+    }
+    qn_buf_text(b, "]}");
+}
+
+#endif

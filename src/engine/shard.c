@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * shard.c - the engine of one partition: messages in, records out, replay in between. See shard.h.
+ *
+ * The same qn_step as everywhere stands between an input that hands out pending messages and an
+ * output that keeps the records. Invariants: offsets given to the engine ascend; a batch never
+ * crosses the offset at which the shard goes live, or at which its hash begins, so that where
+ * batches end shows nowhere. Thread: the engine's. Memory: see shard.h. */
+#include "engine/shard.h"
+
+#ifdef QN_WITH_KAFKA
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "engine/commit.h"
+#include "engine/dead_record.h"
+#include "log/kafka_transact.h"
+
+enum { ROWS_PER_THREAD = 2048, BATCH_BYTES = 1 << 20, PENDING_FIRST = 1024 };
+_Static_assert((int)BATCH_BYTES >= (int)QN_EVENT_BYTES_MAX, "the largest event fits");
+
+/* ---- the input -------------------------------------------------------------------------------*/
+
+/* Arrival as the log has it: what the message says, by whichever clock the topic goes. */
+static int64_t arrival_of(const rd_kafka_message_t *m)
+{
+    rd_kafka_timestamp_type_t type;
+    const int64_t ms = rd_kafka_message_timestamp(m, &type);
+
+    return type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || ms < 0 ? QN_NO_ARRIVAL : ms * 1000;
+}
+
+static uint32_t length_of(const rd_kafka_message_t *m)
+{
+    return m->len > QN_EVENT_BYTES_MAX ? (uint32_t)QN_EVENT_BYTES_MAX + 1 : (uint32_t)m->len;
+}
+
+/* The one copy on the way in: the decoder looks QN_DECODE_PAD bytes further, and behind a message
+ * there may be the end of the memory. */
+static void give(struct qn_shard *s, struct qn_batch *b, const rd_kafka_message_t *m, char *to)
+{
+    const uint32_t r = b->rows++, len = length_of(m);
+
+    if (len > 0)
+        memcpy(to, m->payload, len);
+    b->raw[r] = (struct qn_str){to, len};
+    b->stream[r] = 0;
+    b->partition[r] = (uint16_t)s->partition;
+    b->offset[r] = m->offset;
+    b->arrival_us[r] = arrival_of(m);
+    if (m->len > QN_EVENT_BYTES_MAX) {
+        b->verdict[r] = QN_DEAD;
+        b->reason[r] = QN_REASON_TOO_LARGE;
+    }
+}
+
+static void begin_chain(struct qn_shard *s, int64_t since)
+{
+    memset(s->chains, 0, (s->plan->output_count + 1) * sizeof *s->chains);
+    s->mark.since = since;
+    s->has_chain = true;
+}
+
+static uint64_t hash_of(const struct qn_shard *s)
+{
+    return qn_hash(s->chains, (s->plan->output_count + 1) * sizeof *s->chains, 0);
+}
+
+/* All that was answered before has been answered again. */
+static qn_status go_live(struct qn_shard *s, struct qn_err *err)
+{
+    s->is_replaying = false;
+    if (s->expected.maker != s->mark.maker || !s->has_chain) {
+        begin_chain(s, s->live_from);
+        return QN_OK;
+    }
+    if (hash_of(s) == s->expected.hash)
+        return QN_OK;
+    return qn_err_set(
+        err, QN_CORRUPT,
+        "replay diverges: partition %u of '%s' gives other answers up to record %lld "
+        "than were committed; same spec, model and version, so the topic was changed, "
+        "this machine's memory is damaged, or this is a bug: report it",
+        s->partition, s->plan->kafka.stream_topics[0], (long long)s->live_from - 1);
+}
+
+/* The first offset that belongs into another batch than those before it. */
+static int64_t border(const struct qn_shard *s, int64_t offset)
+{
+    if (!s->is_replaying)
+        return INT64_MAX;
+    return !s->has_chain && offset < s->mark.since ? s->mark.since : s->live_from;
+}
+
+static qn_status shard_read(void *st, struct qn_batch *b, enum qn_flow *flow, struct qn_err *err)
+{
+    struct qn_shard *s = st;
+    int64_t end = INT64_MIN;
+    uint32_t bytes = 0;
+
+    while (s->taken < s->count && b->rows < b->rows_max) {
+        const rd_kafka_message_t *m = s->pending[s->taken];
+
+        if (b->rows == 0) {
+            if (s->is_replaying && m->offset >= s->live_from)
+                QN_TRY(go_live(s, err));
+            if (s->is_replaying && !s->has_chain && m->offset >= s->mark.since)
+                begin_chain(s, s->mark.since);
+            end = border(s, m->offset);
+        }
+        if (m->offset >= end || (b->rows > 0 && bytes + length_of(m) > BATCH_BYTES))
+            break;
+        give(s, b, m, s->raw + bytes);
+        bytes += length_of(m);
+        s->taken++;
+    }
+    *flow = b->rows > 0 ? QN_MORE : QN_IDLE;
+    return QN_OK;
+}
+
+static void shard_release(void *st)
+{
+    struct qn_shard *s = st;
+
+    for (; s->done < s->taken; s->done++)
+        rd_kafka_message_destroy(s->pending[s->done]);
+    if (s->done == s->count)
+        s->done = s->taken = s->count = 0;
+}
+
+static const struct qn_csv_header *const *shard_csv(void *st, uint32_t stream)
+{
+    return NULL;
+}
+
+qn_status qn_shard_push(struct qn_shard *s, rd_kafka_message_t *m, struct qn_err *err)
+{
+    if (m->offset < s->pushed) {
+        rd_kafka_message_destroy(m);
+        return QN_OK;
+    }
+    if (s->count == s->cap) {
+        const uint32_t cap = s->cap > 0 ? 2 * s->cap : PENDING_FIRST;
+        rd_kafka_message_t **more = qn_mem_realloc(s->pending, cap * sizeof(*more));
+
+        if (more == NULL) {
+            rd_kafka_message_destroy(m);
+            return qn_err_set(err, QN_NOMEM, "out of memory for messages that wait");
+        }
+        s->pending = more;
+        s->cap = cap;
+    }
+    s->pending[s->count++] = m;
+    s->pushed = m->offset + 1;
+    return QN_OK;
+}
+
+void qn_shard_drop_pending(struct qn_shard *s)
+{
+    for (uint32_t i = s->done; i < s->count; i++)
+        rd_kafka_message_destroy(s->pending[i]);
+    s->count = s->taken = s->done = 0;
+    s->pushed = s->next;
+}
+
+/* ---- the output ------------------------------------------------------------------------------*/
+
+static void shard_encode(void *st, const struct qn_engine *en, const struct qn_step_result *r,
+                         uint32_t first, uint32_t end, uint32_t worker)
+{
+    struct qn_shard *s = st;
+
+    qn_records_encode(&s->batch, s->encoder, en, r, first, end, worker);
+}
+
+static struct qn_str key_of(const rd_kafka_message_t *m)
+{
+    return m->key != NULL ? (struct qn_str){m->key, (uint32_t)m->key_len}
+                          : (struct qn_str){NULL, 0};
+}
+
+static struct qn_str headers_of(struct qn_shard *s, const rd_kafka_message_t *m)
+{
+    qn_buf_clear(&s->headers);
+    qn_kafka_headers_read(m, &s->headers);
+    return (struct qn_str){s->headers.data, (uint32_t)s->headers.len};
+}
+
+/* Records of one output, in the order of the rows: into the hash and, live, to be written. */
+static void take_output(struct qn_shard *s, uint32_t output)
+{
+    for (uint32_t w = 0; w < s->batch.workers; w++) {
+        const struct qn_record_slice *slice = qn_records_slice(&s->batch, output, w);
+        size_t begin = 0;
+
+        for (uint32_t i = 0; i < slice->count; i++) {
+            const struct qn_record_mark *m = &slice->marks[i];
+            const rd_kafka_message_t *message = s->pending[s->done + m->row];
+            const struct qn_str value = {slice->bytes.data + begin,
+                                         (uint32_t)(m->end - begin - 1)}; /* without its line end */
+
+            begin = m->end;
+            s->chains[output] = qn_commit_hash(s->chains[output], value.p, value.len);
+            if (s->is_replaying)
+                continue;
+            s->made[output]++;
+            qn_kafka_record_add(&s->records, output, key_of(message), headers_of(s, message),
+                                value);
+        }
+    }
+}
+
+static qn_status take_dead(struct qn_shard *s, const struct qn_batch *b, uint32_t row,
+                           struct qn_err *err)
+{
+    const uint32_t output = s->plan->output_count;
+    const rd_kafka_message_t *m = s->pending[s->done + row];
+
+    s->chains[output] = qn_dead_hash(b, row, s->chains[output]);
+    if (s->is_replaying)
+        return QN_OK;
+    s->made[output]++;
+    QN_TRY(qn_dead_headers(s->plan, b, row, headers_of(s, m), &s->scratch, &s->dead, err));
+    qn_kafka_record_add(&s->records, output, key_of(m),
+                        (struct qn_str){s->dead.data, (uint32_t)s->dead.len},
+                        (struct qn_str){m->payload, (uint32_t)m->len});
+    return QN_OK;
+}
+
+static qn_status shard_commit(void *st, const struct qn_engine *en, const struct qn_step_result *r,
+                              struct qn_err *err)
+{
+    struct qn_shard *s = st;
+    const struct qn_batch *b = r->batch;
+
+    QN_TRY(qn_records_check(&s->batch, err));
+    QN_ASSERT(s->taken - s->done == b->rows);
+    for (uint32_t o = 0; o < s->plan->output_count; o++)
+        take_output(s, o);
+    for (uint32_t row = 0; row < b->rows; row++)
+        if (qn_contract_sets_aside(b, row, s->plan->schemas))
+            QN_TRY(take_dead(s, b, row, err));
+    qn_records_clear(&s->batch);
+    if (s->records.failed || s->headers.failed)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the records of a transaction");
+    s->next = b->offset[b->rows - 1] + 1;
+    return QN_OK;
+}
+
+/* ---- life ------------------------------------------------------------------------------------*/
+
+static qn_status load_plan(struct qn_shard *s, struct qn_err *err)
+{
+    struct qn_diags diags = {.arena = &s->arena};
+
+    QN_TRY(qn_plan_load(s->opt.plan->file, s->opt.load, &s->arena, &diags, &s->plan, err));
+    if (s->plan->version != s->opt.plan->version ||
+        qn_commits_maker(s->plan) != qn_commits_maker(s->opt.plan))
+        return qn_err_set(
+            err, QN_INVALID,
+            "'%s' or a model's file was changed since this process began: SIGHUP or a "
+            "restart takes the new one up",
+            s->opt.plan->file);
+    return QN_OK;
+}
+
+static qn_status make_engine(struct qn_shard *s, struct qn_err *err)
+{
+    const struct qn_record_options records = {.kind = QN_RECORDS_PREDICTIONS,
+                                              .workers = s->opt.threads};
+    struct qn_engine_options engine = {.threads = s->opt.threads,
+                                       .rows_max = ROWS_PER_THREAD * s->opt.threads};
+    const struct qn_input in = {
+        .read = shard_read, .release = shard_release, .csv = shard_csv, .st = s};
+    const struct qn_output out = {.encode = shard_encode, .commit = shard_commit, .st = s};
+
+    if (engine.rows_max > QN_BATCH_ROWS_MAX)
+        engine.rows_max = QN_BATCH_ROWS_MAX;
+    s->opt.random->fill(s->opt.random->st, &engine.seed, sizeof engine.seed);
+    s->chains = QN_NEW_N(&s->arena, uint64_t, s->plan->output_count + 1);
+    s->made = QN_NEW_N(&s->arena, uint64_t, s->plan->output_count + 1);
+    s->raw = qn_arena_alloc(&s->arena, BATCH_BYTES + 1 + QN_DECODE_PAD);
+    if (s->chains == NULL || s->made == NULL || s->raw == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for a shard");
+    QN_TRY(qn_record_encoder_new(s->plan, &records, &s->encoder, err));
+    QN_TRY(qn_records_init(&s->batch, s->encoder, err));
+    QN_TRY(qn_engine_new(s->plan, &engine, &in, &out, &s->en, err));
+    qn_engine_time(s->en, s->opt.clock);
+    return QN_OK;
+}
+
+qn_status qn_shard_new(const struct qn_shard_options *opt, uint32_t partition,
+                       struct qn_shard **out, struct qn_err *err)
+{
+    struct qn_shard *s = qn_mem_zalloc(1, sizeof *s);
+    qn_status rc;
+
+    *out = NULL;
+    if (s == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for a shard");
+    qn_arena_init(&s->arena, 0);
+    s->partition = partition;
+    s->opt = *opt;
+    rc = load_plan(s, err);
+    if (rc == QN_OK)
+        rc = make_engine(s, err);
+    if (rc == QN_OK)
+        rc = qn_shard_snapshots_new(s, err);
+    if (rc != QN_OK) {
+        qn_shard_free(s);
+        return rc;
+    }
+    s->mark.maker = qn_commits_maker(s->plan);
+    *out = s;
+    return QN_OK;
+}
+
+void qn_shard_free(struct qn_shard *s)
+{
+    if (s == NULL)
+        return;
+    qn_shard_drop_pending(s);
+    qn_shard_snapshots_free(s);
+    qn_engine_free(s->en);
+    qn_records_fini(&s->batch);
+    qn_record_encoder_free(s->encoder);
+    qn_plan_free(s->plan);
+    qn_buf_fini(&s->records);
+    qn_buf_fini(&s->headers);
+    qn_buf_fini(&s->dead);
+    qn_buf_fini(&s->scratch);
+    qn_mem_free(s->pending);
+    qn_arena_fini(&s->arena);
+    qn_mem_free(s);
+}
+
+/* Without a snapshot the state is that of before only if the topic reaches back to where it was
+ * empty. */
+static qn_status check_gap(const struct qn_shard *s, int64_t oldest, struct qn_err *err)
+{
+    if (s->next >= oldest && s->live_from >= oldest)
+        return QN_OK;
+    return qn_err_set(err, QN_NOT_FOUND,
+                      "partition %u of '%s' begins at record %lld, and its state needs those from "
+                      "%lld on: no snapshot in '%s' fits, and the topic no longer holds them "
+                      "(retention must be longer than a snapshot is old)",
+                      s->partition, s->plan->kafka.stream_topics[0], (long long)oldest,
+                      (long long)s->next, s->plan->kafka.snapshots);
+}
+
+qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str mark,
+                           int64_t oldest, struct qn_err *err)
+{
+    bool found;
+
+    if (committed < 0) { /* nobody was here */
+        s->next = s->committed = s->live_from = s->mark.first = s->pushed = oldest;
+        begin_chain(s, oldest);
+        return QN_OK;
+    }
+    if (!qn_shard_mark_read(mark, &s->expected))
+        return qn_err_set(
+            err, QN_CORRUPT,
+            "the group '%s' has a position in partition %u of '%s' that Quern did not "
+            "write (%lld): where its state began is not known; use another group, or "
+            "delete the positions of this one",
+            s->plan->kafka.group, s->partition, s->plan->kafka.stream_topics[0],
+            (long long)committed);
+    s->committed = s->live_from = committed;
+    s->mark.first = s->expected.first;
+    s->mark.since = s->expected.since;
+    s->next = s->mark.first;
+    QN_TRY(qn_shard_snapshots_restore(s, oldest, &found, err));
+    if (!found)
+        s->next = s->mark.first;
+    QN_TRY(check_gap(s, oldest, err));
+    s->pushed = s->next;
+    s->is_replaying = s->next < s->live_from;
+    return s->is_replaying ? QN_OK : go_live(s, err);
+}
+
+/* ---- stepping --------------------------------------------------------------------------------*/
+
+qn_status qn_shard_step(struct qn_shard *s, struct qn_err *err)
+{
+    enum qn_flow flow;
+
+    QN_TRY(qn_step(s->en, &flow, err));
+    if (s->is_replaying && s->next >= s->live_from)
+        return go_live(s, err);
+    return QN_OK;
+}
+
+qn_status qn_shard_reach(struct qn_shard *s, int64_t offset, struct qn_err *err)
+{
+    QN_ASSERT(!qn_shard_is_busy(s));
+    if (offset <= s->next)
+        return QN_OK;
+    s->next = offset;
+    s->pushed = offset > s->pushed ? offset : s->pushed;
+    if (s->is_replaying && s->next >= s->live_from)
+        return go_live(s, err);
+    return QN_OK;
+}
+
+void qn_shard_park(struct qn_shard *s)
+{
+    qn_shard_drop_pending(s);
+    qn_shard_snapshots_free(s);
+}
+
+qn_status qn_shard_unpark(struct qn_shard *s, struct qn_err *err)
+{
+    return qn_shard_snapshots_new(s, err);
+}
+
+void qn_shard_mark_now(const struct qn_shard *s, char out[QN_SHARD_MARK_BYTES])
+{
+    struct qn_shard_mark m = s->mark;
+
+    m.hash = hash_of(s);
+    qn_shard_mark_print(&m, out);
+}
+
+void qn_shard_committed(struct qn_shard *s)
+{
+    s->committed = s->next;
+    memset(s->made, 0, (s->plan->output_count + 1) * sizeof *s->made);
+    qn_buf_clear(&s->records);
+}
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * shard.h - one partition of a log in Kafka: its own plan, its own engine, its own state and order.
+ *
+ *   messages ─► qn_shard_push ─► pending ─► qn_shard_step ─► records, position ─► transaction
+ *                                   │                          (the caller's)
+ *                                   └ below live_from: replayed, records only hashed
+ *
+ * A shard is a pure function of its partition. What it has made since the last commit lies in
+ * `records` until the caller says that it was committed, so a transaction that failed is written
+ * again as it was: nothing is stepped twice. Its state may run ahead of what is committed; a shard
+ * whose commit is lost is thrown away and restored. Empty without librdkafka. Thread: the
+ * engine's. Memory: an arena and an engine per shard; messages until they are stepped. */
+#ifndef QN_ENGINE_SHARD_H
+#define QN_ENGINE_SHARD_H
+
+#include "log/kafka_client.h"
+
+#ifdef QN_WITH_KAFKA
+
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "engine/records.h"
+#include "engine/shard_mark.h"
+#include "monitor/report.h"
+
+struct qn_shard_snapshots; /* private: shard_snapshot.c */
+
+struct qn_shard_options {
+    const struct qn_plan *plan; /* of the service: the shard loads the same once more */
+    const struct qn_plan_options *load;
+    const struct qn_files *files;
+    const struct qn_clock *clock;
+    const struct qn_random *random;
+    struct qn_report *report;
+    uint32_t threads;
+    uint64_t log_id; /* of cluster and topic: snapshots of others are not believed */
+};
+
+struct qn_shard {
+    uint32_t partition;
+    struct qn_shard_options opt;
+    struct qn_arena arena;
+    struct qn_plan *plan;
+    struct qn_engine *en;
+    struct qn_record_encoder *encoder;
+    struct qn_records batch; /* of the step in hand */
+
+    rd_kafka_message_t **pending; /* [cap]: [done, taken) are the rows of the step, [taken, count)
+                                     wait                                                         */
+    uint32_t count, taken, done, cap;
+    char *raw;      /* the bytes of the rows of the step */
+    int64_t pushed; /* behind the last message taken in */
+
+    int64_t next;              /* first offset that was not stepped                          */
+    int64_t committed;         /* first offset that is not committed                         */
+    int64_t live_from;         /* what lies below was answered before                        */
+    bool is_replaying;         /* next < live_from                                           */
+    struct qn_buf records;     /* qn_kafka_record_add, since the last commit                 */
+    uint64_t *made;            /* [outputs + 1] of those records, by output; then dead letters */
+    uint64_t *chains;          /* [outputs + 1] hash of all records since mark.since         */
+    struct qn_shard_mark mark; /* first, since, maker: as they will be committed; no hash */
+    struct qn_shard_mark expected;        /* what was committed at live_from; maker 0 = unknown  */
+    bool has_chain;                       /* chains began at mark.since                         */
+    struct qn_buf headers, dead, scratch; /* of one record */
+    struct qn_shard_snapshots *snapshots;
+};
+
+/* A shard that knows nothing. QN_INVALID: the spec or a model is no longer what the service has. */
+qn_status qn_shard_new(const struct qn_shard_options *opt, uint32_t partition,
+                       struct qn_shard **out, struct qn_err *err);
+void qn_shard_free(struct qn_shard *s); /* NULL is fine */
+
+/* Where it begins. committed: the group's position, negative where it has none; mark: the text kept
+ * with it; oldest: the first offset that the topic still has. Loads the newest snapshot that fits;
+ * afterwards messages from s->next on are wanted. QN_NOT_FOUND: the topic no longer reaches back
+ * far enough for an exact state. */
+qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str mark,
+                           int64_t oldest, struct qn_err *err);
+
+/* Takes a message over; one that was seen is destroyed. */
+qn_status qn_shard_push(struct qn_shard *s, rd_kafka_message_t *m, struct qn_err *err);
+/* Steps once over what is pending. QN_CORRUPT: a replay came to other answers. */
+qn_status qn_shard_step(struct qn_shard *s, struct qn_err *err);
+static inline bool qn_shard_is_busy(const struct qn_shard *s)
+{
+    return s->taken < s->count;
+}
+/* True where there is something to commit. */
+static inline bool qn_shard_has_news(const struct qn_shard *s)
+{
+    return !s->is_replaying && s->next > s->committed;
+}
+/* The mark that belongs to s->next. */
+void qn_shard_mark_now(const struct qn_shard *s, char out[QN_SHARD_MARK_BYTES]);
+/* All up to s->next is committed. */
+void qn_shard_committed(struct qn_shard *s);
+/* Nothing but markers lies between next and that offset. Nothing may be pending. */
+qn_status qn_shard_reach(struct qn_shard *s, int64_t offset, struct qn_err *err);
+/* Keeps the state while the partition is somebody else's, and lets go of its folder; and the
+ * reverse. */
+void qn_shard_park(struct qn_shard *s);
+qn_status qn_shard_unpark(struct qn_shard *s, struct qn_err *err);
+/* Forgets what was not stepped: it will come again. */
+void qn_shard_drop_pending(struct qn_shard *s);
+
+/* ---- snapshots (shard_snapshot.c) ------------------------------------------------------------*/
+
+/* Opens the shard's folder for restoring and, where no other process has it, for saving. */
+qn_status qn_shard_snapshots_new(struct qn_shard *s, struct qn_err *err);
+void qn_shard_snapshots_free(struct qn_shard *s);
+/* The newest that fits what is committed: sets next, chains and mark. */
+qn_status qn_shard_snapshots_restore(struct qn_shard *s, int64_t oldest, bool *found,
+                                     struct qn_err *err);
+/* Between two bursts: begins one when it is due (is_now: at once), saves a part of it, publishes it
+ * when its position is committed. True: call again soon. */
+bool qn_shard_snapshot(struct qn_shard *s, bool is_now);
+/* All is committed: takes one and waits for it. */
+void qn_shard_last_snapshot(struct qn_shard *s);
+
+#endif
+#endif

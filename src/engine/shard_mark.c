@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * shard_mark.c - the text beside a committed position. See shard_mark.h.
+ *
+ * Anybody may write into a group's positions, so any bytes may come. Thread: any; no state. */
+#include "engine/shard_mark.h"
+
+#include "base/number.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+void qn_shard_mark_print(const struct qn_shard_mark *m, char out[QN_SHARD_MARK_BYTES])
+{
+    snprintf(out, QN_SHARD_MARK_BYTES,
+             "1 first=%" PRId64 " since=%" PRId64 " maker=%016" PRIx64 " hash=%016" PRIx64,
+             m->first, m->since, m->maker, m->hash);
+}
+
+/* Takes `name` and what follows it up to a blank or the end. */
+static bool take(struct qn_str *text, const char *name, struct qn_str *value)
+{
+    const size_t n = strlen(name);
+    const char *blank;
+
+    if (text->len < n || memcmp(text->p, name, n) != 0)
+        return false;
+    *value = (struct qn_str){text->p + n, text->len - (uint32_t)n};
+    blank = value->len > 0 ? memchr(value->p, ' ', value->len) : NULL;
+    if (blank != NULL)
+        value->len = (uint32_t)(blank - value->p);
+    text->p = value->p + value->len + (blank != NULL);
+    text->len -= (uint32_t)n + value->len + (blank != NULL);
+    return true;
+}
+
+static bool take_offset(struct qn_str *text, const char *name, int64_t *out)
+{
+    struct qn_str value;
+
+    return take(text, name, &value) && qn_text_int64(value, out) && *out >= 0;
+}
+
+static bool take_hash(struct qn_str *text, const char *name, uint64_t *out)
+{
+    struct qn_str value;
+
+    if (!take(text, name, &value) || value.len != 16)
+        return false;
+    *out = 0;
+    for (uint32_t i = 0; i < value.len; i++) {
+        const char c = value.p[i];
+
+        if (c >= '0' && c <= '9')
+            *out = *out << 4 | (uint64_t)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            *out = *out << 4 | (uint64_t)(c - 'a' + 10);
+        else
+            return false;
+    }
+    return true;
+}
+
+bool qn_shard_mark_read(struct qn_str text, struct qn_shard_mark *out)
+{
+    struct qn_str version;
+
+    *out = (struct qn_shard_mark){0};
+    if (text.len == 0 || text.p[text.len - 1] == ' ')
+        return false;
+    return take(&text, "1", &version) && version.len == 0 &&
+           take_offset(&text, "first=", &out->first) && take_offset(&text, "since=", &out->since) &&
+           take_hash(&text, "maker=", &out->maker) && take_hash(&text, "hash=", &out->hash) &&
+           text.len == 0 && out->since >= out->first;
+}

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * kafka_transact.c - Kafka transactions with two producers, and the guard against late commits. See
+ * kafka_transact.h.
+ *
+ * Invariant: a producer about which there is a doubt writes nothing; it is replaced first. An error
+ * before commit was asked for means that nothing was committed; any error of the commit itself is a
+ * doubt. Thread: one. Memory: librdkafka's; records are not copied by us. */
+#include "log/kafka_transact.h"
+
+#ifdef QN_WITH_KAFKA
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+
+enum {
+    PRODUCERS = 2,
+    SOCKET_MS = 3000,
+    TRANSACTION_MS = 15000,
+    INIT_MS = 1000, /* one try; then the caller is asked whether to go on */
+    INIT_TRIES = 30,
+    WARM_MS = 1000,
+    QUEUE_MS = 10,
+    FENCED_MAX = 3, /* within FENCED_NS: another process has our id */
+    RECORD_HEAD = 16
+};
+#define FENCED_NS INT64_C(60000000000)
+#define TEXT_(x)  #x
+#define TEXT(x)   TEXT_(x)
+
+struct producer {
+    struct qn_kafka_client client;
+    rd_kafka_topic_t **topics; /* [topic_count] */
+    bool is_doubtful;          /* to be replaced before it writes again */
+};
+
+struct qn_kafka_transact {
+    struct qn_kafka_transact_options opt;
+    struct producer producers[PRODUCERS];
+    char ids[PRODUCERS][256];
+    uint32_t turn;
+    uint32_t fenced;
+    int64_t fenced_ns; /* the first of those `fenced` */
+    struct qn_kafka_transact_stats stats;
+};
+
+static int64_t now_ns(void)
+{
+    return qn_clock_system.mono_ns(qn_clock_system.st);
+}
+
+/* ---- producers -------------------------------------------------------------------------------*/
+
+static void producer_end(struct qn_kafka_transact *t, struct producer *p)
+{
+    for (uint32_t i = 0; i < t->opt.topic_count; i++) {
+        if (p->topics[i] != NULL)
+            rd_kafka_topic_destroy(p->topics[i]);
+        p->topics[i] = NULL;
+    }
+    qn_kafka_close(&p->client);
+}
+
+static bool is_fenced(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__FENCED || code == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH ||
+           code == RD_KAFKA_RESP_ERR_PRODUCER_FENCED;
+}
+
+/* Takes over the error object. */
+static rd_kafka_resp_err_t code_of(rd_kafka_error_t *e)
+{
+    rd_kafka_resp_err_t code = e == NULL ? RD_KAFKA_RESP_ERR_NO_ERROR : rd_kafka_error_code(e);
+
+    if (e != NULL)
+        rd_kafka_error_destroy(e);
+    return code;
+}
+
+/* Known to the coordinator, what was open under this id is ended. Repeated while nobody answers. */
+static qn_status introduce(struct qn_kafka_transact *t, struct producer *p, bool is_patient,
+                           struct qn_err *err)
+{
+    for (int i = 0;; i++) {
+        rd_kafka_error_t *e = rd_kafka_init_transactions(p->client.rk, INIT_MS);
+        bool is_retriable = e != NULL && rd_kafka_error_is_retriable(e);
+        rd_kafka_resp_err_t code = code_of(e);
+
+        (void)rd_kafka_poll(p->client.rk, 0);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            return QN_OK;
+        if (t->opt.must_stop != NULL && t->opt.must_stop(t->opt.arg))
+            return qn_err_set(err, QN_INTERRUPTED, "told to stop");
+        if (code == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+            return qn_err_set(err, QN_DENIED,
+                              "this user may not write transactions called '%s.*': it needs the "
+                              "rights Write and Describe on that transactional id",
+                              t->opt.id);
+        if (!is_retriable || (!is_patient && i + 1 >= INIT_TRIES))
+            return qn_kafka_failed(err, &p->client, code, "transactions cannot be begun");
+    }
+}
+
+/* The first record for a topic that nobody has asked about waits a second. */
+static qn_status warm(struct qn_kafka_transact *t, struct producer *p, struct qn_err *err)
+{
+    for (uint32_t i = 0; i < t->opt.topic_count; i++) {
+        const struct rd_kafka_metadata *found = NULL;
+
+        p->topics[i] = rd_kafka_topic_new(p->client.rk, t->opt.topics[i], NULL);
+        if (p->topics[i] == NULL)
+            return qn_err_set(err, QN_INVALID, "'%s' cannot be the name of a topic",
+                              t->opt.topics[i]);
+        if (rd_kafka_metadata(p->client.rk, 0, p->topics[i], &found, WARM_MS) ==
+            RD_KAFKA_RESP_ERR_NO_ERROR)
+            rd_kafka_metadata_destroy(found);
+    }
+    return QN_OK;
+}
+
+/* is_patient: a broker is waited for until the caller wants to stop. */
+static qn_status producer_begin(struct qn_kafka_transact *t, uint32_t index, bool is_patient,
+                                struct qn_err *err)
+{
+    struct producer *p = &t->producers[index];
+    const char *const own[] = {"transactional.id",
+                               t->ids[index],
+                               "enable.idempotence",
+                               "true",
+                               "transaction.timeout.ms",
+                               TEXT(15000),
+                               "socket.timeout.ms",
+                               TEXT(3000),
+                               "message.timeout.ms",
+                               TEXT(15000),
+                               "partitioner",
+                               "murmur2_random",
+                               NULL};
+    const char *const defaults[] = {"linger.ms",
+                                    "0",
+                                    "compression.codec",
+                                    "lz4",
+                                    "retry.backoff.ms",
+                                    "5",
+                                    "queue.buffering.max.messages",
+                                    "1000000",
+                                    "queue.buffering.max.kbytes",
+                                    "1048576",
+                                    NULL};
+    const struct qn_kafka_client_options client = {
+        .target = t->opt.target, .type = RD_KAFKA_PRODUCER, .defaults = defaults, .own = own};
+
+    _Static_assert(SOCKET_MS == 3000 && TRANSACTION_MS == 15000, "as they stand above");
+    QN_TRY(qn_kafka_open(&p->client, &client, err));
+    QN_TRY(introduce(t, p, is_patient, err));
+    QN_TRY(warm(t, p, err));
+    p->is_doubtful = false;
+    return QN_OK;
+}
+
+/* Under the same id: its epoch rises, and nothing of the one before can still happen. */
+static qn_status renew(struct qn_kafka_transact *t, uint32_t index, struct qn_err *err)
+{
+    t->stats.renewals++;
+    producer_end(t, &t->producers[index]);
+    return producer_begin(t, index, true, err);
+}
+
+qn_status qn_kafka_transact_new(const struct qn_kafka_transact_options *opt,
+                                struct qn_kafka_transact **out, struct qn_err *err)
+{
+    struct qn_kafka_transact *t = qn_mem_zalloc(1, sizeof(*t));
+    qn_status rc = QN_OK;
+
+    *out = NULL;
+    if (t == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for Kafka's transactions");
+    t->opt = *opt;
+    for (uint32_t i = 0; i < PRODUCERS; i++) {
+        snprintf(t->ids[i], sizeof(t->ids[i]), "%s.%u", opt->id, i);
+        t->producers[i].topics = qn_mem_zalloc(opt->topic_count, sizeof(rd_kafka_topic_t *));
+        if (t->producers[i].topics == NULL)
+            rc = qn_err_set(err, QN_NOMEM, "out of memory for Kafka's transactions");
+    }
+    for (uint32_t i = 0; rc == QN_OK && i < PRODUCERS; i++)
+        rc = producer_begin(t, i, false, err);
+    if (rc != QN_OK) {
+        qn_kafka_transact_free(t);
+        return rc;
+    }
+    *out = t;
+    return QN_OK;
+}
+
+void qn_kafka_transact_free(struct qn_kafka_transact *t)
+{
+    if (t == NULL)
+        return;
+    for (uint32_t i = 0; i < PRODUCERS; i++) {
+        if (t->producers[i].topics != NULL)
+            producer_end(t, &t->producers[i]);
+        qn_mem_free(t->producers[i].topics);
+    }
+    qn_mem_free(t);
+}
+
+void qn_kafka_transact_stats(const struct qn_kafka_transact *t, struct qn_kafka_transact_stats *out)
+{
+    *out = t->stats;
+}
+
+/* ---- records ---------------------------------------------------------------------------------*/
+
+/* Topic, then lengths of key (UINT32_MAX: none), headers and value, then their bytes. */
+void qn_kafka_record_add(struct qn_buf *records, uint32_t topic, struct qn_str key,
+                         struct qn_str headers, struct qn_str value)
+{
+    const uint32_t head[4] = {topic, key.p != NULL ? key.len : UINT32_MAX, headers.len, value.len};
+
+    qn_buf_add(records, head, sizeof(head));
+    qn_buf_add(records, key.p, key.p != NULL ? key.len : 0);
+    qn_buf_add(records, headers.p, headers.len);
+    qn_buf_add(records, value.p, value.len);
+}
+
+_Static_assert(RECORD_HEAD == 4 * sizeof(uint32_t), "the head of a record");
+
+struct record {
+    uint32_t topic;
+    struct qn_str key, headers, value;
+};
+
+static void take_record(const char **at, struct record *r)
+{
+    uint32_t head[4];
+
+    memcpy(head, *at, sizeof(head));
+    *at += sizeof(head);
+    r->topic = head[0];
+    r->key =
+        (struct qn_str){head[1] == UINT32_MAX ? NULL : *at, head[1] == UINT32_MAX ? 0 : head[1]};
+    *at += r->key.len;
+    r->headers = (struct qn_str){*at, head[2]};
+    *at += head[2];
+    r->value = (struct qn_str){*at, head[3]};
+    *at += head[3];
+}
+
+/* A topic with as many partitions as the input keeps the shard's order; else the key decides. */
+static int32_t partition_of(const struct qn_kafka_transact *t, const struct record *r,
+                            uint32_t shard)
+{
+    const uint32_t count = t->opt.partitions[r->topic];
+
+    if (count == t->opt.shards)
+        return (int32_t)shard;
+    return r->key.p != NULL ? RD_KAFKA_PARTITION_UA : (int32_t)(shard % count);
+}
+
+static rd_kafka_resp_err_t produce(struct producer *p, const struct record *r, int32_t partition)
+{
+    rd_kafka_headers_t *headers = qn_kafka_headers_make(r->headers);
+    rd_kafka_resp_err_t code;
+
+    do {
+        if (headers != NULL)
+            code = rd_kafka_producev(p->client.rk, RD_KAFKA_V_RKT(p->topics[r->topic]),
+                                     RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_MSGFLAGS(0),
+                                     RD_KAFKA_V_VALUE((void *)(uintptr_t)r->value.p, r->value.len),
+                                     RD_KAFKA_V_KEY((const void *)r->key.p, r->key.len),
+                                     RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
+        else
+            code = rd_kafka_producev(p->client.rk, RD_KAFKA_V_RKT(p->topics[r->topic]),
+                                     RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_MSGFLAGS(0),
+                                     RD_KAFKA_V_VALUE((void *)(uintptr_t)r->value.p, r->value.len),
+                                     RD_KAFKA_V_KEY((const void *)r->key.p, r->key.len),
+                                     RD_KAFKA_V_END);
+        if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            (void)rd_kafka_poll(p->client.rk, QUEUE_MS);
+    } while (code == RD_KAFKA_RESP_ERR__QUEUE_FULL);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR && headers != NULL)
+        rd_kafka_headers_destroy(headers);
+    return code;
+}
+
+static rd_kafka_resp_err_t produce_all(struct qn_kafka_transact *t, struct producer *p,
+                                       const struct qn_kafka_part *part, struct qn_err *err)
+{
+    const char *at = part->records->data, *end = at + part->records->len;
+
+    while (part->records->len > 0 && at < end) {
+        rd_kafka_resp_err_t code;
+        struct record r;
+
+        take_record(&at, &r);
+        code = produce(p, &r, partition_of(t, &r, part->partition));
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            (void)qn_kafka_failed(err, &p->client, code, t->opt.topics[r.topic]);
+            return code;
+        }
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* ---- one transaction -------------------------------------------------------------------------*/
+
+/* The generation of the member that consumed; negative: of none, and the coordinator would take
+ * positions from anybody. librdkafka 2.0.2 has no getter: it stands at the head of what it writes
+ * of it. */
+static int32_t generation_of(const rd_kafka_consumer_group_metadata_t *m)
+{
+    static const char head[] = "CGMDv2:";
+    int32_t generation = -1;
+    void *bytes = NULL;
+    size_t size = 0;
+
+    if (code_of(rd_kafka_consumer_group_metadata_write(m, &bytes, &size)) ==
+            RD_KAFKA_RESP_ERR_NO_ERROR &&
+        size >= sizeof(head) - 1 + sizeof(generation) && memcmp(bytes, head, sizeof(head) - 1) == 0)
+        memcpy(&generation, (const char *)bytes + sizeof(head) - 1, sizeof(generation));
+    if (bytes != NULL)
+        rd_kafka_mem_free(NULL, bytes);
+    return generation;
+}
+
+static rd_kafka_resp_err_t send_offsets(struct producer *p, const struct qn_kafka_part *parts,
+                                        uint32_t count, rd_kafka_t *consumer, struct qn_err *err)
+{
+    rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata(consumer);
+    rd_kafka_topic_partition_list_t *l;
+    rd_kafka_resp_err_t code;
+    bool is_retriable;
+
+    if (group == NULL || generation_of(group) < 0) {
+        if (group != NULL)
+            rd_kafka_consumer_group_metadata_destroy(group);
+        qn_err_set(err, QN_IO, "this process is no member of its group now");
+        return RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+    }
+    l = rd_kafka_topic_partition_list_new((int)count);
+    for (uint32_t i = 0; i < count; i++) {
+        rd_kafka_topic_partition_t *one =
+            rd_kafka_topic_partition_list_add(l, parts[i].topic, (int32_t)parts[i].partition);
+
+        one->offset = parts[i].next;
+        one->metadata = rd_kafka_mem_malloc(p->client.rk, strlen(parts[i].mark) + 1);
+        one->metadata_size = strlen(parts[i].mark);
+        memcpy(one->metadata, parts[i].mark, one->metadata_size + 1);
+    }
+    do {
+        rd_kafka_error_t *e = rd_kafka_send_offsets_to_transaction(p->client.rk, l, group, -1);
+
+        is_retriable = e != NULL && rd_kafka_error_is_retriable(e) &&
+                       !rd_kafka_error_txn_requires_abort(e) && !rd_kafka_error_is_fatal(e);
+        code = code_of(e);
+    } while (is_retriable);
+    rd_kafka_topic_partition_list_destroy(l);
+    rd_kafka_consumer_group_metadata_destroy(group);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        (void)qn_kafka_failed(err, &p->client, code, "the positions are not taken");
+    return code;
+}
+
+/* Everything up to the commit. Other than NO_ERROR: *err says what, and nothing is committed. */
+static rd_kafka_resp_err_t fill(struct qn_kafka_transact *t, struct producer *p,
+                                const struct qn_kafka_part *parts, uint32_t count,
+                                rd_kafka_t *consumer, struct qn_err *err)
+{
+    rd_kafka_resp_err_t code = code_of(rd_kafka_begin_transaction(p->client.rk));
+
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        (void)qn_kafka_failed(err, &p->client, code, "a transaction cannot be begun");
+        return code;
+    }
+    for (uint32_t i = 0; i < count && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+        code = produce_all(t, p, &parts[i], err);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code = send_offsets(p, parts, count, consumer, err);
+    return code;
+}
+
+/* Another process that has our id fences us again and again; a transaction that took too long looks
+ * the same, but once. */
+static qn_status count_fenced(struct qn_kafka_transact *t, struct qn_err *err)
+{
+    const int64_t now = now_ns();
+
+    if (t->fenced == 0 || now - t->fenced_ns > FENCED_NS) {
+        t->fenced = 0;
+        t->fenced_ns = now;
+    }
+    if (++t->fenced < FENCED_MAX)
+        return QN_OK;
+    qn_err_set(err, QN_DENIED,
+               "another process writes transactions called '%s.*': give each process an 'instance' "
+               "of its own",
+               t->opt.id);
+    if (err != NULL)
+        err->fatal = true;
+    return QN_DENIED;
+}
+
+qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_part *parts,
+                            uint32_t count, rd_kafka_t *consumer, enum qn_kafka_outcome *outcome,
+                            struct qn_err *err)
+{
+    struct producer *p = &t->producers[t->turn];
+    const uint32_t index = t->turn;
+    rd_kafka_resp_err_t code, end;
+    struct qn_err why = {0};
+    uint64_t troubles;
+    int64_t begun;
+
+    QN_ASSERT(count > 0);
+    *outcome = QN_KAFKA_NOT_COMMITTED;
+    if (p->is_doubtful)
+        QN_TRY(renew(t, index, err));
+    t->turn = (t->turn + 1) % PRODUCERS;
+    (void)rd_kafka_poll(p->client.rk, 0);
+    troubles = p->client.troubles;
+    code = fill(t, p, parts, count, consumer, &why);
+    begun = now_ns();
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        end = code_of(rd_kafka_commit_transaction(p->client.rk, -1));
+        if (end != RD_KAFKA_RESP_ERR_NO_ERROR)
+            (void)qn_kafka_failed(&why, &p->client, end, "the commit is not answered");
+    } else {
+        end = code_of(rd_kafka_abort_transaction(p->client.rk, -1));
+        t->stats.aborts++;
+    }
+    (void)rd_kafka_poll(p->client.rk, 0); /* errors are reported here */
+    p->is_doubtful = end != RD_KAFKA_RESP_ERR_NO_ERROR || p->client.troubles != troubles ||
+                     now_ns() - begun >= (int64_t)SOCKET_MS * 1000000;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        *outcome = p->is_doubtful ? QN_KAFKA_DOUBTFUL : QN_KAFKA_COMMITTED;
+        t->stats.commits++;
+    }
+    if (p->is_doubtful && why.text[0] == '\0')
+        qn_err_set(&why, QN_IO, "the answer to the commit came late, or by another way (%s)",
+                   p->client.trouble);
+    if (err != NULL)
+        *err = why;
+    if (is_fenced(code) || is_fenced(end))
+        QN_TRY(count_fenced(t, err));
+    /* Before anybody looks at positions: what is late must have happened or be refused. */
+    return p->is_doubtful ? renew(t, index, err) : QN_OK;
+}
+
+#endif

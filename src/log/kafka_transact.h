@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * kafka_transact.h - writes records and input positions in one Kafka transaction, and knows
+ * afterwards whether it happened.
+ *
+ *   records of some shards ─► begin, produce, send offsets, commit ─► COMMITTED
+ *                                                       │ refused ──► NOT_COMMITTED: once more
+ *                                                       └ doubtful ─► DOUBTFUL: read positions back
+ *
+ * Two producers take turns, since the one that has just committed is still being finished by the
+ * broker. Brokers and librdkafka up to now may let a commit that is late hit the *next* transaction
+ * (KIP-890): whenever an error was reported, or a call took as long as a socket waits, between
+ * begin and the end of commit or abort, the producer is made anew under the same id before anything
+ * else is written: that raises its epoch, and what is late is refused. What is written borrows the
+ * caller's bytes until the call is over. Empty without librdkafka. Thread: one, that of the
+ * consumer. Memory: librdkafka's. */
+#ifndef QN_LOG_KAFKA_TRANSACT_H
+#define QN_LOG_KAFKA_TRANSACT_H
+
+#include "log/kafka_client.h"
+
+#ifdef QN_WITH_KAFKA
+
+struct qn_kafka_transact; /* private */
+
+struct qn_kafka_transact_options {
+    const struct qn_kafka_target *target;
+    const char *id;             /* of the transactions: ID.0 and ID.1; no other process's   */
+    const char *const *topics;  /* where records go; they are there                         */
+    const uint32_t *partitions; /* [topic_count] how many each has                          */
+    uint32_t topic_count;
+    uint32_t shards;              /* partitions of the input                                  */
+    bool (*must_stop)(void *arg); /* asked about once a second while a broker is waited for   */
+    void *arg;
+};
+
+/* Makes both producers known to the cluster; ends what earlier ones of this id left open. To be
+ * called before anything is consumed. QN_INTERRUPTED; QN_DENIED; QN_IO after 30 s. */
+qn_status qn_kafka_transact_new(const struct qn_kafka_transact_options *opt,
+                                struct qn_kafka_transact **out, struct qn_err *err);
+void qn_kafka_transact_free(struct qn_kafka_transact *t); /* NULL is fine */
+
+/* Appends one record to the records of a shard. key p NULL = none; headers as the log has them. */
+void qn_kafka_record_add(struct qn_buf *records, uint32_t topic, struct qn_str key,
+                         struct qn_str headers, struct qn_str value);
+
+/* What one shard has to write. */
+struct qn_kafka_part {
+    const struct qn_buf *records; /* qn_kafka_record_add; may be empty                           */
+    uint32_t partition;           /* of the shard: where records without a key go                */
+    const char *topic;            /* of the input                                                */
+    int64_t next;                 /* of the input: the first offset that was not consumed        */
+    const char *mark;             /* kept with that offset, a short text                         */
+};
+
+enum qn_kafka_outcome {
+    QN_KAFKA_COMMITTED,
+    QN_KAFKA_NOT_COMMITTED, /* nothing of it will ever be seen: it may be written again          */
+    QN_KAFKA_DOUBTFUL       /* ask the cluster for the positions: all of it happened, or nothing */
+};
+
+/* Writes all parts at once. consumer: of the group that consumed them. Other than QN_OK: no more
+ * transactions can be had (told to stop; another process has this id; no right). With QN_OK and
+ * another outcome than COMMITTED *err says why. */
+qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_part *parts,
+                            uint32_t count, rd_kafka_t *consumer, enum qn_kafka_outcome *outcome,
+                            struct qn_err *err);
+
+struct qn_kafka_transact_stats {
+    uint64_t commits, aborts, renewals; /* renewals: producers made anew after a doubt */
+};
+void qn_kafka_transact_stats(const struct qn_kafka_transact *t,
+                             struct qn_kafka_transact_stats *out);
+
+#endif
+#endif

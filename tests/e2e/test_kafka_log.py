@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`log: kafka:` against a real broker: the same answers as without Kafka, each once, whatever is killed.
+
+Answers are compared byte for byte with those of `quern pipe` over each partition; readers are the official Python
+client, read_committed. Moments of kills are drawn from QUERN_SEED."""
+import os
+import random
+import subprocess
+import threading
+import time
+
+import pytest
+
+import kafka_broker
+import kafka_proxy
+from fraud_data import QUERN
+from kafka_run import Process, cards, caught_up, compare, create, spec
+
+SEED = int(os.environ.get("QUERN_SEED", "7"))
+LONG = bool(os.environ.get("QUERN_LONG"))
+HITS = 20 if LONG else 3  # commits in doubt
+KILLS = int(os.environ.get("QUERN_KILLS") or (100 if LONG else 10))
+
+
+def finish(processes, broker, topic, partitions, seconds=120):
+    """Waits until all is committed, stops them."""
+    end = time.monotonic() + seconds
+    while not caught_up(broker, topic, topic, partitions):
+        assert time.monotonic() < end, "\n".join(p.said() for p in processes)
+        for p in processes:
+            assert p.process.poll() is None, p.said()
+        time.sleep(0.1)
+    for p in processes:
+        assert p.stop() == 0, p.said()
+
+
+@pytest.mark.parametrize("partitions,threads", [(1, 1), (4, 1), (4, 2)])
+def test_same_answers(kafka, tmp_path, partitions, threads):
+    """Some thousand payments in 1 and 4 partitions; stopped and started in between, from snapshot and from nothing."""
+    topic = f"same-{partitions}-{threads}"
+    create(kafka, topic, partitions)
+    rng, text = random.Random(SEED), spec(kafka, topic)
+    kafka.produce(topic, cards(rng, 0, 5000, partitions))
+    p = Process(tmp_path, text, options=("--threads", str(threads)))
+    p.ready()
+    finish([p], kafka, topic, partitions)
+    kafka.produce(topic, cards(rng, 5000, 2000, partitions))
+    p.start()
+    p.ready()
+    assert "restored" in p.said()
+    finish([p], kafka, topic, partitions)
+    kafka.produce(topic, cards(rng, 7000, 2000, partitions))
+    for file in (tmp_path / "snapshots").rglob("*"):  # costs time, never answers
+        if file.is_file():
+            file.unlink()
+    p.start()
+    p.ready()
+    assert "restored" not in p.said()
+    finish([p], kafka, topic, partitions)
+    assert compare(kafka, tmp_path, text, topic) > 8500
+
+
+class Writer(threading.Thread):
+    """Goes on producing payments until told to stop."""
+
+    def __init__(self, kafka, topic, partitions, rng, rate=2000):
+        super().__init__(daemon=True)
+        self.kafka, self.topic, self.partitions, self.rng, self.rate = kafka, topic, partitions, rng, rate
+        self.count, self.enough, self.failure = 0, threading.Event(), None
+
+    def run(self):
+        try:
+            begun = time.monotonic()
+            while not self.enough.is_set():
+                count = int((time.monotonic() - begun) * self.rate) - self.count
+                if count > 0:
+                    self.kafka.produce(self.topic, cards(self.rng, self.count, count, self.partitions))
+                    self.count += count
+                time.sleep(0.02)
+        except Exception as error:  # noqa: BLE001 - told by the main thread
+            self.failure = error
+
+    def end(self):
+        self.enough.set()
+        self.join()
+        assert self.failure is None and self.count > 0, self.failure
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_killed_at_random_moments(kafka, tmp_path, partitions):
+    """kill -9 while it restores, replays, answers, commits, saves; then nothing is lost and nothing doubled."""
+    topic = f"killed-{partitions}"
+    print(f"QUERN_SEED={SEED}")
+    rng = random.Random(SEED)
+    create(kafka, topic, partitions)
+    text = spec(kafka, topic, kafka='commit: 10ms, instance: "${INSTANCE}"')
+    writer = Writer(kafka, topic, partitions, random.Random(SEED + 1))
+    writer.start()
+    p = Process(tmp_path, text, instance="a")
+    for n in range(KILLS):
+        if n % 4 == 3:
+            time.sleep(rng.random() * 0.5)  # while it begins
+        else:
+            p.ready()
+            time.sleep(rng.random() * 0.7)
+        p.kill()
+        if n % 10 == 7:
+            for file in (tmp_path / "snapshots").rglob("*"):
+                if file.is_file() and file.name != "lock":
+                    file.unlink()
+        p.start()
+    writer.end()
+    finish([p], kafka, topic, partitions)
+    assert compare(kafka, tmp_path, text, topic) > 0.9 * writer.count
+
+
+def test_two_processes(kafka, tmp_path):
+    """A second process takes a part, the first is killed, comes back, the second leaves: every event counts once."""
+    topic = "two"
+    create(kafka, topic, 4)
+    text = spec(kafka, topic, kafka='commit: 10ms, instance: "${INSTANCE}", settings: [session.timeout.ms=3000, '
+                                    'heartbeat.interval.ms=300]')
+    writer = Writer(kafka, topic, 4, random.Random(SEED))
+    writer.start()
+    a = Process(tmp_path, text, "a", "a")
+    a.ready()
+
+    def ours(p):
+        return sorted(s["partition"] for s in p.get("/v1/status").json["log"]["ours"])
+
+    a.await_true(lambda: ours(a) == [0, 1, 2, 3])
+    b = Process(tmp_path, text, "b", "b")
+    b.ready()
+    b.await_true(lambda: sorted(ours(a) + ours(b)) == [0, 1, 2, 3] and len(ours(b)) == 2)
+    a.kill()
+    b.await_true(lambda: ours(b) == [0, 1, 2, 3])  # when the session has ended
+    a.start()
+    a.ready()
+    a.await_true(lambda: sorted(ours(a) + ours(b)) == [0, 1, 2, 3] and len(ours(a)) == 2)
+    for _ in range(3 if not LONG else 20):
+        time.sleep(0.5)
+        b.kill()
+        b.start()
+        b.ready()
+    writer.end()
+    finish([a, b], kafka, topic, 4)
+    assert compare(kafka, tmp_path, text, topic) > 0.9 * writer.count
+
+
+def test_what_is_said_when_it_cannot_be(kafka, tmp_path):
+    """Missing topics, nobody there, not yet, positions of others: what and what to do."""
+    def run(text, code=1):
+        (tmp_path / "spec.yaml").write_text(text)
+        done = subprocess.run([str(QUERN), "run", "spec.yaml"], cwd=tmp_path, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == code, done.stderr
+        return done.stderr
+
+    text = spec(kafka, "errors")
+    assert "the topic of stream 'pay': there is no topic 'errors'" in run(text)
+    kafka.create("errors", 2)
+    assert "the topic of output 'predictions': there is no topic 'errors.predictions'" in run(text)
+    for name in ("predictions", "large", "dead"):
+        kafka.create("errors." + name)
+    port, = kafka_broker.free_ports(1)
+    assert f"127.0.0.1:{port}" in run(text.replace(kafka.bootstrap, f"127.0.0.1:{port}"))
+    assert "not available yet" in run(text.replace("streams:\n", "delivery: at-least-once\nstreams:\n"), 2)
+    from confluent_kafka import Consumer, TopicPartition
+    c = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "others"})
+    kafka.produce("errors", [(0, b"{}")])
+    c.commit(offsets=[TopicPartition("errors", 0, 1)], asynchronous=False)
+    c.close()
+    assert "that Quern did not write" in run(text.replace("commit: 10ms", "group: others"))
+
+
+def test_http_says_where_events_go(kafka, tmp_path):
+    create(kafka, "http", 2)
+    p = Process(tmp_path, spec(kafka, "http"))
+    p.ready()
+    answer = p.post("/v1/streams/pay/events", {"tx": 1})
+    assert answer.status == 404 and answer.code == "log_in_kafka" and "topic 'http'" in answer.json["detail"]
+    kafka.produce("http", cards(random.Random(1), 0, 100, 2))
+    p.await_true(lambda: p.get("/v1/status").json["streams"][0]["read"] == 100)
+    status = p.get("/v1/status").json
+    assert [s["state"] for s in status["log"]["ours"]] == ["live", "live"] and status["outputs"][0]["records"] > 90
+    lag = [line for line in p.get("/metrics").body.decode().splitlines() if line.startswith("ml_stream_consumer_lag{")]
+    assert len(lag) == 2, lag
+    assert p.stop() == 0
+
+
+@pytest.mark.parametrize("how", ["late", "late and cut", "answer lost", "request lost"])
+def test_a_commit_in_doubt(kafka, tmp_path, how):
+    """The end of a transaction arrives late, twice, or is never answered: neither lost nor doubled (KIP-890)."""
+    topic = "doubt-" + how.replace(" ", "-")
+    create(kafka, topic, 2)
+    proxy = kafka_proxy.Proxy(kafka)
+    rule = {"late": ("hold", 4.0), "late and cut": ("hold", 1.0, "cut"), "answer lost": ("deaf",),
+            "request lost": ("cut",)}[how]
+    seen = {"ends": 0, "hit": 0}
+
+    def decide(key):
+        if key != kafka_proxy.END_TXN:
+            return None
+        seen["ends"] += 1
+        if seen["ends"] % 15 != 10 or seen["hit"] >= HITS:
+            return None
+        seen["hit"] += 1
+        return rule
+
+    text = spec(kafka, topic, kafka="commit: 10ms, instance: a").replace(kafka.bootstrap, proxy.bootstrap)
+    writer = Writer(kafka, topic, 2, random.Random(SEED), rate=1000)
+    p = Process(tmp_path, text)
+    try:
+        p.ready()
+        proxy.rule = decide
+        writer.start()
+        end = time.monotonic() + 60
+        while seen["hit"] < HITS and time.monotonic() < end:
+            time.sleep(0.1)
+        writer.end()
+        finish([p], kafka, topic, 2)
+        assert seen["hit"] >= 3, seen
+        said = p.said()
+        assert "committed all the same" in said or "written again" in said, said
+        assert compare(kafka, tmp_path, text.replace(proxy.bootstrap, kafka.bootstrap), topic) > 0.9 * writer.count
+    finally:
+        proxy.stop()

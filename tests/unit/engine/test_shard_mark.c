@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * test_shard_mark.c - the text beside a committed position: there and back, and what is none. */
+#include "engine/shard_mark.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static void test_there_and_back(void **state)
+{
+    const struct qn_shard_mark m = {
+        .first = 17, .since = INT64_MAX, .maker = 0x0123456789abcdef, .hash = 0xfedcba9876543210};
+    struct qn_shard_mark got;
+    char text[QN_SHARD_MARK_BYTES];
+
+    (void)state;
+    qn_shard_mark_print(&m, text);
+    assert_string_equal(text, "1 first=17 since=9223372036854775807 maker=0123456789abcdef "
+                              "hash=fedcba9876543210");
+    assert_true(qn_shard_mark_read(qn_str_of(text), &got));
+    assert_memory_equal(&got, &m, sizeof m);
+}
+
+static void test_what_is_none(void **state)
+{
+    static const char *const texts[] = {
+        "",
+        "1",
+        "quern",
+        "2 first=0 since=0 maker=0123456789abcdef hash=0123456789abcdef",
+        "1 first=0 since=0 maker=0123456789abcdef",
+        "1 first=0 since=0 maker=0123456789abcdef hash=0123456789abcde",
+        "1 first=0 since=0 maker=0123456789abcdef hash=0123456789abcdeF",
+        "1 first=0 since=0 maker=0123456789abcdef hash=0123456789abcdef ",
+        "1 first=0 since=0 maker=0123456789abcdef hash=0123456789abcdef more=1",
+        "1 first=-1 since=0 maker=0123456789abcdef hash=0123456789abcdef",
+        "1 first=5 since=4 maker=0123456789abcdef hash=0123456789abcdef",
+        "1 first=9223372036854775808 since=0 maker=0123456789abcdef hash=0123456789abcdef",
+        "1 since=0 first=0 maker=0123456789abcdef hash=0123456789abcdef",
+    };
+    struct qn_shard_mark m;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        assert_false(qn_shard_mark_read(qn_str_of(texts[i]), &m));
+    assert_false(qn_shard_mark_read((struct qn_str){NULL, 0}, &m));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_what_is_none),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
