@@ -245,6 +245,7 @@ static qn_status reload(struct qn_cli *c, struct running *r, struct qn_err *err)
 
     *c->reload = 0;
     qn_notify_reloading(r->notify, c->clock);
+    qn_report_anew(r->report);
     qn_report_say(r->report, QN_LEVEL_INFO, "run", "reading %s again", r->path);
     if (load_plan(c, r->path, &next, &code) == NULL || is_other_log(next.plan, r->now.plan)) {
         qn_report_say(r->report, QN_LEVEL_ERROR, "run", "%s; the old spec goes on",

@@ -334,6 +334,16 @@ void qn_report_err(struct qn_report *r, enum qn_level level, const char *room,
     pthread_mutex_unlock(&r->lock);
 }
 
+void qn_report_anew(struct qn_report *r)
+{
+    if (r == NULL)
+        return;
+    pthread_mutex_lock(&r->lock);
+    for (unsigned i = 0; i < KINDS_MAX; i++)
+        kind_flush(r, &r->kinds[i]);
+    pthread_mutex_unlock(&r->lock);
+}
+
 void qn_report_free(struct qn_report *r)
 {
     if (r == NULL)

@@ -30,6 +30,9 @@ void qn_report_free(struct qn_report *r); /* says what it held back; NULL is fin
  * written is lost: there is nobody left to tell. */
 void qn_report_say(struct qn_report *r, enum qn_level level, const char *room, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* Counts anew what may be held back, behind what was: somebody asked for something, and every line
+ * of the answer is to be seen, however often. */
+void qn_report_anew(struct qn_report *r);
 /* The text of an error, with its place; fields of the JSON form: code, file, line, column. */
 void qn_report_err(struct qn_report *r, enum qn_level level, const char *room,
                    const struct qn_err *err);

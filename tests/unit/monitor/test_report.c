@@ -154,6 +154,24 @@ static void test_limit(void **state)
     sink_close(&k);
 }
 
+/* Somebody asked: what was held back goes out first, then every line of the answer is written. */
+static void test_anew(void **state)
+{
+    struct sink k;
+
+    sink_open(&k, QN_REPORT_TEXT, QN_LEVEL_INFO);
+    for (int i = 0; i < 6; i++)
+        qn_report_say(k.r, QN_LEVEL_INFO, "run", "answer n=%d", i);
+    assert_null(strstr(sink_text(&k), "n=5"));
+    qn_report_anew(k.r);
+    qn_report_say(k.r, QN_LEVEL_INFO, "run", "answer n=%d", 6);
+    assert_string_equal(sink_text(&k),
+                        "2026-05-01T10:00:00.123Z info  run: answer n=5 (1 more like this)\n"
+                        "2026-05-01T10:00:00.123Z info  run: answer n=6\n");
+    qn_report_anew(NULL);
+    sink_close(&k);
+}
+
 static void test_limit_at_the_end(void **state)
 {
     struct qn_err err = {0};
@@ -312,10 +330,11 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),          cmocka_unit_test(test_json),
-        cmocka_unit_test(test_limit),         cmocka_unit_test(test_limit_at_the_end),
-        cmocka_unit_test(test_many_kinds),    cmocka_unit_test(test_long_lines),
-        cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_text),       cmocka_unit_test(test_json),
+        cmocka_unit_test(test_limit),      cmocka_unit_test(test_limit_at_the_end),
+        cmocka_unit_test(test_anew),       cmocka_unit_test(test_many_kinds),
+        cmocka_unit_test(test_long_lines), cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
