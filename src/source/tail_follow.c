@@ -6,7 +6,8 @@
  * comes ▼ no name, idle for LINGER ──► a last line without line end is an event ──► forgotten
  *
  * After a start, files of the position are found again by name or, where they were renamed in the
- * meantime, by their inode in the same folder. Thread: the intake's. */
+ * meantime, by their inode in the same folder. One that is now PATH.3 says that PATH.2 and PATH.1
+ * were there in between: they are read behind it. Thread: the intake's. */
 #include "base/check.h"
 #include "source/tail_int.h"
 
@@ -148,6 +149,74 @@ static void forget(struct qn_tail *t, uint32_t i)
     memmove(&t->files[i], &t->files[i + 1], (t->count - i) * sizeof(t->files[0]));
 }
 
+/* ---- rotated while nothing ran ---------------------------------------------------------------*/
+
+/* n of a file PATH.n; 0 = it is none. */
+static uint32_t rotation_of(const struct qn_tail *t, const char *path)
+{
+    const size_t len = strlen(t->opt->path);
+    uint32_t n = 0;
+
+    if (t->has_pattern || strncmp(path, t->opt->path, len) != 0 || path[len] != '.')
+        return 0;
+    for (const char *p = path + len + 1; *p != '\0' || n == 0; p++) {
+        if (*p < '0' || *p > '9' || n > 99999)
+            return 0;
+        n = 10 * n + (uint32_t)(*p - '0');
+    }
+    return n;
+}
+
+/* PATH.n joins, unless it is known; without a name that is asked for, it is read before PATH. */
+static qn_status join_rotation(struct qn_tail *t, uint32_t n, struct qn_source_batch *batch,
+                               struct qn_err *err)
+{
+    struct qn_tail_file found;
+    struct qn_err why = {0};
+    struct qn_buf path = {0};
+    qn_status rc;
+
+    qn_buf_printf(&path, "%s.%u", t->opt->path, n);
+    qn_buf_byte(&path, '\0');
+    rc = path.failed ? qn_err_set(&why, QN_NOMEM, "out of memory for a file's name")
+                     : qn_tail_open(t, path.data, &found, &why);
+    if (rc == QN_OK && find_id(t, &found.id) != NULL) {
+        qn_tail_close(t, &found);
+    } else if (rc == QN_OK && !found.is_compressed && t->count < QN_TAIL_FILES_MAX) {
+        t->files[t->count++] = found;
+    } else if (rc == QN_OK || rc == QN_NOT_FOUND || rc == QN_INVALID) {
+        snprintf(batch->note, sizeof batch->note,
+                 "'%.120s.%u' was written while nothing ran, and is not read: %s", t->opt->path, n,
+                 rc == QN_NOT_FOUND    ? "it is gone"
+                 : rc != QN_OK         ? "it is no file"
+                 : found.is_compressed ? "it is compressed"
+                                       : "there are too many files");
+        if (rc == QN_OK)
+            qn_tail_close(t, &found);
+        rc = QN_OK;
+    }
+    qn_buf_fini(&path);
+    if (rc != QN_OK)
+        *err = why;
+    return rc;
+}
+
+/* What came between a file of the position and the one that has its name now. */
+static qn_status join_rotations(struct qn_tail *t, struct qn_source_batch *batch,
+                                struct qn_err *err)
+{
+    uint32_t oldest = 0;
+
+    for (uint32_t i = 0; i < t->count; i++) {
+        const uint32_t n = t->files[i].is_named ? 0 : rotation_of(t, t->files[i].path);
+
+        oldest = n > oldest ? n : oldest;
+    }
+    for (; oldest > 1; oldest--)
+        QN_TRY(join_rotation(t, oldest - 1, batch, err));
+    return QN_OK;
+}
+
 /* Files of the position that are not under their names: once, after the start. */
 static qn_status search(struct qn_tail *t, struct qn_source_batch *batch, struct qn_err *err)
 {
@@ -160,10 +229,12 @@ static qn_status search(struct qn_tail *t, struct qn_source_batch *batch, struct
     for (uint32_t i = t->count; i-- > 0;)
         if (!t->files[i].is_open) {
             snprintf(batch->note, sizeof batch->note,
-                     "'%.120s' is gone; what came after byte %llu of it was not read",
+                     "'%.120s' is gone; what came after byte %llu of it, and what was rotated "
+                     "since, was not read",
                      t->files[i].path, (unsigned long long)t->files[i].offset);
             forget(t, i);
         }
+    QN_TRY(join_rotations(t, batch, err));
     t->is_searched = true;
     return QN_OK;
 }
@@ -174,6 +245,23 @@ static int compare_paths(const void *a, const void *b)
     const struct qn_tail_file *x = a, *y = b;
 
     return strcmp(x->path, y->path);
+}
+
+/* Rotations stand behind the file itself, and the oldest has the largest number: it is read first.
+ */
+static void order_rotations(struct qn_tail *t)
+{
+    for (uint32_t i = 1; i < t->count; i++) {
+        const struct qn_tail_file f = t->files[i];
+        const uint32_t n = rotation_of(t, f.path);
+        uint32_t k = i;
+
+        for (; n > 0 && k > 0 && rotation_of(t, t->files[k - 1].path) > 0 &&
+               rotation_of(t, t->files[k - 1].path) < n;
+             k--)
+            t->files[k] = t->files[k - 1];
+        t->files[k] = f;
+    }
 }
 
 static void tell_once(struct qn_tail *t, struct qn_source_batch *batch)
@@ -199,6 +287,7 @@ static qn_status scan(struct qn_tail *t, struct qn_source_batch *batch, struct q
     if (!t->is_searched)
         QN_TRY(search(t, batch, err));
     qsort(t->files, t->count, sizeof(t->files[0]), compare_paths);
+    order_rotations(t);
     tell_once(t, batch);
     t->scan_ns = now_ns(t) + (t->has_pattern ? SECOND_NS : 0);
     return QN_OK;

@@ -133,10 +133,13 @@ static const char sources[] =
     "value, ...}}`. Its events\n"
     "and how far it was read become durable in one step, so that after a crash none is lost and "
     "none comes twice.\n"
-    "Files are followed over rotation (renamed and made anew, or copied and cut); a path with "
-    "`*` also finds files that\n"
-    "were rotated several times while nothing ran. What a writer adds between a copy and a cut "
-    "nobody can see.\n"
+    "Files are followed over rotation (renamed and made anew, or copied and cut). Files that were "
+    "rotated several times\n"
+    "while nothing ran are read where they are numbered (PATH.1, PATH.2 and so on), the oldest "
+    "first; by other names a\n"
+    "path with `*` finds them. What cannot be read any more is said. What a writer adds between a "
+    "copy and a cut nobody\n"
+    "can see.\n"
     "\n";
 
 static const char variables[] =

@@ -468,6 +468,47 @@ static void test_rotation_while_away(void **state)
     rig_fini(&r);
 }
 
+/* Several times: what came in between is read, the oldest first; what cannot be read is named. */
+static void test_rotations_while_away(void **state)
+{
+    struct rig r;
+    char name[16], next[16];
+
+    append("a", "{1}\n");
+    append("a.x", "no\n");
+    rig_file(&r, "a", true);
+    expect(&r, "{1}\n");
+    rig_close(&r);
+    for (int i = 2; i <= 12; i++) {
+        char line[16];
+
+        snprintf(line, sizeof line, "{%d}\n", i);
+        append("a", line);
+        for (int k = i - 2; k >= 0; k--) { /* a.9 becomes a.10 */
+            snprintf(name, sizeof name, k > 0 ? "a.%d" : "a", k);
+            snprintf(next, sizeof next, "a.%d", k + 1);
+            assert_int_equal(rename(in_folder(name), in_folder(next)), 0);
+        }
+    }
+    append("a", "{13}\n");
+    r.max = 2;
+    expect(&r, "{2}\n{3}\n{4}\n{5}\n{6}\n{7}\n{8}\n{9}\n{10}\n{11}\n{12}\n{13}\n");
+    restart(&r);
+    append("a.3", "{14}\n"); /* the writer had it open */
+    append("a", "{15}\n");
+    expect(&r, "{14}\n{15}\n");
+    rig_close(&r);
+    append("a", "{16}\n");
+    assert_int_equal(unlink(in_folder("a.1")), 0);
+    assert_int_equal(rename(in_folder("a"), in_folder("a.2")), 0);
+    append("a", "{170}\n"); /* longer than what had its inode, perhaps */
+    qn_buf_clear(&r.note);
+    expect(&r, "{16}\n{170}\n");
+    qn_buf_byte(&r.note, '\0');
+    assert_true(noted(&r, "a.1' was written while nothing ran, and is not read: it is gone"));
+    rig_fini(&r);
+}
+
 static void test_cut(void **state)
 {
     struct rig r;
@@ -692,6 +733,7 @@ int main(void)
         CASE(test_follow),
         CASE(test_rotation),
         CASE(test_rotation_while_away),
+        CASE(test_rotations_while_away),
         CASE(test_cut),
         CASE(test_long_head),
         CASE(test_follow_many),
