@@ -295,17 +295,27 @@ static uint64_t backlog(struct qn_service *sv)
     return n;
 }
 
+int64_t qn_service_waited_us(const struct qn_service *sv)
+{
+    return qn_service_now_us(sv) - atomic_load(&sv->taken_us);
+}
+
 static qn_status may_submit(struct qn_service *sv, struct qn_err *err)
 {
+    const int64_t wait_us = sv->plan->limits.wait_us;
     enum qn_phase phase = qn_service_phase(sv);
+    uint64_t waiting;
 
     if (phase == QN_PHASE_FULL || (phase == QN_PHASE_RUNNING && qn_log_is_full(sv->log)))
         return qn_err_set(err, QN_FULL, "no space is left for events");
     if (phase != QN_PHASE_RUNNING)
         return qn_err_set(err, QN_CLOSED, "the pipeline is %s", qn_phase_name(phase));
-    if (backlog(sv) >= QN_BACKLOG_RECORDS)
+    waiting = backlog(sv);
+    if (waiting >= QN_BACKLOG_RECORDS)
         return qn_err_set(err, QN_FULL, "more than %d events wait to be scored",
                           QN_BACKLOG_RECORDS);
+    if (wait_us > 0 && waiting > 0 && qn_service_waited_us(sv) > wait_us)
+        return qn_err_set(err, QN_FULL, "an event waits to be scored for longer than limits: wait");
     return QN_OK;
 }
 

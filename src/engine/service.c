@@ -347,7 +347,11 @@ static void turn_end(struct qn_service *sv)
 /* One step of the engine, and what follows from where it stands then. */
 static qn_status step(struct qn_service *sv, enum qn_flow *flow, struct qn_err *err)
 {
+    const bool is_calm = atomic_load(&sv->queued) == 0;
+    const int64_t begun_us = qn_service_now_us(sv);
+    const struct qn_input_age *ages;
     const uint64_t *next;
+    uint32_t age_count;
     qn_status rc;
 
     atomic_fetch_add(&sv->beats, 1);
@@ -355,6 +359,9 @@ static qn_status step(struct qn_service *sv, enum qn_flow *flow, struct qn_err *
     *flow = QN_IDLE;
     rc = qn_step(sv->en, flow, err);
     next = qn_input_log_next(sv->in);
+    ages = qn_input_log_ages(sv->in, &age_count);
+    if (age_count > 0 || is_calm)
+        atomic_store(&sv->taken_us, age_count > 0 ? ages[age_count - 1].append_us : begun_us);
     for (uint32_t s = 0; s < sv->plan->schema_count; s++)
         atomic_store(&sv->processed[s], next[s]);
     qn_service_look(sv);

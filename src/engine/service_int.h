@@ -110,6 +110,7 @@ struct qn_service {
     _Atomic uint64_t *processed; /* [streams] behind the last record in a batch           */
     _Atomic uint64_t *appended;  /* [streams] behind the last record that lies in the log */
     _Atomic uint64_t queued;     /* events submitted and not in the log yet               */
+    _Atomic int64_t taken_us;    /* wall clock: what came until then is in a batch        */
     _Atomic uint64_t replay_done, replay_total;
 
     pthread_mutex_t wait_lock;
@@ -163,6 +164,8 @@ void *qn_service_kafka_main(void *service);
 void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b);
 
 /* ingest.c */
+/* How long the oldest event that is in no batch yet may have waited, given that there is one. */
+int64_t qn_service_waited_us(const struct qn_service *sv);
 /* The answers of a batch to those who wait for them: what is complete comes back as a list, to be
  * told when the batch is durable. */
 struct qn_ingest *qn_ingest_answer(struct qn_service *sv, const struct qn_step_result *r);

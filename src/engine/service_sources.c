@@ -27,10 +27,12 @@ static void tell(void *arg, bool is_problem, const char *source, const char *tex
                   source, text);
 }
 
-/* Records in the log that are in no batch yet. */
+/* Records in the log that are in no batch yet; as too many where the oldest has waited for half of
+ * what an event may: the other half is for those that come over HTTP. */
 static uint64_t lag(void *arg)
 {
     struct qn_service *sv = arg;
+    const int64_t wait_us = sv->plan->limits.wait_us;
     uint64_t n = 0;
 
     for (uint32_t s = 0; s < sv->plan->schema_count; s++) {
@@ -40,6 +42,8 @@ static uint64_t lag(void *arg)
         qn_log_topic_info(sv->log, sv->stream_topics[s], &info);
         n += info.next > processed ? info.next - processed : 0;
     }
+    if (wait_us > 0 && n > 0 && n <= QN_BACKLOG_RECORDS && qn_service_waited_us(sv) > wait_us / 2)
+        return QN_BACKLOG_RECORDS + 1;
     return n;
 }
 

@@ -20,7 +20,7 @@ struct qn_service_series {
     struct qn_series **events; /* [streams][verdicts] */
     struct qn_series **dead;   /* [streams][reasons]; NULL until one is seen */
     struct qn_series **lag;    /* [streams] */
-    struct qn_series *predictions, *age, *batch, *sync, *full, *up, *log_bytes, *watermark;
+    struct qn_series *predictions, *age, *batch, *sync, *full, *up, *log_bytes, *watermark, *wait;
     struct qn_series *stages[QN_STAGE_COUNT];
     struct qn_series **keys, **bytes; /* [groups] */
     struct qn_series *counted;        /* NULL without `limits: memory` */
@@ -91,6 +91,7 @@ static void single_series(struct qn_service *sv)
     x->up = series(sv, QN_METRIC_UP, none, none, none);
     x->log_bytes = series(sv, QN_METRIC_LOG_BYTES, none, none, none);
     x->watermark = series(sv, QN_METRIC_WATERMARK_LAG, none, none, none);
+    x->wait = series(sv, QN_METRIC_WAIT, none, none, none);
     if (p->limits.memory_bytes > 0) {
         x->counted = series(sv, QN_METRIC_STATE_COUNTED, none, none, none);
         qn_series_set(series(sv, QN_METRIC_STATE_LIMIT, none, none, none),
@@ -247,6 +248,8 @@ static void look_stream(struct qn_service *sv, uint32_t s, double seconds)
     if (info.next > atomic_load(&sv->appended[s]))
         atomic_store(&sv->appended[s], info.next);
     qn_series_set(sv->series->lag[s], info.next > processed ? (double)(info.next - processed) : 0);
+    if (info.next > processed)
+        qn_series_set(sv->series->wait, (double)qn_service_waited_us(sv) / 1e6);
 }
 
 static void look_outputs(struct qn_service *sv, double seconds)
@@ -351,6 +354,7 @@ void qn_service_look(struct qn_service *sv)
     qn_service_look_clear(sv);
     qn_service_look_add(sv, sv->en);
     look_engine(sv);
+    qn_series_set(x->wait, 0);
     for (uint32_t s = 0; s < sv->plan->schema_count; s++)
         look_stream(sv, s, seconds);
     look_outputs(sv, seconds);

@@ -46,6 +46,9 @@ enum qn_metric_type {
       "always at its limit: the engine is behind")                                                 \
     X(LAG, "ml_stream_consumer_lag", QN_GAUGE, "stream topic partition",                           \
       "records in the log that the engine has not read yet", "grows for minutes")                  \
+    X(WAIT, "quern_wait_seconds", QN_GAUGE, "",                                                    \
+      "how long the oldest event that the engine has not taken waits, 0 without one",              \
+      "near `limits: wait`, beyond which events are refused with 429")                             \
     X(WATERMARK_LAG, "quern_watermark_lag_seconds", QN_GAUGE, "",                                  \
       "wall clock minus the newest event time seen", "grows: events stopped, or clocks differ")    \
     X(STATE_KEYS, "quern_state_keys", QN_GAUGE, "group", "keys held by the windows of a group",    \

@@ -2,8 +2,8 @@
  * bind_limits.c - `limits:`: what may grow how far.
  *
  * Part of binding (bind.c), behind features and streams, which say what one key takes. The memory
- * is part of the spec's version, since it decides which events are taken. Thread: one. Memory: boot
- * arena. */
+ * is part of the spec's version, since it decides which events are taken; the wait is not, since it
+ * decides before there is a log. Thread: one. Memory: boot arena. */
 #include "spec/spec_int.h"
 #include "state/budget.h"
 #include "state/table.h"
@@ -33,6 +33,7 @@ qn_status qn_build_limits(struct qn_builder *b)
 
     if (limits->is_set && limits->value->kind == QN_YAML_MAP)
         (void)qn_bind(&b->bind, limits->key, limits->value, &qn_keys_limits, s);
+    p->limits.wait_us = s[LIMITS_WAIT].is_set ? s[LIMITS_WAIT].i64 : 0;
     if (!s[LIMITS_MEMORY].is_set || p->features == NULL)
         return QN_OK;
     p->limits.memory_bytes = (uint64_t)s[LIMITS_MEMORY].i64;

@@ -684,6 +684,14 @@ static const struct qn_key limits_keys[] = {
                        .since = "0.2",
                        .help = "what windows and the ids of `dedup` may hold, counted as `quern "
                                "check` prints it"},
+    [LIMITS_WAIT] = {.name = "wait",
+                     .type = QN_KEY_DURATION,
+                     .min = 200000,
+                     .max = DAY_US,
+                     .fallback = "no limit",
+                     .since = "0.2",
+                     .help = "how long an accepted event may wait for the engine: while one has "
+                             "waited longer, `quern run` refuses more with 429"},
     {.name = "batch",
      .type = QN_KEY_INT,
      .not_yet = "leave it out: a batch is what has arrived",
@@ -695,9 +703,9 @@ static const struct qn_key limits_keys[] = {
 };
 
 static const struct qn_key_synonym limits_synonyms[] = {
-    {"state", "memory"}, {"ram", "memory"},      {"max_memory", "memory"},
-    {"bytes", "memory"}, {"shedding", "shed"},   {"batch_size", "batch"},
-    {"keys", "memory"},  {"max_keys", "memory"}, {NULL, NULL},
+    {"state", "memory"},  {"ram", "memory"},       {"max_memory", "memory"}, {"bytes", "memory"},
+    {"shedding", "shed"}, {"batch_size", "batch"}, {"keys", "memory"},       {"max_keys", "memory"},
+    {"latency", "wait"},  {"max_wait", "wait"},    {"freshness", "wait"},    {NULL, NULL},
 };
 
 const struct qn_key_table qn_keys_limits = {

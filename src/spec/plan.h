@@ -93,6 +93,7 @@ struct qn_plan_serve {
 /* What state and backlog may grow to. */
 struct qn_plan_limits {
     uint64_t memory_bytes; /* of windows and ids, counted (state/budget.h); 0 = without limit */
+    int64_t wait_us;       /* of an accepted event, for the engine; 0 = without limit            */
 };
 
 /* What the engine keeps of an id beside its bytes, for `dedup`; quern check sizes it. */

@@ -340,9 +340,10 @@ void qn_plan_json(const struct qn_plan *p, struct qn_buf *out)
     qn_buf_byte(out, ']');
     if (p->storage.dir != NULL)
         text(out, false, "log", qn_str_of(p->storage.dir));
-    if (p->limits.memory_bytes > 0) {
+    if (p->limits.memory_bytes > 0 || p->limits.wait_us > 0) {
         member(out, false, "limits");
-        qn_buf_printf(out, "{\"memory\":%llu}", (unsigned long long)p->limits.memory_bytes);
+        qn_buf_printf(out, "{\"memory\":%llu,\"wait_us\":%lld}",
+                      (unsigned long long)p->limits.memory_bytes, (long long)p->limits.wait_us);
     }
     if (p->kafka.target.brokers != NULL)
         put_kafka(out, p);

@@ -485,12 +485,20 @@ static void print_log(const struct qn_plan *p, struct qn_buf *out)
     qn_buf_printf(out, "%s · snapshot every %s\n", st->is_volatile ? ", not durable" : "", every);
 }
 
-/* How many keys there is room for, were there one in each group with some events. */
+/* Of memory: how many keys there is room for, were there one in each group with some events. */
 static void print_limits(const struct qn_plan *p, struct qn_buf *out)
 {
     const double room = (double)qn_budget_new_keys_limit(p->limits.memory_bytes);
     double bytes = 0;
 
+    if (p->limits.memory_bytes == 0 && p->limits.wait_us == 0)
+        return;
+    qn_buf_text(out, "  limits\n");
+    if (p->limits.wait_us > 0) {
+        qn_buf_text(out, "    wait   ");
+        put_duration(out, p->limits.wait_us);
+        qn_buf_text(out, " for the engine, then events are refused\n");
+    }
     if (p->limits.memory_bytes == 0)
         return;
     for (uint32_t i = 0; i < qn_features_group_count(p->features); i++) {
@@ -498,7 +506,7 @@ static void print_limits(const struct qn_plan *p, struct qn_buf *out)
 
         bytes += (double)g.key_bytes + EXAMPLE_EVENTS * g.event_bytes;
     }
-    qn_buf_text(out, "  limits\n    memory ");
+    qn_buf_text(out, "    memory ");
     put_bytes(out, (double)p->limits.memory_bytes);
     qn_buf_text(out, ", of which new keys and ids take ");
     put_bytes(out, room);

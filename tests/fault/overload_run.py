@@ -34,6 +34,7 @@ name: shop
 log: local:./data
 storage: {segment: 64MiB}
 snapshots: {every: 2s}
+limits: {wait: WAITs}
 streams:
   orders:
     id: order_id
@@ -58,6 +59,7 @@ BATCH = 250
 CLOSED, OPEN = 6, 24  # clients
 FACTOR = 3
 WARM_S = 2
+WAIT_S = 2  # longest wait of an accepted event for the engine, about
 
 
 def forest(trees, depth):
@@ -89,7 +91,7 @@ def forest(trees, depth):
 
 class OverloadRun(Pipeline):
     def __init__(self, folder, quern, seconds, threads=1):
-        super().__init__(folder, quern, SPEC, threads)
+        super().__init__(folder, quern, SPEC.replace("WAIT", str(WAIT_S)), threads)
         self.seconds = seconds
         (self.folder / "risk.txt").write_text(forest(200, 6))
         # the name of a batch and its time are put in where @ and # are
@@ -208,7 +210,7 @@ class OverloadRun(Pipeline):
         self.offered /= self.ended - begun
         self.taken = (sum(n for _, n in self.accepted.values()) - accepted) / (self.ended - begun)
         limit = 20 * self.unloaded + 0.05
-        patience = 50_000 / self.rate + 10  # for the events that may wait
+        patience = WAIT_S + 10  # for the events that may wait
 
         def is_quick():
             now = time.monotonic()

@@ -72,17 +72,36 @@ static int allocate_if_room(void *st, int fd, uint64_t bytes)
     return disk_is_full ? -28 : qn_files_system.allocate(NULL, fd, bytes); /* ENOSPC */
 }
 
+/* ... and to be slow: writes wait while it is held. */
+static pthread_mutex_t disk_is_held = PTHREAD_MUTEX_INITIALIZER;
+
+static int64_t write_in_turn(void *st, int fd, const struct qn_piece *v, unsigned n, uint64_t at)
+{
+    pthread_mutex_lock(&disk_is_held);
+    pthread_mutex_unlock(&disk_is_held);
+    return qn_files_system.pwritev(NULL, fd, v, n, at);
+}
+
+static _Atomic int64_t clock_ahead_us;
+
+static int64_t wall_ahead(void *st)
+{
+    return qn_clock_system.wall_us(NULL) + clock_ahead_us;
+}
+
 static void world_open(struct world *w, const char *more, uint32_t threads)
 {
     static struct qn_files files;
-    struct qn_service_options opt = {.files = &files,
-                                     .clock = &qn_clock_system,
-                                     .random = &qn_random_system,
-                                     .threads = threads};
+    static struct qn_clock clock;
+    struct qn_service_options opt = {
+        .files = &files, .clock = &clock, .random = &qn_random_system, .threads = threads};
     struct qn_err err = {0};
 
     files = qn_files_system;
     files.allocate = allocate_if_room;
+    files.pwritev = write_in_turn;
+    clock = qn_clock_system;
+    clock.wall_us = wall_ahead;
     w->plan = load(&w->arena, w->dir, more);
     assert_int_equal(qn_metrics_new(&w->metrics, &err), QN_OK);
     opt.metrics = w->metrics;
@@ -429,6 +448,60 @@ static void test_full_disk(void **state)
     world_remove(&w);
 }
 
+/* ---- events that wait ------------------------------------------------------------------------*/
+
+/* Submits one event; told tells `done`. */
+static qn_status submit_one(struct world *w, uint32_t i, struct qn_ingest **in, struct waiter *done,
+                            struct qn_err *err)
+{
+    char text[256];
+
+    event(i, text, sizeof text);
+    assert_int_equal(qn_ingest_new(w->sv, 0, in, err), QN_OK);
+    assert_int_equal(qn_ingest_add(*in, qn_str_of(text), (struct qn_str){0}, err), QN_OK);
+    return qn_ingest_submit(*in, QN_INGEST_DURABLE, told, done, err);
+}
+
+/* While an event waits for longer than it may, no other is accepted; then they are again. */
+static void test_no_longer_wait(void **state)
+{
+    struct waiter done[2] = {{PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false},
+                             {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false}};
+    struct qn_ingest *in[3];
+    struct qn_err err = {0};
+    struct world w;
+
+    (void)state;
+    world_new(&w);
+    world_open(&w, "}\nlimits: {wait: 20s", 1);
+    world_wait_running(&w);
+    pthread_mutex_lock(&disk_is_held);
+    assert_int_equal(submit_one(&w, 0, &in[0], &done[0], &err), QN_OK);
+    clock_ahead_us += 10000000;
+    assert_int_equal(submit_one(&w, 1, &in[1], &done[1], &err), QN_OK);
+    clock_ahead_us += 11000000;
+    assert_int_equal(submit_one(&w, 2, &in[2], &done[0], &err), QN_FULL);
+    assert_non_null(strstr(err.text, "limits: wait"));
+    qn_ingest_free(in[2]);
+    pthread_mutex_unlock(&disk_is_held);
+    for (int i = 0; i < 2; i++) {
+        pthread_mutex_lock(&done[i].lock);
+        while (!done[i].is_done)
+            pthread_cond_wait(&done[i].cond, &done[i].lock);
+        pthread_mutex_unlock(&done[i].lock);
+        qn_ingest_free(in[i]);
+    }
+    while (records(&w, qn_service_output_topic(w.sv, 0)) < 2)
+        usleep(1000);
+    assert_int_equal(qn_ingest_new(w.sv, 0, &in[2], &err), QN_OK);
+    assert_int_equal(qn_ingest_add(in[2], qn_str_of("{}"), (struct qn_str){0}, &err), QN_OK);
+    send(w.sv, in[2], QN_INGEST_SCORED);
+    qn_ingest_free(in[2]);
+    world_close(&w);
+    world_remove(&w);
+    clock_ahead_us = 0;
+}
+
 /* ---- no memory -------------------------------------------------------------------------------*/
 
 /* Every allocation of the start fails in turn: it says so, and leaves nothing behind. */
@@ -628,6 +701,7 @@ int main(void)
         cmocka_unit_test(test_features_of_a_key),
         cmocka_unit_test(test_dead_letters_again),
         cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_no_longer_wait),
         cmocka_unit_test(test_no_memory_at_the_start),
         cmocka_unit_test(test_no_memory_while_running),
         cmocka_unit_test(test_divergence),
