@@ -27,9 +27,10 @@ struct qn_record_encoder {
     bool wants_dead;
     struct named *columns; /* features (records) or the table's columns */
     uint32_t column_count;
-    struct named *fields; /* fields of the main stream, for `include: [event]` from CSV */
+    /* of each stream, [streams]: */
+    struct named *fields[QN_STREAMS_MAX]; /* for `include: [event]`; column: in the schema */
     /* records: {"id":"<fixed_id>P:O","event_id":E,"event_time":"T<fixed_after>"score":S,... */
-    struct qn_str fixed_id, fixed_after;
+    struct qn_str *fixed_id, *fixed_after;
     bool is_float;
     uint32_t scores, margins; /* values per row; 0 = no model */
     /* contributions: names as JSON members, and a block of rows per worker */
@@ -58,16 +59,17 @@ static struct qn_str column_name(const struct qn_plan *p, uint32_t column)
     return qn_features_info(p->features, column - p->field_count)->name;
 }
 
-static bool named_init(struct named *n, struct qn_record_encoder *e, uint32_t column)
+static bool named_init(struct named *n, struct qn_record_encoder *e, uint32_t column,
+                       struct qn_str name)
 {
     struct qn_buf b = {0};
 
     n->column = column;
-    qn_json_string(&b, column_name(e->plan, column));
+    qn_json_string(&b, name);
     qn_buf_byte(&b, ':');
     n->json = keep(&e->arena, &b);
     qn_buf_clear(&b);
-    qn_encode_csv_text(&b, column_name(e->plan, column));
+    qn_encode_csv_text(&b, name);
     n->csv = keep(&e->arena, &b);
     qn_buf_fini(&b);
     return n->json.p != NULL && n->csv.p != NULL;
@@ -109,8 +111,7 @@ static qn_status columns_init(struct qn_record_encoder *e, const struct qn_recor
     e->column_count =
         opt->columns != NULL ? opt->column_count : p->field_count + p->feature_count - first;
     e->columns = QN_NEW_N(&e->arena, struct named, e->column_count + 1);
-    e->fields = QN_NEW_N(&e->arena, struct named, p->field_count + 1);
-    if (!e->columns || !e->fields)
+    if (!e->columns)
         return qn_err_set(err, QN_NOMEM, "out of memory for %u columns", e->column_count);
     for (uint32_t i = 0; i < e->column_count; i++) {
         uint32_t column = first + i;
@@ -121,30 +122,38 @@ static qn_status columns_init(struct qn_record_encoder *e, const struct qn_recor
             if (qn_str_eq(opt->columns[k], opt->columns[i]))
                 return qn_err_set(err, QN_INVALID, "column '%.*s' is named twice",
                                   QN_STR_ARG(opt->columns[i]));
-        if (!named_init(&e->columns[i], e, column))
+        if (!named_init(&e->columns[i], e, column, column_name(p, column)))
             return qn_err_set(err, QN_NOMEM, "out of memory for the name of a column");
     }
-    for (uint32_t i = 0; i < p->field_count; i++)
-        if (!named_init(&e->fields[i], e, i))
-            return qn_err_set(err, QN_NOMEM, "out of memory for the name of a column");
     return QN_OK;
 }
 
-static qn_status fixed_init(struct qn_record_encoder *e, struct qn_err *err)
+static qn_status fields_init(struct qn_record_encoder *e, uint32_t stream, struct qn_err *err)
+{
+    const struct qn_schema *s = &e->plan->schemas[stream];
+    struct named *list = e->fields[stream] = QN_NEW_N(&e->arena, struct named, s->field_count + 1);
+
+    for (uint32_t i = 0; list != NULL && i < s->field_count; i++)
+        if (!named_init(&list[i], e, i, s->fields[i].name))
+            return qn_err_set(err, QN_NOMEM, "out of memory for the name of a column");
+    return list != NULL ? QN_OK : qn_err_set(err, QN_NOMEM, "out of memory for the fields");
+}
+
+static qn_status fixed_init(struct qn_record_encoder *e, uint32_t stream, struct qn_err *err)
 {
     const struct qn_plan *p = e->plan;
-    const struct qn_schema *s = &p->schemas[p->main_stream];
+    const struct qn_schema *s = &p->schemas[stream];
     struct qn_buf b = {0};
 
     qn_buf_printf(&b, "{\"id\":\"%.*s:%.*s:", QN_STR_ARG(p->name), QN_STR_ARG(s->name));
-    e->fixed_id = keep(&e->arena, &b);
+    e->fixed_id[stream] = keep(&e->arena, &b);
     qn_buf_clear(&b);
     qn_buf_printf(&b,
                   "\",\"pipeline\":\"%.*s\",\"spec\":\"%016llx\",\"stream\":\"%.*s\",\"contract\":"
                   "\"%016llx\"",
                   QN_STR_ARG(p->name), (unsigned long long)p->version, QN_STR_ARG(s->name),
                   (unsigned long long)s->version);
-    if (p->score_model >= 0) {
+    if (p->score_model >= 0 && stream == p->main_stream) {
         const struct qn_plan_model *m = &p->models[p->score_model];
         const struct qn_model_info *info = qn_model_info(m->model);
 
@@ -154,12 +163,25 @@ static qn_status fixed_init(struct qn_record_encoder *e, struct qn_err *err)
         qn_buf_printf(&b, ",\"model\":\"%.*s\",\"model_version\":\"%016llx\"", QN_STR_ARG(m->name),
                       (unsigned long long)info->hash);
     }
-    e->fixed_after = keep(&e->arena, &b);
-    b.failed |= e->fixed_id.p == NULL;
+    e->fixed_after[stream] = keep(&e->arena, &b);
+    b.failed |= e->fixed_id[stream].p == NULL;
     if (b.failed)
         qn_err_set(err, QN_NOMEM, "out of memory for the record's fixed parts");
     qn_buf_fini(&b);
-    return e->fixed_after.p != NULL && e->fixed_id.p != NULL ? QN_OK : QN_NOMEM;
+    return e->fixed_after[stream].p != NULL && e->fixed_id[stream].p != NULL ? QN_OK : QN_NOMEM;
+}
+
+static qn_status streams_init(struct qn_record_encoder *e, struct qn_err *err)
+{
+    e->fixed_id = QN_NEW_N(&e->arena, struct qn_str, e->plan->schema_count);
+    e->fixed_after = QN_NEW_N(&e->arena, struct qn_str, e->plan->schema_count);
+    if (!e->fixed_id || !e->fixed_after)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the record's fixed parts");
+    for (uint32_t s = 0; s < e->plan->schema_count; s++) {
+        QN_TRY(fields_init(e, s, err));
+        QN_TRY(fixed_init(e, s, err));
+    }
+    return QN_OK;
 }
 
 /* Where an output takes contributions: names and memory for them. */
@@ -219,7 +241,7 @@ qn_status qn_record_encoder_new(const struct qn_plan *plan, const struct qn_reco
     if (rc == QN_OK)
         rc = columns_init(e, opt, err);
     if (rc == QN_OK)
-        rc = fixed_init(e, err);
+        rc = streams_init(e, err);
     if (rc == QN_OK)
         rc = explain_init(e, err);
     if (rc != QN_OK) {
@@ -371,16 +393,14 @@ static void add_contributions(struct qn_buf *b, const struct qn_record_encoder *
         qn_buf_byte(b, ']');
 }
 
-/* x: NULL = without contributions. */
-static void add_prediction(struct qn_buf *b, const struct qn_record_encoder *e,
-                           const struct qn_engine *en, const struct qn_step_result *r, uint32_t row,
-                           uint32_t include, const struct explained *x)
+/* What records of all streams begin with. */
+static void add_head(struct qn_buf *b, const struct qn_record_encoder *e,
+                     const struct qn_batch *batch, uint32_t row)
 {
-    const struct qn_batch *batch = r->batch;
-    const struct qn_schema *s = &e->plan->schemas[e->plan->main_stream];
+    const struct qn_schema *s = &e->plan->schemas[batch->stream[row]];
     char *at;
 
-    add_str(b, e->fixed_id);
+    add_str(b, e->fixed_id[batch->stream[row]]);
     add_position(b, batch, row);
     if (s->id >= 0) {
         ADD_LITERAL(b, "\",\"event_id\":");
@@ -391,7 +411,46 @@ static void add_prediction(struct qn_buf *b, const struct qn_record_encoder *e,
     }
     if ((at = qn_buf_room(b, QN_TIMESTAMP_LEN)) != NULL)
         b->len += qn_timestamp_print(at, batch->time_us[row]);
-    add_str(b, e->fixed_after);
+    add_str(b, e->fixed_after[batch->stream[row]]);
+}
+
+/* ,"event":{...} */
+static void add_event(struct qn_buf *b, const struct qn_record_encoder *e,
+                      const struct qn_batch *batch, uint32_t row)
+{
+    const struct qn_schema *s = &e->plan->schemas[batch->stream[row]];
+    const struct named *list = e->fields[batch->stream[row]];
+
+    ADD_LITERAL(b, ",\"event\":{");
+    for (uint32_t i = 0; i < s->field_count; i++) {
+        if (i > 0)
+            qn_buf_byte(b, ',');
+        add_str(b, list[i].json);
+        qn_encode_json_value(b, &batch->cols[s->first_column + i], row);
+    }
+    qn_buf_byte(b, '}');
+}
+
+/* Of a stream that gets no features and no answer. */
+static void add_other(struct qn_buf *b, const struct qn_record_encoder *e,
+                      const struct qn_batch *batch, uint32_t row, uint32_t include)
+{
+    add_head(b, e, batch, row);
+    if (batch->is_late[row])
+        ADD_LITERAL(b, ",\"late\":true");
+    if (include & QN_INCLUDE_EVENT)
+        add_event(b, e, batch, row);
+    ADD_LITERAL(b, "}\n");
+}
+
+/* x: NULL = without contributions. */
+static void add_prediction(struct qn_buf *b, const struct qn_record_encoder *e,
+                           const struct qn_engine *en, const struct qn_step_result *r, uint32_t row,
+                           uint32_t include, const struct explained *x)
+{
+    const struct qn_batch *batch = r->batch;
+
+    add_head(b, e, batch, row);
     if (r->scores != NULL) {
         if (e->scores == 1)
             ADD_LITERAL(b, ",\"score\":");
@@ -415,10 +474,8 @@ static void add_prediction(struct qn_buf *b, const struct qn_record_encoder *e,
         ADD_LITERAL(b, ",\"features\":");
         add_members(b, e->columns, e->column_count, en, row);
     }
-    if (include & QN_INCLUDE_EVENT) {
-        ADD_LITERAL(b, ",\"event\":");
-        add_members(b, e->fields, e->plan->field_count, en, row);
-    }
+    if (include & QN_INCLUDE_EVENT)
+        add_event(b, e, batch, row);
     ADD_LITERAL(b, "}\n");
 }
 
@@ -516,7 +573,9 @@ static void encode_output(struct qn_record_slice *to, const struct qn_record_enc
             to->count++;
             continue;
         }
-        if (is_prediction) {
+        if (is_prediction && r->batch->stream[row] != e->plan->main_stream) {
+            add_other(b, e, r->batch, row, e->plan->outputs[output].include);
+        } else if (is_prediction) {
             add_prediction(b, e, en, r, row, e->plan->outputs[output].include, NULL);
         } else if (e->kind == QN_RECORDS_CSV) {
             add_csv_row(b, e, en, row);

@@ -43,6 +43,13 @@ static void say_gone(struct qn_service *sv, struct qn_str name, uint64_t behind)
                   QN_STR_ARG(name), behind);
 }
 
+static const char *holds(const struct qn_plan *p, const struct qn_plan_output *o)
+{
+    if (o->from != UINT64_C(1) << p->main_stream)
+        return "event";
+    return o->when != NULL ? "alert" : "prediction";
+}
+
 static qn_status start_sink(struct qn_service *sv, uint32_t output, const struct qn_sink *sink,
                             struct qn_service_sink *x, struct qn_err *err)
 {
@@ -54,7 +61,7 @@ static qn_status start_sink(struct qn_service *sv, uint32_t output, const struct
                                             .sink = sink,
                                             .pipeline = sv->plan->name,
                                             .output = o->name,
-                                            .is_alert = o->when != NULL,
+                                            .holds = holds(sv->plan, o),
                                             .files = sv->opt.files,
                                             .clock = sv->opt.clock,
                                             .random = sv->opt.random,

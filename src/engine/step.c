@@ -204,7 +204,7 @@ static void score_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint3
     }
 }
 
-/* Which outputs take a row: all of them where `when` is absent or true. */
+/* Which outputs take a row: those of its stream where `when` is absent or true. */
 static qn_status route_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
                             struct qn_err *err)
 {
@@ -215,7 +215,11 @@ static qn_status route_rows(struct qn_engine *en, uint32_t first, uint32_t end, 
         struct qn_col *c = &a->when[o];
 
         if (when == NULL) {
-            memcpy(a->output_on[o] + first, a->is_scored + first, end - first);
+            const uint64_t from = en->plan->outputs[o].from;
+
+            for (uint32_t r = first; r < end; r++)
+                a->output_on[o][r] =
+                    en->batch.verdict[r] == QN_SCORED && ((from >> en->batch.stream[r]) & 1) != 0;
             continue;
         }
         QN_TRY(qn_expr_run(when, en->columns, first, end, c, &en->batch.arenas[worker], err));

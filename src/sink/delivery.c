@@ -610,7 +610,7 @@ qn_status qn_delivery_start(const struct qn_delivery_options *opt, struct qn_del
                                     .output = opt->output,
                                     .sink = opt->sink->name,
                                     .log_id = d->log_id,
-                                    .is_alert = opt->is_alert,
+                                    .holds = opt->holds,
                                     .must_stop = must_stop,
                                     .must_stop_arg = d};
     qn_log_identity(opt->log, d->log_id);

@@ -37,7 +37,7 @@ struct qn_delivery_options {
     uint32_t dead_topic;            /* where records go that nobody will take                   */
     const struct qn_sink *sink;     /* outlives the delivery                                    */
     struct qn_str pipeline, output; /* outlive the delivery; "alerts"                           */
-    bool is_alert;                  /* the output has a `when`                                  */
+    const char *holds; /* what its records are: alert (it has a `when`), prediction or event */
     const struct qn_files *files;   /* NULL = qn_files_system                                   */
     const struct qn_clock *clock;   /* NULL = qn_clock_system                                   */
     const struct qn_random *random; /* NULL = qn_random_system                                  */

@@ -51,7 +51,7 @@ struct qn_sink_boot {
     struct qn_str output;   /* "alerts"                                                      */
     struct qn_str sink;     /* name of the instance: "alerts.file"                           */
     const char *log_id;     /* of the log: offsets of another one mean nothing               */
-    bool is_alert;          /* the output has a `when`                                       */
+    const char *holds;      /* what its records are: alert (it has a `when`), prediction or event */
     uint64_t offset;        /* of the first record that will be delivered                    */
     bool (*must_stop)(void *arg); /* asked while waiting for a target, at least 5 times a second */
     void *must_stop_arg;

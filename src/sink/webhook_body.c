@@ -71,7 +71,7 @@ static void put_cloudevent(struct qn_buf *out, const struct qn_webhook_body *w,
     put_text(out, "id", f->id);
     qn_buf_text(out, ",\"source\":");
     put_source(out, w);
-    qn_buf_printf(out, ",\"type\":\"quern.%s\"", w->boot->is_alert ? "alert" : "prediction");
+    qn_buf_printf(out, ",\"type\":\"quern.%s\"", w->boot->holds);
     if (r->key.len > 0)
         put_text(out, "subject", r->key);
     if (f->time.len > 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * bind_output.c - outputs of a spec: which predictions leave, when, and with what on board.
+ * bind_output.c - outputs of a spec: which events leave, when, and with what on board.
  *
  * Part of binding (bind.c). `predictions` always exists and stands first, whatever the spec says.
  * `when` is compiled over fields, features and score. Thread: one. Memory: boot arena. */
@@ -99,6 +99,54 @@ static void read_when(struct qn_builder *b, const struct qn_slot *slot, const st
     o->when_text = qn_shown(n);
 }
 
+static uint64_t main_alone(const struct qn_builder *b)
+{
+    return UINT64_C(1) << b->plan->main_stream;
+}
+
+/* The streams that the output takes. */
+static void read_from(struct qn_builder *b, const struct qn_slot *slot, struct qn_plan_output *o)
+{
+    const struct qn_yaml_node *list = slot->value;
+    const uint32_t count = list->kind == QN_YAML_LIST ? list->count : 1;
+    struct qn_str known[QN_STREAMS_MAX];
+
+    for (uint32_t s = 0; s < b->plan->schema_count; s++)
+        known[s] = b->plan->schemas[s].name;
+    if (count == 0)
+        QN_REPORT(&b->bind, RANGE, list, NULL, "'from' names one stream or more");
+    o->from = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct qn_yaml_node *n = list->kind == QN_YAML_LIST ? list->items[i].value : list;
+        uint32_t s = 0;
+
+        while (s < b->plan->schema_count && !qn_str_eq(known[s], n->text))
+            s++;
+        if (s < b->plan->schema_count)
+            o->from |= UINT64_C(1) << s;
+        else if (!n->is_broken)
+            qn_diag_unknown(b->bind.diags, n->at, "stream", qn_shown(n), known,
+                            b->plan->schema_count);
+    }
+}
+
+/* Only events of the main stream have features and an answer. */
+static void check_from(struct qn_builder *b, const struct qn_slot *slots,
+                       const struct qn_plan_output *o)
+{
+    const struct qn_yaml_node *at = slots[OUTPUT_FROM].value;
+
+    if (o->is_predictions)
+        QN_REPORT(&b->bind, TYPE, at, "name another output: archive: {from: [STREAM]}",
+                  "'predictions' holds those of the main stream");
+    else if (slots[OUTPUT_WHEN].is_set)
+        QN_REPORT(&b->bind, TYPE, slots[OUTPUT_WHEN].value, "leave it out, or make two outputs",
+                  "'when' asks about the main stream, and this output takes others");
+    else if (o->include & ~(uint32_t)QN_INCLUDE_EVENT)
+        QN_REPORT(&b->bind, TYPE, slots[OUTPUT_INCLUDE].value, "write include: event",
+                  "only the main stream has features and an answer, and this output takes others");
+}
+
 /* Contributions need a model, and one that can tell them. */
 static void check_include(struct qn_builder *b, const struct qn_yaml_node *n, uint32_t include)
 {
@@ -126,6 +174,7 @@ static qn_status build_output(struct qn_builder *b, const struct qn_yaml_item *i
     struct qn_slot slots[OUTPUT_LAST + 1];
 
     o->name = item->key->text;
+    o->from = main_alone(b);
     qn_check_name(&b->bind, item->key, "an output", true, NULL);
     if (item->value->kind == QN_YAML_NULL ||
         item->value->is_broken) /* NAME: and nothing else: all defaults */
@@ -138,6 +187,10 @@ static qn_status build_output(struct qn_builder *b, const struct qn_yaml_item *i
         o->include = (uint32_t)slots[OUTPUT_INCLUDE].i64;
         check_include(b, slots[OUTPUT_INCLUDE].value, o->include);
     }
+    if (slots[OUTPUT_FROM].is_set)
+        read_from(b, &slots[OUTPUT_FROM], o);
+    if (slots[OUTPUT_FROM].is_set && o->from != main_alone(b))
+        check_from(b, slots, o);
     if (slots[OUTPUT_TO].is_set)
         return qn_build_sinks(b, &qn_keys_output.keys[OUTPUT_TO], &slots[OUTPUT_TO], o);
     return QN_OK;
@@ -164,7 +217,8 @@ qn_status qn_build_outputs(struct qn_builder *b)
     if (outputs == NULL)
         return qn_no_memory(b->err);
     QN_TRY(make_scope(b, &sc));
-    outputs[0] = (struct qn_plan_output){.name = qn_str_of("predictions"), .is_predictions = true};
+    outputs[0] = (struct qn_plan_output){
+        .name = qn_str_of("predictions"), .from = main_alone(b), .is_predictions = true};
     for (uint32_t i = 0; i < count; i++) {
         bool is_predictions = qn_str_is(slot->value->items[i].key->text, "predictions");
 

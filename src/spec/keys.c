@@ -391,10 +391,13 @@ static const struct qn_key output_keys[] = {
          .choice_advice = "known: topic, file, webhook, kafka",
          .help = "where `quern run` delivers records, besides keeping them in the log; `quern "
                  "pipe` writes them to its outputs"},
-    {.name = "from",
-     .type = QN_KEY_NAMES,
-     .not_yet = "every output holds predictions: leave it out",
-     .help = "what goes out, if not predictions"},
+    [OUTPUT_FROM] = {.name = "from",
+                     .type = QN_KEY_NAMES,
+                     .value = "streams",
+                     .fallback = "the main stream",
+                     .since = "0.2",
+                     .help = "the streams whose good events it takes: those of the main one as "
+                             "predictions, those of others as they came, with include: event"},
 };
 
 static const struct qn_key_synonym output_synonyms[] = {
@@ -424,7 +427,8 @@ const struct qn_key_table qn_keys_output = {
     .synonyms = output_synonyms,
     .help = "What leaves the pipeline. `predictions` always exists and takes every scored event; "
             "others take the part that "
-            "`when` describes."};
+            "`when` describes, or the events of other streams: `archive: {from: [orders, returns], "
+            "include: event}`."};
 
 /* ---- what `quern run` keeps ---- */
 

@@ -134,6 +134,8 @@ static qn_status set_versions(struct qn_builder *b)
         add_str(&all, p->outputs[i].name);
         add_int(&all, p->outputs[i].include);
         add_str(&all, o != NULL ? o->value->text : (struct qn_str){"", 0});
+        if (p->outputs[i].from != UINT64_C(1) << p->main_stream)
+            add_int(&all, (int64_t)p->outputs[i].from);
     }
     if (p->limits.memory_bytes > 0) {
         add_str(&all, qn_str_of("memory"));

@@ -46,7 +46,8 @@ enum qn_include {
 
 struct qn_plan_output {
     struct qn_str name;         /* "predictions" is the one that pipe writes to stdout */
-    const struct qn_expr *when; /* NULL = every scored event of the main stream */
+    uint64_t from;              /* bit per stream: whose good events it takes          */
+    const struct qn_expr *when; /* NULL = all of them; else `from` is the main stream alone */
     struct qn_str when_text;    /* as it may be shown: secrets not filled in; "" without `when` */
     uint32_t include;           /* enum qn_include bits */
     bool is_predictions;

@@ -274,13 +274,22 @@ static void put_sinks(struct qn_buf *out, const struct qn_plan_output *o)
     qn_buf_byte(out, ']');
 }
 
-static void put_output(struct qn_buf *out, const struct qn_plan_output *o)
+static void put_output(struct qn_buf *out, const struct qn_plan *p, const struct qn_plan_output *o)
 {
     static const char *const names[] = {"features", "event", "margin", "contributions"};
     bool is_first = true;
 
     qn_buf_byte(out, '{');
     text(out, true, "name", o->name);
+    member(out, false, "from");
+    for (uint32_t s = 0; s < p->schema_count; s++)
+        if ((o->from >> s) & 1) {
+            qn_buf_byte(out, is_first ? '[' : ',');
+            qn_json_string(out, p->schemas[s].name);
+            is_first = false;
+        }
+    qn_buf_byte(out, ']');
+    is_first = true;
     optional_text(out, "when", o->when != NULL ? &o->when_text : NULL);
     member(out, false, "include");
     qn_buf_byte(out, '[');
@@ -335,7 +344,7 @@ void qn_plan_json(const struct qn_plan *p, struct qn_buf *out)
     qn_buf_byte(out, '[');
     for (uint32_t i = 0; i < p->output_count; i++) {
         qn_buf_text(out, i > 0 ? "," : "");
-        put_output(out, &p->outputs[i]);
+        put_output(out, p, &p->outputs[i]);
     }
     qn_buf_byte(out, ']');
     if (p->storage.dir != NULL)

@@ -408,6 +408,20 @@ static void put_includes(struct qn_buf *out, uint32_t include)
         }
 }
 
+/* "every scored event of pay", "every good event of pay and back" */
+static void put_from(struct qn_buf *out, const struct qn_plan *p, uint64_t from)
+{
+    const char *before = " of ";
+
+    qn_buf_printf(out, "every %s event",
+                  p->score_model >= 0 && from == UINT64_C(1) << p->main_stream ? "scored" : "good");
+    for (uint32_t s = 0; s < p->schema_count; s++)
+        if ((from >> s) & 1) {
+            qn_buf_printf(out, "%s%.*s", before, QN_STR_ARG(p->schemas[s].name));
+            before = " and ";
+        }
+}
+
 static void print_outputs(const struct qn_plan *p, struct qn_buf *out)
 {
     struct qn_buf line = {0};
@@ -423,8 +437,7 @@ static void print_outputs(const struct qn_plan *p, struct qn_buf *out)
         if (o->when != NULL)
             qn_buf_printf(&line, "when %.*s", QN_STR_ARG(o->when_text));
         else
-            qn_buf_printf(&line, "every %s event of %.*s", p->score_model >= 0 ? "scored" : "good",
-                          QN_STR_ARG(p->schemas[p->main_stream].name));
+            put_from(&line, p, o->from);
         put_includes(&line, o->include);
         qn_buf_text(out, "    ");
         put_cell(out, o->name, width);

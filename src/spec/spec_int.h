@@ -152,7 +152,7 @@ enum {
     KAFKA_SETTINGS,
     KAFKA_LAST = KAFKA_SETTINGS
 };
-enum { OUTPUT_WHEN, OUTPUT_INCLUDE, OUTPUT_TO, OUTPUT_LAST = OUTPUT_TO + 1 };
+enum { OUTPUT_WHEN, OUTPUT_INCLUDE, OUTPUT_TO, OUTPUT_FROM, OUTPUT_LAST = OUTPUT_FROM };
 enum { KEYS_MAX = 24 };
 
 extern const struct qn_key_table qn_keys_top, qn_keys_stream, qn_keys_field, qn_keys_model,

@@ -38,6 +38,7 @@ static const char SPEC[] =
     "  risk: mean(fraud) of back by card over 5h or 0\n"
     "outputs:\n"
     "  predictions: {include: [features]}\n"
+    "  all: {from: [pay, back], include: event}\n"
     "  big: {when: amount > 50%s}\n";
 
 struct world {
@@ -311,8 +312,8 @@ static void test_same_as_without_a_log(void **state)
         if (i < 4)
             world_close(&w);
     }
-    for (int i = 0; i < 2; i++) {
-        const char *const names[] = {"predictions", "big"};
+    for (int i = 0; i < 3; i++) {
+        const char *const names[] = {"predictions", "all", "big"};
         struct qn_buf records = {0};
 
         read_topic(qn_service_log(w.sv), names[i], &records);

@@ -141,7 +141,7 @@ static inline struct qn_delivery_options rig_options(struct rig *r, const struct
                                         .sink = sink,
                                         .pipeline = qn_str_of("shop"),
                                         .output = qn_str_of("alerts"),
-                                        .is_alert = true,
+                                        .holds = "alert",
                                         .files = &r->disk->table,
                                         .clock = &r->clock,
                                         .random = &r->random,

@@ -31,7 +31,7 @@ static char *body_of(int format, const char *text, struct qn_log_record r, const
     struct qn_webhook_options opt = {
         .format = format, .text = text, .routing_key = "KEY\"1", .severity = 1};
     struct qn_sink_boot boot = {
-        .pipeline = qn_str_of("shop"), .output = qn_str_of("alerts"), .is_alert = true};
+        .pipeline = qn_str_of("shop"), .output = qn_str_of("alerts"), .holds = "alert"};
     struct qn_webhook_body w = {.opt = &opt, .boot = &boot};
     struct qn_buf body = {0}, id = {0};
     struct qn_err err = {0};
