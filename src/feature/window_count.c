@@ -94,6 +94,12 @@ void qn_group_let_go(struct qn_group *g, const struct qn_wave *w, uint32_t *scra
     }
 }
 
+/* A snapshot may say anything of times. */
+static int64_t at_most(int64_t us, int64_t newest_us)
+{
+    return us < newest_us ? us : newest_us;
+}
+
 void qn_group_recount(const struct qn_group *g, int64_t newest_us, struct qn_budget *budget,
                       uint32_t account)
 {
@@ -107,11 +113,12 @@ void qn_group_recount(const struct qn_group *g, int64_t newest_us, struct qn_bud
         while ((key = qn_table_walk(g->lanes[l].table, &place, &text)) != NULL) {
             if (!is_held(g, key, newest_us))
                 continue;
-            add_key(g, key->newest_us, text.len, budget, account);
+            add_key(g, at_most(key->newest_us, newest_us), text.len, budget, account);
             for (const struct qn_chunk *c = key->head; c != NULL; c = c->next)
                 for (uint32_t i = 0; i < c->count; i++)
                     if (qn_chunk_time(g, c, i) > oldest_us)
-                        qn_budget_add(budget, account, qn_chunk_time(g, c, i), event_bytes(g));
+                        qn_budget_add(budget, account, at_most(qn_chunk_time(g, c, i), newest_us),
+                                      event_bytes(g));
         }
     }
 }

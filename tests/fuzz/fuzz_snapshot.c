@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fuzz_snapshot.c - restores from any bytes: as a manifest, as a pack, as the entries of windows.
+ * fuzz_snapshot.c - restores from any bytes: as a manifest, as a pack, as the entries of windows,
+ * as an account of counted bytes.
  *
  * The first byte chooses what the rest is; checksums that would only keep the fuzzer out are made
  * right. The second byte chooses the group of windows that reads entries (each: 2 length, bytes).
@@ -16,7 +17,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { SHAPES = 4, WINDOWS = 5, ROWS = 6, AS_MANIFEST = 0, AS_PACK = 1, AS_ENTRIES = 2, KINDS = 3 };
+enum { SHAPES = 4, WINDOWS = 5, ROWS = 6 };
+enum { AS_MANIFEST, AS_PACK, AS_ENTRIES, AS_ACCOUNT, KINDS };
 
 #define SECOND ((int64_t)1000000)
 
@@ -25,9 +27,10 @@ enum { SHAPES = 4, WINDOWS = 5, ROWS = 6, AS_MANIFEST = 0, AS_PACK = 1, AS_ENTRI
 static const struct qn_kind args[2] = {{QN_DECIMAL, 2}, {QN_DOUBLE, 0}};
 
 /* 0: integers and a condition; 1: doubles, delayed, least; 2: only over all; 3: flags in words of
- * their own. */
-static struct qn_group *group_new(unsigned shape)
+ * their own. SHAPES more: keys are counted. */
+static struct qn_group *group_new(unsigned number)
 {
+    const unsigned shape = number % SHAPES;
     struct qn_window w[WINDOWS] = {
         {QN_AGGREGATE_COUNT, -1, 0, 60 * SECOND, 0, false, {QN_INT64, 0}},
         {QN_AGGREGATE_SUM, 0, -1, 600 * SECOND, 60 * SECOND, false, {QN_DECIMAL, 2}},
@@ -35,7 +38,8 @@ static struct qn_group *group_new(unsigned shape)
         {QN_AGGREGATE_MIN, 1, 0, 600 * SECOND, 0, false, {QN_DOUBLE, 0}},
         {QN_AGGREGATE_MAX, 0, -1, QN_OVER_ALL, 0, false, {QN_DECIMAL, 2}},
     };
-    struct qn_group_spec spec = {args, 2, shape == 3 ? 60 : 2, w, WINDOWS, 10 * SECOND};
+    struct qn_group_spec spec = {args,    2,           shape == 3 ? 60 : 2, w,
+                                 WINDOWS, 10 * SECOND, number >= SHAPES};
     struct qn_group *g = NULL;
 
     if (shape == 0)
@@ -105,6 +109,25 @@ static uint64_t group_answers(struct qn_group *g)
 
 /* ---- what loads must come back ---- */
 
+static struct qn_budget *budget_new(int64_t keep_us)
+{
+    struct qn_budget *b;
+
+    QN_ASSERT(qn_budget_new(1 << 20, 1, &b, NULL) == QN_OK);
+    qn_budget_keep(b, 0, keep_us);
+    return b;
+}
+
+/* Whatever the keys say of their times. */
+static void count(const struct qn_group *g)
+{
+    struct qn_budget *b = budget_new(qn_group_counted_us(g));
+
+    qn_budget_move_on(b, 700 * SECOND);
+    qn_group_recount(g, 700 * SECOND, b, 0);
+    qn_budget_free(b);
+}
+
 static struct qn_snapshots *snapshots_of(struct memory_store *m, struct qn_group *g)
 {
     struct qn_section s = section_of(g);
@@ -142,7 +165,7 @@ static void round_trip(struct qn_group *g, unsigned shape)
 
 static void as_entries(const uint8_t *p, size_t size)
 {
-    unsigned shape = size > 0 ? p[0] % SHAPES : 0;
+    unsigned shape = size > 0 ? p[0] % (2 * SHAPES) : 0;
     struct qn_group *g = group_new(shape);
     struct qn_section s = section_of(g);
     qn_status rc = QN_OK;
@@ -162,12 +185,42 @@ static void as_entries(const uint8_t *p, size_t size)
     if (rc == QN_OK)
         rc = s.ops->loaded(s.st, NULL);
     if (rc == QN_OK) {
+        if (shape >= SHAPES)
+            count(g);
         round_trip(g, shape);
     } else {
         QN_ASSERT(s.ops->clear(s.st, NULL) == QN_OK);
         QN_ASSERT(qn_group_keys(g) == 0);
     }
     qn_group_free(g);
+}
+
+/* An account says what it said, time goes on, and in the end nothing counts but what lasts. */
+static void as_account(const uint8_t *p, size_t size)
+{
+    struct qn_budget *b = budget_new(600 * SECOND), *again = budget_new(600 * SECOND);
+    char *from = calloc(1, QN_BUDGET_SAVED), saved[QN_BUDGET_SAVED];
+
+    memcpy(from, p, size < QN_BUDGET_SAVED ? size : QN_BUDGET_SAVED);
+    if (qn_budget_load(b, 0, from, NULL) == QN_OK) {
+        qn_budget_move_on(b, 700 * SECOND);
+        qn_budget_save(b, 0, saved);
+        QN_ASSERT(memcmp(saved, from, sizeof saved) == 0);
+        QN_ASSERT(qn_budget_load(again, 0, saved, NULL) == QN_OK);
+        qn_budget_move_on(again, 700 * SECOND);
+        for (int64_t t = 700; t < 2200; t += 100) {
+            qn_budget_move_on(b, t * SECOND);
+            qn_budget_move_on(again, t * SECOND);
+            QN_ASSERT(qn_budget_counted(b) == qn_budget_counted(again));
+        }
+        qn_budget_move(b, 0, 2000 * SECOND, 2100 * SECOND, 77);
+        QN_ASSERT(qn_budget_counted(b) == qn_budget_counted(again));
+        qn_budget_clear(b);
+        QN_ASSERT(qn_budget_counted(b) == 0);
+    }
+    free(from);
+    qn_budget_free(b);
+    qn_budget_free(again);
 }
 
 /* ---- files ---- */
@@ -250,7 +303,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         as_manifest(data + 1, size - 1);
     else if (data[0] % KINDS == AS_PACK)
         as_pack(data + 1, size - 1);
-    else
+    else if (data[0] % KINDS == AS_ENTRIES)
         as_entries(data + 1, size - 1);
+    else
+        as_account(data + 1, size - 1);
     return 0;
 }
