@@ -81,6 +81,7 @@ static void print_model(const struct qn_model *m, const char *path, struct qn_bu
 {
     const struct qn_model_info *info = qn_model_info(m);
     const char *obstacle = qn_model_explain_obstacle(m);
+    uint64_t alone_ns, batched_ns;
 
     qn_buf_printf(out, "%s\n  format    %s%s%s\n  objective %s\n", path, info->format,
                   info->version[0] ? ", version " : "", info->version,
@@ -96,6 +97,9 @@ static void print_model(const struct qn_model *m, const char *path, struct qn_bu
                       info->leaves);
     }
     qn_buf_printf(out, "  kernel    %s: %s\n", info->kernel, info->kernel_reason);
+    if (qn_model_cost(m, &alone_ns, &batched_ns))
+        qn_buf_printf(out, "  a row     about %llu ns alone, %llu ns in batches of 64 (measured)\n",
+                      (unsigned long long)alone_ns, (unsigned long long)batched_ns);
     qn_buf_printf(out, "  explain   %s%s\n", obstacle != NULL ? "not possible: " : "yes",
                   obstacle != NULL ? obstacle : "");
     qn_buf_text(out, "  memory    ");
@@ -115,6 +119,7 @@ static void print_model_json(const struct qn_model *m, const char *path, struct 
 {
     const struct qn_model_info *info = qn_model_info(m);
     const char *obstacle = qn_model_explain_obstacle(m);
+    uint64_t alone_ns, batched_ns;
 
     qn_buf_text(out, "{\"file\":");
     qn_json_string(out, qn_str_of(path));
@@ -127,6 +132,9 @@ static void print_model_json(const struct qn_model *m, const char *path, struct 
                   info->trees, info->trees_in_file, info->depth_max, info->nodes, info->leaves);
     put_member(out, "kernel", info->kernel);
     put_member(out, "kernel_reason", info->kernel_reason);
+    if (qn_model_cost(m, &alone_ns, &batched_ns))
+        qn_buf_printf(out, ",\"row_ns_alone\":%llu,\"row_ns_batched\":%llu",
+                      (unsigned long long)alone_ns, (unsigned long long)batched_ns);
     qn_buf_printf(out, ",\"explains\":%s", obstacle == NULL ? "true" : "false");
     if (obstacle != NULL)
         put_member(out, "explains_not", obstacle);

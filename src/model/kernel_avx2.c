@@ -20,10 +20,9 @@
 
 enum {
     LANES = 32,
-    DEPTH_MAX = 6,          /* deeper trees are walked: a level doubles the work */
     ROWS_SINGLE_MAX = 12,   /* up to here one row at a time is faster           */
     ROWS_SYMMETRIC_MAX = 6, /* the same where a block costs little */
-    ROWS_WALKED_MAX = 4,    /* the same where kernel_columns.c walks them       */
+    ROWS_WALKED_MAX = 7,    /* the same where kernel_columns.c walks them       */
     ANY_LEVELS = 255,       /* of a search whose number of levels is no constant */
     CODE_MAX = 254
 };
@@ -220,25 +219,31 @@ TARGET static void quantise(const struct qn_model *m, const double *const *colum
 /* ---- 32 rows of one perfect tree ---- */
 
 /* A byte per row from the first 16 of a table. Bit 7 of an index would give 0, bits 4 to 6 are
- * ignored; depth <= 6 sets none above 5. */
+ * ignored. */
 INLINED __m256i shuffle(const uint8_t *table, __m256i index)
 {
     return _mm256_shuffle_epi8(
         _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)(const void *)table)), index);
 }
 
+#define LOOK_16(t)  shuffle((t), index)
+#define LOOK_32(t)  _mm256_blendv_epi8(LOOK_16(t), LOOK_16((t) + 16), d[4])
+#define LOOK_64(t)  _mm256_blendv_epi8(LOOK_32(t), LOOK_32((t) + 32), d[5])
+#define LOOK_128(t) _mm256_blendv_epi8(LOOK_64(t), LOOK_64((t) + 64), d[6])
+
 /* A byte per row from a table in the order of the decisions, 1 << level of them taken. */
 INLINED __m256i look_up(const uint8_t *table, __m256i index, const __m256i *d, const unsigned level)
 {
-    __m256i low = shuffle(table, index), high;
-
     if (level <= 4)
-        return low;
-    low = _mm256_blendv_epi8(low, shuffle(table + 16, index), d[4]);
+        return LOOK_16(table);
     if (level == 5)
-        return low;
-    high = _mm256_blendv_epi8(shuffle(table + 32, index), shuffle(table + 48, index), d[4]);
-    return _mm256_blendv_epi8(low, high, d[5]);
+        return LOOK_32(table);
+    if (level == 6)
+        return LOOK_64(table);
+    if (level == 7)
+        return LOOK_128(table);
+    index = _mm256_and_si256(index, _mm256_set1_epi8(127));
+    return _mm256_blendv_epi8(LOOK_128(table), LOOK_128(table + 128), d[7]);
 }
 
 /* FOLD_n(i, h): column of the nodes i, i + s, i + 2s, ... (2^n of them) of one level, folded by the
@@ -249,6 +254,8 @@ INLINED __m256i look_up(const uint8_t *table, __m256i index, const __m256i *d, c
 #define FOLD_3(i, h) _mm256_blendv_epi8(FOLD_2(i, h), FOLD_2((i) + (h) / 4, h), d[2])
 #define FOLD_4(i, h) _mm256_blendv_epi8(FOLD_3(i, h), FOLD_3((i) + (h) / 8, h), d[3])
 #define FOLD_5(i, h) _mm256_blendv_epi8(FOLD_4(i, h), FOLD_4((i) + (h) / 16, h), d[4])
+#define FOLD_6(i, h) _mm256_blendv_epi8(FOLD_5(i, h), FOLD_5((i) + (h) / 32, h), d[5])
+#define FOLD_7(i, h) _mm256_blendv_epi8(FOLD_6(i, h), FOLD_6((i) + (h) / 64, h), d[6])
 
 /* One level: its decisions, and their bit in the index. The limits of the root are one byte. */
 #define DECIDE(level, column)                                                                      \
@@ -276,6 +283,10 @@ INLINED __m256i follow(const uint8_t *block, const int8_t *codes, const unsigned
         DECIDE(4, FOLD_4(16, 8));
     if (depth > 5)
         DECIDE(5, FOLD_5(32, 16));
+    if (depth > 6)
+        DECIDE(6, FOLD_6(64, 32));
+    if (depth > 7)
+        DECIDE(7, FOLD_7(128, 64));
     return index;
 }
 
@@ -284,10 +295,11 @@ INLINED __m256i follow(const uint8_t *block, const int8_t *codes, const unsigned
 INLINED void words(const uint8_t *planes, __m256i index, const __m256i *d, const unsigned depth,
                    __m256i *out)
 {
+    const size_t plane = qn_lanes_plane_bytes(depth);
     const __m256i b0 = look_up(planes, index, d, depth);
-    const __m256i b1 = look_up(planes + 64, index, d, depth);
-    const __m256i b2 = look_up(planes + 128, index, d, depth);
-    const __m256i b3 = look_up(planes + 192, index, d, depth);
+    const __m256i b1 = look_up(planes + plane, index, d, depth);
+    const __m256i b2 = look_up(planes + 2 * plane, index, d, depth);
+    const __m256i b3 = look_up(planes + 3 * plane, index, d, depth);
     const __m256i low01 = _mm256_unpacklo_epi8(b0, b1), high01 = _mm256_unpackhi_epi8(b0, b1);
     const __m256i low23 = _mm256_unpacklo_epi8(b2, b3), high23 = _mm256_unpackhi_epi8(b2, b3);
 
@@ -315,7 +327,7 @@ INLINED void add_double(const uint8_t *planes, __m256i index, const __m256i *d,
     __m256i low[4], high[4];
 
     words(planes, index, d, depth, low);
-    words(planes + 256, index, d, depth, high);
+    words(planes + 4 * qn_lanes_plane_bytes(depth), index, d, depth, high);
 #pragma GCC unroll 4
     for (unsigned j = 0; j < 4; j++) {
         const __m256d a = _mm256_castsi256_pd(_mm256_unpacklo_epi32(low[j], high[j]));
@@ -331,7 +343,7 @@ INLINED void perfect(const struct qn_lanes_tree *tree, const int8_t *codes, cons
                      bool is_float, void *sums)
 {
     const uint8_t *planes = tree->block + qn_lanes_planes_at(depth);
-    __m256i d[DEPTH_MAX];
+    __m256i d[QN_LANES_DEPTH];
     __m256i index = follow(tree->block, codes, depth, d);
 
     if (is_float)
@@ -366,7 +378,7 @@ INLINED void symmetric(const struct qn_lanes_tree *tree, const int8_t *codes, co
                        bool is_float, void *sums)
 {
     const uint8_t *planes = tree->block + QN_LANES_SYMMETRIC_PLANES;
-    __m256i d[DEPTH_MAX];
+    __m256i d[QN_LANES_DEPTH];
     const __m256i index = ask_levels(tree->block, codes, 0, depth, d);
 
     if (is_float)
@@ -375,20 +387,16 @@ INLINED void symmetric(const struct qn_lanes_tree *tree, const int8_t *codes, co
         add_double(planes, index, d, depth, sums);
 }
 
-/* Deeper: each row fetches its own leaf. The sums are in order of rows. */
+/* Deeper than the planes of leaves: each row fetches its own. The sums are in order of rows. */
 INLINED void symmetric_deep(const struct qn_lanes_tree *tree, const int8_t *codes, uint32_t rows,
                             bool is_float, void *sums)
 {
-    const uint8_t *leaves =
-        tree->block +
-        qn_lanes_symmetric_leaves(tree->depth, is_float ? sizeof(float) : sizeof(double));
-    const unsigned first = tree->depth < 8 ? tree->depth : 8;
+    const uint8_t *leaves = tree->block + QN_LANES_SYMMETRIC_PLANES;
     __m256i d[QN_LANES_SYMMETRIC_DEPTH];
     _Alignas(32) uint8_t low[LANES], high[LANES];
 
-    _mm256_store_si256((__m256i *)(void *)low, ask_levels(tree->block, codes, 0, first, d));
-    _mm256_store_si256((__m256i *)(void *)high,
-                       ask_levels(tree->block, codes, first, tree->depth, d));
+    _mm256_store_si256((__m256i *)(void *)low, ask_levels(tree->block, codes, 0, 8, d));
+    _mm256_store_si256((__m256i *)(void *)high, ask_levels(tree->block, codes, 8, tree->depth, d));
     for (uint32_t r = 0; r < rows; r++) {
         const uint32_t leaf = low[r] | (uint32_t)high[r] << 8;
 
@@ -405,7 +413,7 @@ INLINED void symmetric_deep(const struct qn_lanes_tree *tree, const int8_t *code
  */
 INLINED void shape(const struct qn_lanes_tree *tree, const int8_t *codes, bool is_float, void *sums)
 {
-    __m256i reach[2 * QN_LANES_LEAVES], d[DEPTH_MAX];
+    __m256i reach[2 * QN_LANES_LEAVES], d[QN_LANES_DEPTH];
     __m256i index = _mm256_setzero_si256();
 
     reach[0] = _mm256_set1_epi8(-1);
@@ -433,34 +441,45 @@ INLINED void shape(const struct qn_lanes_tree *tree, const int8_t *codes, bool i
 /* ---- a block of rows ---- */
 
 #define BY_DEPTH(form)                                                                             \
-    switch (tree->depth) {                                                                         \
-    case 1:                                                                                        \
-        form(tree, codes, 1, is_float, sums);                                                      \
-        break;                                                                                     \
-    case 2:                                                                                        \
-        form(tree, codes, 2, is_float, sums);                                                      \
-        break;                                                                                     \
-    case 3:                                                                                        \
-        form(tree, codes, 3, is_float, sums);                                                      \
-        break;                                                                                     \
-    case 4:                                                                                        \
-        form(tree, codes, 4, is_float, sums);                                                      \
-        break;                                                                                     \
-    case 5:                                                                                        \
-        form(tree, codes, 5, is_float, sums);                                                      \
-        break;                                                                                     \
-    default:                                                                                       \
-        form(tree, codes, 6, is_float, sums);                                                      \
-        break;                                                                                     \
-    }
+    do {                                                                                           \
+        switch (tree->depth) {                                                                     \
+        case 1:                                                                                    \
+            form(tree, codes, 1, is_float, sums);                                                  \
+            break;                                                                                 \
+        case 2:                                                                                    \
+            form(tree, codes, 2, is_float, sums);                                                  \
+            break;                                                                                 \
+        case 3:                                                                                    \
+            form(tree, codes, 3, is_float, sums);                                                  \
+            break;                                                                                 \
+        case 4:                                                                                    \
+            form(tree, codes, 4, is_float, sums);                                                  \
+            break;                                                                                 \
+        case 5:                                                                                    \
+            form(tree, codes, 5, is_float, sums);                                                  \
+            break;                                                                                 \
+        case 6:                                                                                    \
+            form(tree, codes, 6, is_float, sums);                                                  \
+            break;                                                                                 \
+        case 7:                                                                                    \
+            form(tree, codes, 7, is_float, sums);                                                  \
+            break;                                                                                 \
+        default:                                                                                   \
+            form(tree, codes, 8, is_float, sums);                                                  \
+            break;                                                                                 \
+        }                                                                                          \
+    } while (0)
 
 INLINED void perfect_tree(const struct qn_lanes_tree *tree, const int8_t *codes, bool is_float,
-                          void *sums){BY_DEPTH(perfect)}
+                          void *sums)
+{
+    BY_DEPTH(perfect);
+}
 
 INLINED void symmetric_tree(const struct qn_lanes_tree *tree, const int8_t *codes, bool is_float,
                             void *sums)
 {
-    BY_DEPTH(symmetric)
+    BY_DEPTH(symmetric);
 }
 
 /* Sums of 32 rows between the order of rows and the order in which the planes come apart. */
@@ -495,9 +514,9 @@ INLINED void block(const struct qn_model *m, const int8_t *codes, uint32_t rows,
         const struct qn_lanes_tree *tree = &m->plan.lanes->trees[t];
         char *at = sums + m->forest.trees[t].output * output_bytes;
 
-        if (tree->form == QN_LANES_PERFECT && tree->depth <= DEPTH_MAX) {
+        if (tree->form == QN_LANES_PERFECT) {
             perfect_tree(tree, codes, is_float, at);
-        } else if (tree->form == QN_LANES_SYMMETRIC && tree->depth <= DEPTH_MAX) {
+        } else if (tree->form == QN_LANES_SYMMETRIC && tree->depth <= QN_LANES_DEPTH) {
             symmetric_tree(tree, codes, is_float, at);
         } else if (tree->form == QN_LANES_SHAPE) {
             shape(tree, codes, is_float, at);
@@ -540,8 +559,9 @@ static bool can_search(const struct qn_model *m)
 static void avx2_score(const struct qn_model *m, const double *const *columns, uint32_t first,
                        uint32_t rows, void *scratch, void *sums)
 {
-    const uint32_t most =
-        m->plan.lanes->symmetric.tests != NULL ? ROWS_SYMMETRIC_MAX : ROWS_SINGLE_MAX;
+    const bool is_symmetric =
+        m->plan.lanes->symmetric.tests != NULL && m->info.depth_max <= QN_MODEL_PERFECT_DEPTH;
+    const uint32_t most = is_symmetric ? ROWS_SYMMETRIC_MAX : ROWS_SINGLE_MAX;
     int8_t *codes = scratch;
 
     QN_ASSERT(rows <= QN_MODEL_BLOCK);
@@ -574,10 +594,10 @@ static bool avx2_is_suitable(const struct qn_model *m, const char **reason)
 {
     const struct qn_lanes *lanes = m->plan.lanes;
 
-    if (lanes == NULL || lanes->deep_count == m->forest.tree_count ||
-        !qn_model_cpu_has(QN_CPU_AVX2) || !qn_model_codes_pay(m, reason))
+    if (lanes == NULL || lanes->tree_count == 0 || !qn_model_cpu_has(QN_CPU_AVX2) ||
+        !qn_model_codes_pay(m, reason))
         return false;
-    *reason = lanes->deep_count == 0
+    *reason = lanes->tree_count == m->forest.tree_count
                   ? "this CPU has AVX2 and all trees fit"
                   : "this CPU has AVX2; the larger trees are walked 8 rows at a time";
     return true;

@@ -283,9 +283,7 @@ INLINED void symmetric(const struct qn_lanes_tree *tree, const int8_t *codes, co
 INLINED void symmetric_deep(const struct qn_lanes_tree *tree, const int8_t *codes, uint32_t rows,
                             bool is_float, void *sums)
 {
-    const uint8_t *leaves =
-        tree->block +
-        qn_lanes_symmetric_leaves(tree->depth, is_float ? sizeof(float) : sizeof(double));
+    const uint8_t *leaves = tree->block + QN_LANES_SYMMETRIC_PLANES;
     __mmask64 d[QN_LANES_SYMMETRIC_DEPTH];
     _Alignas(64) uint8_t low[QN_MODEL_BLOCK], high[QN_MODEL_BLOCK];
 
@@ -412,8 +410,9 @@ static void avx512_score(const struct qn_model *m, const double *const *columns,
                          uint32_t rows, void *scratch, void *sums)
 {
     const uint32_t can = qn_model_row_avx512_max(m);
-    const uint32_t most =
-        m->plan.lanes->symmetric.tests != NULL ? ROWS_SYMMETRIC_MAX : ROWS_SINGLE_MAX;
+    const bool is_symmetric =
+        m->plan.lanes->symmetric.tests != NULL && m->info.depth_max <= QN_MODEL_PERFECT_DEPTH;
+    const uint32_t most = is_symmetric ? ROWS_SYMMETRIC_MAX : ROWS_SINGLE_MAX;
     int8_t *codes = scratch;
 
     QN_ASSERT(rows <= QN_MODEL_BLOCK);

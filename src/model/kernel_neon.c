@@ -17,7 +17,6 @@
 
 enum {
     LANES = 16,
-    DEPTH_MAX = 6,          /* deeper trees are walked: a level doubles the work */
     ROWS_SINGLE_MAX = 6,    /* up to here one row at a time is faster            */
     ROWS_SYMMETRIC_MAX = 3, /* the same where a block costs little               */
     TABLE = 64              /* bytes of one look-up                              */
@@ -119,6 +118,8 @@ INLINED void add_leaves(const uint8_t *planes, uint8x16_t index, const unsigned 
 #define FOLD_3(i, h) vbslq_u8(d[2], FOLD_2((i) + (h) / 4, h), FOLD_2(i, h))
 #define FOLD_4(i, h) vbslq_u8(d[3], FOLD_3((i) + (h) / 8, h), FOLD_3(i, h))
 #define FOLD_5(i, h) vbslq_u8(d[4], FOLD_4((i) + (h) / 16, h), FOLD_4(i, h))
+#define FOLD_6(i, h) vbslq_u8(d[5], FOLD_5((i) + (h) / 32, h), FOLD_5(i, h))
+#define FOLD_7(i, h) vbslq_u8(d[6], FOLD_6((i) + (h) / 64, h), FOLD_6(i, h))
 
 #define NODE(i) load(codes + offsets[(i)])
 
@@ -135,7 +136,7 @@ INLINED void perfect(const struct qn_lanes_tree *tree, const int8_t *codes, cons
     const uint32_t *offsets = (const uint32_t *)(const void *)tree->block;
     const uint8_t *limits = tree->block + qn_lanes_limits_at(depth);
     uint8x16_t index = vdupq_n_u8(0);
-    uint8x16_t d[DEPTH_MAX];
+    uint8x16_t d[QN_LANES_DEPTH];
 
     DECIDE(0, NODE(1));
     if (depth > 1)
@@ -148,6 +149,10 @@ INLINED void perfect(const struct qn_lanes_tree *tree, const int8_t *codes, cons
         DECIDE(4, FOLD_4(16, 8));
     if (depth > 5)
         DECIDE(5, FOLD_5(32, 16));
+    if (depth > 6)
+        DECIDE(6, FOLD_6(64, 32));
+    if (depth > 7)
+        DECIDE(7, FOLD_7(128, 64));
     add_leaves(tree->block + qn_lanes_planes_at(depth), index, depth, is_float, sums);
 }
 #undef NODE
@@ -180,9 +185,7 @@ INLINED void symmetric(const struct qn_lanes_tree *tree, const int8_t *codes, co
 INLINED void symmetric_deep(const struct qn_lanes_tree *tree, const int8_t *codes, bool is_float,
                             void *sums)
 {
-    const uint8_t *leaves =
-        tree->block +
-        qn_lanes_symmetric_leaves(tree->depth, is_float ? sizeof(float) : sizeof(double));
+    const uint8_t *leaves = tree->block + QN_LANES_SYMMETRIC_PLANES;
     uint8_t low[LANES], high[LANES];
 
     vst1q_u8(low, ask_levels(tree->block, codes, 0, 8));
@@ -239,6 +242,12 @@ INLINED void shape(const struct qn_lanes_tree *tree, const int8_t *codes, bool i
         break;                                                                                     \
     case 6:                                                                                        \
         form(tree, codes, 6, is_float, sums);                                                      \
+        break;                                                                                     \
+    case 7:                                                                                        \
+        form(tree, codes, 7, is_float, sums);                                                      \
+        break;                                                                                     \
+    case 8:                                                                                        \
+        form(tree, codes, 8, is_float, sums);                                                      \
         break
 
 /* False where the tree has to be walked. */
@@ -247,19 +256,13 @@ INLINED bool tree_of_16(const struct qn_lanes_tree *tree, const int8_t *codes, b
 {
     if (tree->form == QN_LANES_SHAPE) {
         shape(tree, codes, is_float, sums);
-    } else if (tree->form == QN_LANES_PERFECT && tree->depth <= DEPTH_MAX) {
+    } else if (tree->form == QN_LANES_PERFECT) {
         switch (tree->depth) {
             BY_DEPTH(perfect);
         }
     } else if (tree->form == QN_LANES_SYMMETRIC) {
         switch (tree->depth) {
             BY_DEPTH(symmetric);
-        case 7:
-            symmetric(tree, codes, 7, is_float, sums);
-            break;
-        case 8:
-            symmetric(tree, codes, 8, is_float, sums);
-            break;
         default:
             symmetric_deep(tree, codes, is_float, sums);
             break;
@@ -311,43 +314,64 @@ INLINED uint8x16_t own_split(const uint8_t *splits, const unsigned level, const 
         return FOLD_3(0, 4);
     case 4:
         return FOLD_4(0, 8);
-    default:
+    case 5:
         return FOLD_5(0, 16);
+    case 6:
+        return FOLD_6(0, 32);
+    default:
+        return FOLD_7(0, 64);
     }
 }
 #undef NODE
 
-/* Which leaf of each of 16 trees the row reaches; a row has up to 128 codes. */
-static void reach(const uint8_t *splits, const int8_t *codes, uint8_t *leaf)
+/* Which leaf of each of 16 trees the row reaches; a row has up to 256 codes. */
+INLINED void reach(const uint8_t *splits, const int8_t *codes, const unsigned depth, uint8_t *leaf)
 {
     uint8x16_t index = vdupq_n_u8(0);
-    uint8x16_t d[DEPTH_MAX];
+    uint8x16_t d[QN_LANES_DEPTH];
 
-#pragma GCC unroll 6
-    for (unsigned level = 0; level < DEPTH_MAX; level++) {
+#pragma GCC unroll 8
+    for (unsigned level = 0; level < depth; level++) {
         const size_t bytes = (size_t)64 << level;
         const uint8x16_t code = own_split(splits, level, d);
         const uint8x16_t limit = own_split(splits + bytes, level, d);
 
-        d[level] = greater(look_up((const uint8_t *)codes, code, 7), limit);
-        index = vorrq_u8(index, vandq_u8(d[level], vdupq_n_u8((uint8_t)(32 >> level))));
+        d[level] = greater(look_up((const uint8_t *)codes, code, 8), limit);
+        index =
+            vorrq_u8(index, vandq_u8(d[level], vdupq_n_u8((uint8_t)(1u << (depth - 1 - level)))));
         splits += 2 * bytes;
     }
     vst1q_u8(leaf, index);
 }
 
+static void reach_next(const struct qn_lanes_row_block *block, size_t tree, const int8_t *codes,
+                       uint8_t *leaf)
+{
+    const uint8_t *splits = block->splits + tree % QN_LANES_ROW_TREES;
+
+    if (block->depth == 6)
+        reach(splits, codes, 6, leaf);
+    else if (block->depth == 7)
+        reach(splits, codes, 7, leaf);
+    else
+        reach(splits, codes, 8, leaf);
+}
+
 #define ROW_TREES(name, type)                                                                      \
     static void name(const struct qn_model *m, const int8_t *codes, uint32_t row, type *sums)      \
     {                                                                                              \
-        const struct qn_lanes_row *lanes = &m->plan.lanes->row;                                    \
-        const type *leaves = lanes->leaves;                                                        \
         const bool is_single = m->info.outputs == 1;                                               \
         uint8_t leaf[LANES];                                                                       \
         type sum = sums[row];                                                                      \
                                                                                                    \
-        for (size_t t = 0; t < m->forest.tree_count; t++, leaves += 64) {                          \
+        for (size_t t = 0; t < m->forest.tree_count; t++) {                                        \
+            const struct qn_lanes_row_block *block =                                               \
+                &m->plan.lanes->row.blocks[t / QN_LANES_ROW_TREES];                                \
+            const type *leaves =                                                                   \
+                (const type *)block->leaves + (t % QN_LANES_ROW_TREES << block->depth);            \
+                                                                                                   \
             if (t % LANES == 0)                                                                    \
-                reach(lanes->splits + t / 64 * QN_LANES_ROW_SPLITS + t % 64, codes, leaf);         \
+                reach_next(block, t, codes, leaf);                                                 \
             if (is_single)                                                                         \
                 sum += leaves[leaf[t % LANES]];                                                    \
             else                                                                                   \
@@ -374,7 +398,7 @@ static void neon_score(const struct qn_model *m, const double *const *columns, u
     if (rows <= most) {
         for (uint32_t r = 0; r < rows; r++) {
             qn_model_quantise(m, columns, first + r, 1, 1, codes);
-            if (lanes->row.splits == NULL)
+            if (lanes->row.blocks == NULL || lanes->row.has_tests)
                 qn_model_score_row(m, codes, r, sums);
             else if (m->info.is_float)
                 row_trees_float(m, codes, r, sums);
@@ -398,10 +422,10 @@ static bool neon_is_suitable(const struct qn_model *m, const char **reason)
 {
     const struct qn_lanes *lanes = m->plan.lanes;
 
-    if (lanes == NULL || lanes->deep_count == m->forest.tree_count ||
-        !qn_model_cpu_has(QN_CPU_NEON) || !qn_model_codes_pay(m, reason))
+    if (lanes == NULL || lanes->tree_count == 0 || !qn_model_cpu_has(QN_CPU_NEON) ||
+        !qn_model_codes_pay(m, reason))
         return false;
-    *reason = lanes->deep_count == 0
+    *reason = lanes->tree_count == m->forest.tree_count
                   ? "this CPU has NEON and all trees fit"
                   : "this CPU has NEON; the larger trees are walked 8 rows at a time";
     return true;

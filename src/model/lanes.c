@@ -212,9 +212,10 @@ static bool is_symmetric(const struct qn_model *m, const struct qn_tree *t)
 static bool make_symmetric(struct qn_model *m, const struct qn_tree *t, struct qn_lanes_tree *out)
 {
     const size_t width = leaf_width(m), leaves = (size_t)1 << t->depth;
-    const size_t leaves_at = qn_lanes_symmetric_leaves(t->depth, width);
-    const size_t bytes = leaves_at + (t->depth > 6 ? leaves * width : 0);
+    const size_t plane_bytes = t->depth <= QN_LANES_DEPTH ? qn_lanes_plane_bytes(t->depth) : leaves;
+    const size_t bytes = QN_LANES_SYMMETRIC_PLANES + width * plane_bytes;
     uint8_t *block = qn_arena_aligned(&m->arena, 64, bytes);
+    uint8_t *values = block + QN_LANES_SYMMETRIC_PLANES;
     uint32_t *offsets = (uint32_t *)(void *)block;
 
     if (block == NULL)
@@ -231,11 +232,9 @@ static bool make_symmetric(struct qn_model *m, const struct qn_tree *t, struct q
         const unsigned at = path_bits(i, t->depth);
 
         if (t->depth <= QN_LANES_DEPTH)
-            put_planes(m, block + QN_LANES_SYMMETRIC_PLANES, qn_lanes_plane_bytes(t->depth), at,
-                       node);
-        if (t->depth > 6)
-            memcpy(block + leaves_at + at * width,
-                   (const uint8_t *)m->plan.leaf_values + node * width, width);
+            put_planes(m, values, plane_bytes, at, node);
+        else
+            memcpy(values + at * width, (const uint8_t *)m->plan.leaf_values + node * width, width);
     }
     out->block = block;
     out->depth = (uint8_t)t->depth;
@@ -292,14 +291,14 @@ static bool make_tree(struct qn_model *m, const struct qn_tree *t, struct qn_lan
 
 /* ---- one row ---- */
 
-static void make_row_tree(const struct qn_model *m, const struct qn_tree *t, uint8_t *splits,
-                          uint8_t *leaves)
+static void make_row_tree(const struct qn_model *m, const struct qn_tree *t, unsigned depth,
+                          uint8_t *splits, uint8_t *leaves)
 {
     const size_t width = leaf_width(m);
-    uint32_t node_at[2 << QN_MODEL_PERFECT_DEPTH];
+    uint32_t node_at[2 << QN_LANES_DEPTH];
 
-    qn_lanes_pad_tree(m, t, QN_MODEL_PERFECT_DEPTH, node_at);
-    for (unsigned level = 0; level < QN_MODEL_PERFECT_DEPTH; level++) {
+    qn_lanes_pad_tree(m, t, depth, node_at);
+    for (unsigned level = 0; level < depth; level++) {
         const unsigned count = 1u << level;
 
         for (unsigned i = 0; i < count; i++) {
@@ -310,14 +309,119 @@ static void make_row_tree(const struct qn_model *m, const struct qn_tree *t, uin
         }
         splits += (size_t)128 * count;
     }
-    for (unsigned i = 0; i < 64; i++)
-        memcpy(leaves + i * width, (const uint8_t *)m->plan.leaf_values + node_at[64 + i] * width,
-               width);
+    for (unsigned i = 0; i < 1u << depth; i++)
+        memcpy(leaves + i * width,
+               (const uint8_t *)m->plan.leaf_values + node_at[(1u << depth) + i] * width, width);
+}
+
+/* Which leaves stand below each node: the first, from left to right, and how many. Parents stand
+ * before their children. */
+static void count_leaves(const struct qn_model *m, const struct qn_tree *t, uint8_t *first,
+                         uint8_t *count)
+{
+    const struct qn_plan_node *nodes = m->plan.nodes + t->root;
+
+    for (uint32_t i = t->nodes; i-- > 0;) {
+        const uint32_t left = nodes[i].left - t->root;
+
+        count[i] = left == i ? 1 : (uint8_t)(count[left] + count[left + 1]);
+    }
+    first[0] = 0;
+    for (uint32_t i = 0; i < t->nodes; i++) {
+        const uint32_t left = nodes[i].left - t->root;
+
+        if (left == i)
+            continue;
+        first[left] = first[i];
+        first[left + 1] = (uint8_t)(first[i] + count[left]);
+    }
+}
+
+static void make_tests_tree(const struct qn_model *m, const struct qn_tree *t, unsigned leaf_bits,
+                            uint8_t *tests, uint8_t *leaves)
+{
+    const size_t width = leaf_width(m), mask_bytes = leaf_bits / 8;
+    uint8_t first[2 * QN_LANES_LEAVES], count[2 * QN_LANES_LEAVES];
+    size_t test = 0;
+
+    count_leaves(m, t, first, count);
+    memset(tests, 0, 64);
+    memset(tests + 64, QN_LANES_NEVER, 64);
+    for (uint32_t i = 0; i < t->nodes; i++) {
+        const struct qn_plan_node *node = &m->plan.nodes[t->root + i];
+        uint64_t lost;
+
+        if (m->forest.nodes[t->root + i].flags & QN_NODE_LEAF) {
+            memcpy(leaves + first[i] * width,
+                   (const uint8_t *)m->plan.leaf_values + (t->root + i) * width, width);
+            continue;
+        }
+        lost = (((uint64_t)1 << count[node->left - t->root]) - 1) << first[i];
+        lost = ~lost;
+        tests[test] = (uint8_t)node->code;
+        tests[64 + test] = (uint8_t)node->limit;
+        memcpy(tests + 128 + test * mask_bytes, &lost, mask_bytes); /* low bytes first */
+        test++;
+    }
+}
+
+/* Lays out the form of a block that its deepest and its largest tree allow. */
+static bool make_row_block(struct qn_model *m, size_t first, struct qn_lanes_row_block *out)
+{
+    const size_t left = m->forest.tree_count - first;
+    const size_t count = left < QN_LANES_ROW_TREES ? left : QN_LANES_ROW_TREES;
+    const struct qn_tree *trees = m->forest.trees + first;
+    unsigned depth = QN_MODEL_PERFECT_DEPTH, leaf_bits = 0;
+    size_t leaf_bytes, bytes;
+    uint8_t *splits, *leaves;
+
+    for (size_t t = 0; t < count; t++) {
+        depth = trees[t].depth > depth ? trees[t].depth : depth;
+        if (leaf_bits == 0 || trees[t].nodes > 2 * 32)
+            leaf_bits = trees[t].nodes > 2 * 32 ? 64 : 32;
+    }
+    depth = depth > QN_LANES_DEPTH ? 0 : depth;
+    leaf_bits = depth > 0 ? 0 : leaf_bits;
+    leaf_bytes = leaf_width(m) * (depth > 0 ? (size_t)1 << depth : leaf_bits);
+    bytes = depth > 0 ? (size_t)128 * ((1u << depth) - 1) : count * qn_lanes_tests_bytes(leaf_bits);
+    splits = qn_arena_aligned(&m->arena, 64, bytes);
+    leaves = qn_arena_aligned(&m->arena, 64, count * leaf_bytes);
+    if (splits == NULL || leaves == NULL)
+        return false;
+    memset(splits, 0, bytes);
+    for (size_t t = 0; t < count && depth > 0; t++)
+        make_row_tree(m, &trees[t], depth, splits + t, leaves + t * leaf_bytes);
+    for (size_t t = 0; t < count && depth == 0; t++)
+        make_tests_tree(m, &trees[t], leaf_bits, splits + t * qn_lanes_tests_bytes(leaf_bits),
+                        leaves + t * leaf_bytes);
+    *out = (struct qn_lanes_row_block){.splits = depth > 0 ? splits : NULL,
+                                       .tests = depth > 0 ? NULL : splits,
+                                       .leaves = leaves,
+                                       .depth = (uint8_t)depth,
+                                       .leaf_bits = (uint8_t)leaf_bits,
+                                       .count = (uint8_t)count};
+    return true;
+}
+
+/* Whether every block has a form: shallow trees, or small ones. */
+static bool has_row_form(const struct qn_model *m)
+{
+    bool is_shallow = true, is_small = true;
+
+    for (size_t t = 0; t < m->forest.tree_count; t++) {
+        if (t % QN_LANES_ROW_TREES == 0)
+            is_shallow = is_small = true;
+        is_shallow = is_shallow && m->forest.trees[t].depth <= QN_LANES_DEPTH;
+        is_small = is_small && m->forest.trees[t].nodes < 2 * QN_LANES_LEAVES;
+        if (!is_shallow && !is_small)
+            return false;
+    }
+    return m->plan.code_count <= QN_LANES_ROW_CODES;
 }
 
 static void make_quick(const struct qn_plan *p, struct qn_lanes_row *row)
 {
-    row->is_quick = p->column_count <= 64 && p->code_count <= QN_LANES_ROW_CODES;
+    row->is_quick = p->code_count <= QN_LANES_ROW_CODES;
     for (uint32_t k = 0; k < p->column_count && row->is_quick; k++) {
         const struct qn_plan_column *pc = &p->columns[k];
 
@@ -326,7 +430,7 @@ static void make_quick(const struct qn_plan *p, struct qn_lanes_row *row)
             row->is_quick = false;
             break;
         }
-        row->zero_missing |= (uint64_t)pc->zero_missing << k;
+        row->zero_missing[k / 8] |= (uint8_t)(pc->zero_missing << k % 8);
         for (uint32_t c = pc->first_code; c < pc->first_code + pc->code_count; c++) {
             row->column_of[c] = (uint8_t)k;
             row->missing[c] = p->codes[c].missing;
@@ -377,24 +481,22 @@ static bool make_search(struct qn_model *m, const struct qn_lanes *lanes, struct
 static bool make_row(struct qn_model *m, const struct qn_lanes *lanes, struct qn_lanes_row *row)
 {
     const size_t count = m->forest.tree_count;
-    const size_t blocks = (count + 63) / 64, leaf_bytes = 64 * leaf_width(m);
-    uint8_t *splits, *leaves;
+    struct qn_lanes_row_block *blocks;
 
     make_quick(&m->plan, row);
     if (row->is_quick && lanes->is_float && m->plan.column_count > 0 && !make_search(m, lanes, row))
         return false;
-    if (m->forest.depth_max > QN_MODEL_PERFECT_DEPTH || m->plan.code_count > QN_LANES_ROW_CODES)
+    if (!has_row_form(m))
         return true;
-    splits = qn_arena_aligned(&m->arena, 64, blocks * QN_LANES_ROW_SPLITS + 1);
-    leaves = qn_arena_aligned(&m->arena, 64, count * leaf_bytes + 1);
-    if (splits == NULL || leaves == NULL)
+    blocks = QN_NEW_N(&m->arena, struct qn_lanes_row_block, count / QN_LANES_ROW_TREES + 1);
+    if (blocks == NULL)
         return false;
-    memset(splits, 0, blocks * QN_LANES_ROW_SPLITS);
-    for (size_t t = 0; t < count; t++)
-        make_row_tree(m, &m->forest.trees[t], splits + t / 64 * QN_LANES_ROW_SPLITS + t % 64,
-                      leaves + t * leaf_bytes);
-    row->splits = splits;
-    row->leaves = leaves;
+    for (size_t t = 0; t < count; t += QN_LANES_ROW_TREES) {
+        if (!make_row_block(m, t, &blocks[t / QN_LANES_ROW_TREES]))
+            return false;
+        row->has_tests = row->has_tests || blocks[t / QN_LANES_ROW_TREES].depth == 0;
+    }
+    row->blocks = blocks;
     return true;
 }
 
@@ -480,9 +582,6 @@ qn_status qn_model_lanes(struct qn_model *m, struct qn_err *err)
     for (size_t t = 0; ok && t < m->forest.tree_count; t++) {
         ok = make_tree(m, &m->forest.trees[t], &lanes->trees[t]);
         lanes->tree_count += lanes->trees[t].form != QN_LANES_NONE;
-        lanes->deep_count +=
-            lanes->trees[t].form == QN_LANES_NONE ||
-            (lanes->trees[t].form == QN_LANES_PERFECT && lanes->trees[t].depth > 6);
     }
     if (!ok || !make_row(m, lanes, &lanes->row) || !make_symmetric_row(m, lanes))
         return qn_err_set(err, QN_NOMEM, "out of memory");

@@ -14,13 +14,13 @@
 #include "model/model_int.h"
 
 enum {
-    QN_LANES_DEPTH = 8,                /* deeper trees with many leaves are walked node by node */
-    QN_LANES_SYMMETRIC_DEPTH = 16,     /* but for symmetric ones                                */
-    QN_LANES_LEAVES = 64,              /* of a tree of any shape                                  */
-    QN_LANES_ROW_CODES = 128,          /* the one-row form holds a row's codes in two registers   */
-    QN_LANES_ROW_SPLITS = 2 * 63 * 64, /* bytes of 64 trees there                        */
-    QN_LANES_CUTS = 255, /* columns with more are searched by the one-row form as ever */
-    QN_LANES_NEVER = 127 /* a limit above every code: all rows go left                  */
+    QN_LANES_DEPTH = 8,            /* deeper trees with many leaves are walked node by node */
+    QN_LANES_SYMMETRIC_DEPTH = 16, /* but for symmetric ones                                */
+    QN_LANES_LEAVES = 64,          /* of a tree of any shape                                  */
+    QN_LANES_ROW_CODES = 256, /* the one-row form holds a row's codes in four registers at most */
+    QN_LANES_ROW_TREES = 64,  /* of a block of the one-row form */
+    QN_LANES_CUTS = 255,      /* columns with more are searched by the one-row form as ever */
+    QN_LANES_NEVER = 127      /* a limit above every code: all rows go left                  */
 };
 
 /* A numeric column. Elements are float where qn_lanes.is_float says so, else double. */
@@ -47,7 +47,7 @@ enum qn_lanes_form {
 
 struct qn_lanes_tree {
     /* PERFECT: offsets, limits, planes; SHAPE: planes, 64 to a plane; SYMMETRIC: offset and limit
-     * per level (64 bytes each), then planes up to QN_LANES_DEPTH, then leaves above depth 6 */
+     * per level (64 bytes each), then planes, or, where deeper than QN_LANES_DEPTH, the leaves */
     const uint8_t *block;
     const struct qn_lanes_test *tests; /* SHAPE, breadth first                          */
     const uint8_t *leaf_nodes;      /* SHAPE: which node leaf i is                              */
@@ -55,25 +55,44 @@ struct qn_lanes_tree {
     uint8_t test_count, leaf_count; /* SHAPE                                                   */
 };
 
-/* One row, trees of depth <= 6: a lane to a tree, 64 trees together. */
-struct qn_lanes_row {
-    /* per 64 trees and level: the codes of its nodes from left to right, 64 trees each, then their
-     * limits; NULL where some tree is too deep or the codes are too many */
+/* One row: 64 trees together, padded to the deepest of them, a lane to a tree; or, where one is
+ * deeper than 8 and all have up to 64 leaves, tree by tree. */
+struct qn_lanes_row_block {
+    /* per level: the codes of its nodes from left to right, 64 trees each, then their limits */
     const uint8_t *splits;
-    const void *leaves; /* [trees][64] float or double, from left to right */
-    /* Columns of numbers only, 64 at most with at most 254 cuts each: their ranks fit one register,
-     * from which the codes are picked. */
+    /* per tree: codes and limits of 64 tests, then for each the leaves that are left where it is
+     * passed to the right: leaf_bits bits, the leftmost leaf in bit 0 */
+    const uint8_t *tests;
+    const void *leaves; /* [trees][1 << depth, or leaf_bits] float or double, from left to right */
+    uint8_t depth;      /* 6, 7 or 8; 0: tree by tree */
+    uint8_t leaf_bits;  /* 32 or 64; 0: not so        */
+    uint8_t count;      /* trees                      */
+};
+
+/* Bytes of a tree in `tests`. */
+static inline __attribute__((always_inline)) size_t qn_lanes_tests_bytes(unsigned leaf_bits)
+{
+    return 128 + (size_t)leaf_bits * leaf_bits / 8;
+}
+
+struct qn_lanes_row {
+    /* NULL where some tree is too large or the codes are too many */
+    const struct qn_lanes_row_block *blocks;
+    bool has_tests; /* some block goes tree by tree */
+    /* Columns of numbers only, with at most 254 cuts each: the codes are picked from their ranks.
+     */
     bool is_quick;
-    uint64_t zero_missing;                              /* columns where zero is missing */
+    uint8_t zero_missing[QN_LANES_ROW_CODES / 8]; /* a bit per column: zero is missing there */
     _Alignas(64) uint8_t column_of[QN_LANES_ROW_CODES]; /* per code                      */
     _Alignas(64) uint8_t missing[QN_LANES_ROW_CODES];   /* per code: 0 or 255            */
     /* Where cuts are floats too: 16 columns search together, first among every 16th cut, then each
      * among the 16 cuts before the next of those. Columns are padded with the first to 16. */
-    const float *coarse;     /* [16 columns][16 cuts][16]: every 16th cut, a row per cut */
-    const float *fine;       /* the cuts of all columns                                  */
-    uint32_t inputs[64];     /* per column                                               */
-    uint32_t fine_at[64];    /* per column: its first byte in `fine`                     */
-    uint8_t coarse_count[4]; /* per 16 columns: rows of `coarse` that have a cut         */
+    const float *coarse; /* [16 columns][16 cuts][16]: every 16th cut, a row per cut */
+    const float *fine;   /* the cuts of all columns                                  */
+    uint32_t inputs[QN_LANES_ROW_CODES];  /* per column                                   */
+    uint32_t fine_at[QN_LANES_ROW_CODES]; /* per column: its first byte in `fine`         */
+    /* per 16 columns: rows of `coarse` that have a cut */
+    uint8_t coarse_count[QN_LANES_ROW_CODES / 16];
 };
 
 /* One row, all trees symmetric: the answers of a register are the leaves of 8 trees, a byte each,
@@ -92,7 +111,6 @@ struct qn_lanes {
     struct qn_lanes_row row;
     struct qn_lanes_symmetric symmetric;
     uint32_t tree_count; /* that are not NONE */
-    uint32_t deep_count; /* that are NONE, or PERFECT and deeper than 6 */
     bool is_float;       /* inputs rounded to float decide every comparison */
     bool is_plain;       /* nothing but rounding is done to inputs          */
 };
@@ -115,13 +133,6 @@ static inline __attribute__((always_inline)) size_t qn_lanes_plane_bytes(unsigne
 }
 
 enum { QN_LANES_SYMMETRIC_PLANES = 128 }; /* where the planes of a SYMMETRIC block begin */
-
-/* And its leaves, of `width` bytes, first decision in bit 0 of their number. */
-static inline size_t qn_lanes_symmetric_leaves(unsigned depth, size_t width)
-{
-    return QN_LANES_SYMMETRIC_PLANES +
-           (depth <= QN_LANES_DEPTH ? width * qn_lanes_plane_bytes(depth) : 0);
-}
 
 /* The node where each path of a tree padded to `depth` ends or passes: heap order from 1, 2 <<
  * depth elements. A node that all rows leave to the left has the same child twice. */

@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-enum { RACE_ROUNDS = 5 };
+enum { RACE_ROUNDS = 5, COST_ROUNDS = 20, COST_NS_MAX = 2000000 };
 
 static double cut_neighbour(const struct qn_model *m, double cut, unsigned which)
 {
@@ -30,6 +30,8 @@ static void fill_probe(const struct qn_model *m, uint64_t *step, double *values)
     const struct qn_forest *f = &m->forest;
     const size_t used = f->node_count < m->info.inputs * 2u ? f->node_count : m->info.inputs * 2u;
 
+    if (f->node_count == 0) /* no trees: numbers will do */
+        return;
     for (size_t i = 0; i < used * QN_MODEL_BLOCK; i++) {
         const struct qn_node *n;
         double *value;
@@ -155,4 +157,41 @@ qn_status qn_model_race(const struct qn_model *m, const struct qn_model_kernel *
     *is_b_quicker = best_b < best_a;
     probe_fini(&p);
     return QN_OK;
+}
+
+/* Two digits: what is measured once is not known better. */
+static uint64_t rounded(double ns)
+{
+    double unit = 1;
+
+    while (ns / unit >= 100)
+        unit *= 10;
+    return ns < 1 ? 1 : (uint64_t)(floor(ns / unit + 0.5) * unit);
+}
+
+bool qn_model_cost(const struct qn_model *m, uint64_t *alone_ns, uint64_t *batched_ns)
+{
+    int64_t best_batched = INT64_MAX, best_alone = INT64_MAX, spent = 0;
+    struct probe p;
+
+    if (probe_init(&p, m, m->kernel, m->kernel, NULL) != QN_OK)
+        return false;
+    fill_probe(m, &p.step, p.values);
+    memset(p.got, 0, (size_t)m->info.outputs * QN_MODEL_BLOCK * sizeof(double));
+    for (unsigned round = 0; round < COST_ROUNDS && spent < COST_NS_MAX; round++) {
+        const int64_t batched = time_of(m, m->kernel, &p);
+        const int64_t start = qn_clock_system.mono_ns(qn_clock_system.st);
+        int64_t alone;
+
+        for (uint32_t r = 0; r < QN_MODEL_BLOCK; r++)
+            m->kernel->score(m, p.columns, r, 1, p.scratch, p.got);
+        alone = qn_clock_system.mono_ns(qn_clock_system.st) - start;
+        best_batched = batched < best_batched ? batched : best_batched;
+        best_alone = alone < best_alone ? alone : best_alone;
+        spent += batched + alone;
+    }
+    probe_fini(&p);
+    *alone_ns = rounded((double)best_alone / QN_MODEL_BLOCK);
+    *batched_ns = rounded((double)best_batched / QN_MODEL_BLOCK);
+    return true;
 }

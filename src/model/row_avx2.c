@@ -18,7 +18,7 @@
 #define TARGET  __attribute__((target("avx2,bmi2,popcnt")))
 #define INLINED static inline __attribute__((always_inline)) TARGET
 
-enum { LANES = 32, TABLES_MAX = QN_LANES_ROW_CODES / 16 };
+enum { LANES = 32 };
 
 /* ---- picking bytes of a row ---- */
 
@@ -31,19 +31,22 @@ INLINED __m256i table_at(const void *bytes, unsigned number)
 
 /* PICK_n(i): of 16 n bytes from table i on, by the low bits of `which`; each further bit chooses
  * between halves. */
-#define PICK_1(i) _mm256_shuffle_epi8(table_at(row, (i)), which)
-#define PICK_2(i) _mm256_blendv_epi8(PICK_1(i), PICK_1((i) + 1), _mm256_slli_epi16(which, 3))
-#define PICK_4(i) _mm256_blendv_epi8(PICK_2(i), PICK_2((i) + 2), _mm256_slli_epi16(which, 2))
-#define PICK_8(i) _mm256_blendv_epi8(PICK_4(i), PICK_4((i) + 4), _mm256_slli_epi16(which, 1))
+#define PICK_1(i)  _mm256_shuffle_epi8(table_at(row, (i)), low)
+#define PICK_2(i)  _mm256_blendv_epi8(PICK_1(i), PICK_1((i) + 1), _mm256_slli_epi16(which, 3))
+#define PICK_4(i)  _mm256_blendv_epi8(PICK_2(i), PICK_2((i) + 2), _mm256_slli_epi16(which, 2))
+#define PICK_8(i)  _mm256_blendv_epi8(PICK_4(i), PICK_4((i) + 4), _mm256_slli_epi16(which, 1))
+#define PICK_16(i) _mm256_blendv_epi8(PICK_8(i), PICK_8((i) + 8), which)
 
-/* Bytes `which` of a row of up to 32, 64 or 128; `tables` is a constant. */
+/* Bytes `which` of a row of up to 32, 64 or 256; `tables` is a constant. */
 INLINED __m256i pick(const void *row, __m256i which, const unsigned tables)
 {
+    const __m256i low = _mm256_and_si256(which, _mm256_set1_epi8(15));
+
     if (tables <= 2)
         return PICK_2(0);
     if (tables <= 4)
         return PICK_4(0);
-    return PICK_8(0);
+    return PICK_16(0);
 }
 
 /* ---- quantise ---- */
@@ -107,14 +110,14 @@ INLINED void quantise_floats(const struct qn_model *m, const double *const *colu
     const struct qn_plan *p = &m->plan;
     const struct qn_lanes_row *lanes = &p->lanes->row;
     const __m256i top = _mm256_set1_epi8((char)255), middle = _mm256_set1_epi8((char)128);
-    _Alignas(64) uint64_t ranks[8];
+    _Alignas(64) uint64_t ranks[QN_LANES_ROW_CODES / 8];
 
     for (uint32_t k = 0; k < p->column_count; k += 8)
         ranks[k / 8] = eight_ranks(lanes, columns, row, k);
     for (uint32_t c = 0; c < p->code_count; c += LANES) {
         const __m256i which =
             _mm256_load_si256((const __m256i *)(const void *)(lanes->column_of + c));
-        __m256i code = p->column_count <= 32 ? pick(ranks, which, 2) : pick(ranks, which, 4);
+        __m256i code = p->column_count <= 32 ? pick(ranks, which, 2) : pick(ranks, which, 16);
 
         code = _mm256_blendv_epi8(
             code, _mm256_load_si256((const __m256i *)(const void *)(lanes->missing + c)),
@@ -133,6 +136,8 @@ INLINED void quantise_floats(const struct qn_model *m, const double *const *colu
 #define OWN_3(i, h) _mm256_blendv_epi8(OWN_2(i, h), OWN_2((i) + (h) / 4, h), d[2])
 #define OWN_4(i, h) _mm256_blendv_epi8(OWN_3(i, h), OWN_3((i) + (h) / 8, h), d[3])
 #define OWN_5(i, h) _mm256_blendv_epi8(OWN_4(i, h), OWN_4((i) + (h) / 16, h), d[4])
+#define OWN_6(i, h) _mm256_blendv_epi8(OWN_5(i, h), OWN_5((i) + (h) / 32, h), d[5])
+#define OWN_7(i, h) _mm256_blendv_epi8(OWN_6(i, h), OWN_6((i) + (h) / 64, h), d[6])
 
 INLINED __m256i own_split(const uint8_t *splits, const unsigned level, const __m256i *d)
 {
@@ -147,51 +152,63 @@ INLINED __m256i own_split(const uint8_t *splits, const unsigned level, const __m
         return OWN_3(0, 4);
     case 4:
         return OWN_4(0, 8);
-    default:
+    case 5:
         return OWN_5(0, 16);
+    case 6:
+        return OWN_6(0, 32);
+    default:
+        return OWN_7(0, 64);
     }
 }
 
 /* Which leaf of each of 32 trees the row reaches: a lane to a tree. */
-INLINED __m256i reach(const uint8_t *splits, const int8_t *codes, const unsigned tables)
+INLINED void reach(const uint8_t *splits, const int8_t *codes, const unsigned depth,
+                   const unsigned tables, uint8_t *leaf)
 {
     __m256i index = _mm256_setzero_si256();
-    __m256i d[QN_MODEL_PERFECT_DEPTH];
+    __m256i d[QN_LANES_DEPTH];
 
-#pragma GCC unroll 6
-    for (unsigned level = 0; level < QN_MODEL_PERFECT_DEPTH; level++) {
+#pragma GCC unroll 8
+    for (unsigned level = 0; level < depth; level++) {
         const size_t bytes = (size_t)64 << level;
         const __m256i code = own_split(splits, level, d);
         const __m256i limit = own_split(splits + bytes, level, d);
 
         d[level] = _mm256_cmpgt_epi8(pick(codes, code, tables), limit);
-        index = _mm256_or_si256(index,
-                                _mm256_and_si256(d[level], _mm256_set1_epi8((char)(32 >> level))));
+        index = _mm256_or_si256(
+            index, _mm256_and_si256(d[level], _mm256_set1_epi8((char)(1u << (depth - 1 - level)))));
         splits += 2 * bytes;
     }
-    return index;
+    _mm256_store_si256((__m256i *)(void *)leaf, index);
 }
 
-TARGET static void reach_few(const uint8_t *splits, const int8_t *codes, uint8_t *leaf)
-{
-    _mm256_store_si256((__m256i *)(void *)leaf, reach(splits, codes, 4));
-}
+#define REACH(name, depth, tables)                                                                 \
+    TARGET static void name(const uint8_t *splits, const int8_t *codes, uint8_t *leaf)             \
+    {                                                                                              \
+        reach(splits, codes, depth, tables, leaf);                                                 \
+    }
 
-TARGET static void reach_many(const uint8_t *splits, const int8_t *codes, uint8_t *leaf)
-{
-    _mm256_store_si256((__m256i *)(void *)leaf, reach(splits, codes, TABLES_MAX));
-}
+REACH(reach_6_few, 6, 4)
+REACH(reach_6_many, 6, 16)
+REACH(reach_7_few, 7, 4)
+REACH(reach_7_many, 7, 16)
+REACH(reach_8_few, 8, 4)
+REACH(reach_8_many, 8, 16)
 
 /* The leaves of the trees from t on that are reached together; how many. */
 static size_t reach_next(const struct qn_model *m, const int8_t *codes, size_t t, uint8_t *leaf)
 {
-    const uint8_t *splits = m->plan.lanes->row.splits + t / 64 * QN_LANES_ROW_SPLITS + t % 64;
+    const struct qn_lanes_row_block *block = &m->plan.lanes->row.blocks[t / QN_LANES_ROW_TREES];
+    const uint8_t *splits = block->splits + t % QN_LANES_ROW_TREES;
+    const bool is_few = m->plan.code_count <= 64;
     const size_t left = m->forest.tree_count - t;
 
-    if (m->plan.code_count <= 64)
-        reach_few(splits, codes, leaf);
+    if (block->depth == 6)
+        (is_few ? reach_6_few : reach_6_many)(splits, codes, leaf);
+    else if (block->depth == 7)
+        (is_few ? reach_7_few : reach_7_many)(splits, codes, leaf);
     else
-        reach_many(splits, codes, leaf);
+        (is_few ? reach_8_few : reach_8_many)(splits, codes, leaf);
     return left < LANES ? left : LANES;
 }
 
@@ -200,7 +217,6 @@ static size_t reach_next(const struct qn_model *m, const int8_t *codes, size_t t
 #define ROW_TREES(name, type)                                                                      \
     static void name(const struct qn_model *m, const int8_t *codes, uint32_t row, type *sums)      \
     {                                                                                              \
-        const type *leaves = m->plan.lanes->row.leaves;                                            \
         const size_t count = m->forest.tree_count;                                                 \
         const bool is_single = m->info.outputs == 1;                                               \
         _Alignas(32) uint8_t leaf[2][LANES];                                                       \
@@ -208,16 +224,21 @@ static size_t reach_next(const struct qn_model *m, const int8_t *codes, size_t t
         type sum = sums[row];                                                                      \
                                                                                                    \
         for (size_t t = 0; t < count; t += LANES, n = next) {                                      \
+            const struct qn_lanes_row_block *block =                                               \
+                &m->plan.lanes->row.blocks[t / QN_LANES_ROW_TREES];                                \
+            const size_t leaf_count = (size_t)1 << block->depth;                                   \
+            const type *leaves =                                                                   \
+                (const type *)block->leaves + t % QN_LANES_ROW_TREES * leaf_count;                 \
             const uint8_t *at = leaf[t / LANES % 2];                                               \
                                                                                                    \
             if (t + LANES < count)                                                                 \
                 next = reach_next(m, codes, t + LANES, leaf[(t / LANES + 1) % 2]);                 \
             if (is_single) {                                                                       \
-                _Pragma("GCC unroll 4") for (size_t k = 0; k < n; k++, leaves += 64) sum +=        \
-                    leaves[at[k]];                                                                 \
+                _Pragma("GCC unroll 4") for (size_t k = 0; k < n; k++, leaves += leaf_count)       \
+                    sum += leaves[at[k]];                                                          \
                 continue;                                                                          \
             }                                                                                      \
-            for (size_t k = 0; k < n; k++, leaves += 64)                                           \
+            for (size_t k = 0; k < n; k++, leaves += leaf_count)                                   \
                 sums[(size_t)m->forest.trees[t + k].output * QN_MODEL_BLOCK + row] +=              \
                     leaves[at[k]];                                                                 \
         }                                                                                          \
@@ -231,20 +252,25 @@ ROW_TREES(row_trees_double, double)
 /* ---- symmetric ---- */
 
 /* The answers to 64 tests. */
-TARGET static uint64_t answers(const uint8_t *tests, const int8_t *codes)
+INLINED uint64_t answers_by(const uint8_t *tests, const int8_t *codes, const unsigned tables)
 {
     uint64_t bits = 0;
 
 #pragma GCC unroll 2
     for (unsigned half = 0; half < 2; half++) {
         const __m256i *at = (const __m256i *)(const void *)(tests + 32 * half);
-        const __m256i v = pick(codes, _mm256_load_si256(at), TABLES_MAX);
+        const __m256i v = pick(codes, _mm256_load_si256(at), tables);
 
         bits |= (uint64_t)(uint32_t)_mm256_movemask_epi8(
                     _mm256_cmpgt_epi8(v, _mm256_load_si256(at + 2)))
                 << (32 * half);
     }
     return bits;
+}
+
+TARGET static uint64_t answers(const uint8_t *tests, const int8_t *codes, bool is_few)
+{
+    return is_few ? answers_by(tests, codes, 4) : answers_by(tests, codes, 16);
 }
 
 #define ROW_SYMMETRIC(name, type)                                                                  \
@@ -260,7 +286,8 @@ TARGET static uint64_t answers(const uint8_t *tests, const int8_t *codes)
                                                                                                    \
         for (size_t t = 0; t < m->forest.tree_count; t++, leaf >>= bits) {                         \
             if (t % (64 / bits) == 0)                                                              \
-                leaf = answers(lanes->tests + t / (64 / bits) * 128, codes);                       \
+                leaf = answers(lanes->tests + t / (64 / bits) * 128, codes,                        \
+                               m->plan.code_count <= 64);                                          \
             if (is_single)                                                                         \
                 sum += leaves[lanes->first[t] + (leaf & mask)];                                    \
             else                                                                                   \
@@ -289,7 +316,9 @@ TARGET static void code_row(const struct qn_model *m, const double *const *colum
 
 bool qn_model_row_avx2_can(const struct qn_model *m)
 {
-    return m->plan.lanes->row.splits != NULL || m->plan.lanes->symmetric.tests != NULL;
+    const struct qn_lanes *lanes = m->plan.lanes;
+
+    return (lanes->row.blocks != NULL && !lanes->row.has_tests) || lanes->symmetric.tests != NULL;
 }
 
 void qn_model_row_avx2(const struct qn_model *m, const double *const *columns, uint32_t first,

@@ -3,7 +3,7 @@
  * not depend on its rows, so few rows go this way.
  *
  *   quantise  a row's columns search together, or 16 rows of a column, turned afterwards
- *   trees     depth <= 6: a lane of a register belongs to a tree, which chooses the splits on its
+ *   trees     depth <= 8: a lane of a register belongs to a tree, which chooses the splits on its
  * own path and picks their codes from the row by permute: 64 trees at a time symmetric a permute
  * and a compare answer all tests of 8 trees, and the answers are the leaves
  *
@@ -23,6 +23,29 @@ enum {
     ROWS_AT_ONCE = 4,
     CODE_MAX = 254
 };
+
+/* ---- picking bytes of a row ---- */
+
+/* How many registers hold that many bytes: 1, 2 or 4. */
+static unsigned registers_for(uint32_t bytes)
+{
+    return bytes <= 64 ? 1 : bytes <= 128 ? 2 : 4;
+}
+
+/* Bytes `which` of a row; `registers` is a constant. */
+INLINED __m512i pick(const void *row, __m512i which, const unsigned registers)
+{
+    const uint8_t *p = row;
+    const __m512i a = _mm512_load_si512(p);
+
+    if (registers == 1)
+        return _mm512_permutexvar_epi8(which, a);
+    if (registers == 2)
+        return _mm512_permutex2var_epi8(a, which, _mm512_load_si512(p + 64));
+    return _mm512_mask_blend_epi8(
+        _mm512_movepi8_mask(which), _mm512_permutex2var_epi8(a, which, _mm512_load_si512(p + 64)),
+        _mm512_permutex2var_epi8(_mm512_load_si512(p + 128), which, _mm512_load_si512(p + 192)));
+}
 
 /* ---- quantise ---- */
 
@@ -84,13 +107,14 @@ INLINED void quantise_row(const struct qn_model *m, const double *const *columns
 }
 
 /* Codes from the ranks of all columns; rank 255 is missing. */
-INLINED void codes_of_ranks(const struct qn_plan *p, __m512i rank, int8_t *codes)
+INLINED void codes_by(const struct qn_plan *p, const void *ranks, const unsigned registers,
+                      int8_t *codes)
 {
     const struct qn_lanes_row *lanes = &p->lanes->row;
     const __m512i top = _mm512_set1_epi8((char)255);
 
     for (uint32_t c = 0; c < p->code_count; c += 64) {
-        __m512i code = _mm512_permutexvar_epi8(_mm512_load_si512(lanes->column_of + c), rank);
+        __m512i code = pick(ranks, _mm512_load_si512(lanes->column_of + c), registers);
 
         code = _mm512_mask_mov_epi8(code, _mm512_cmpeq_epi8_mask(code, top),
                                     _mm512_load_si512(lanes->missing + c));
@@ -98,32 +122,39 @@ INLINED void codes_of_ranks(const struct qn_plan *p, __m512i rank, int8_t *codes
     }
 }
 
-/* The same where the ranks of all columns fit one register. A missing input is rank 255. */
+INLINED void codes_of_ranks(const struct qn_plan *p, const void *ranks, int8_t *codes)
+{
+    if (p->column_count <= 64)
+        codes_by(p, ranks, 1, codes);
+    else
+        codes_by(p, ranks, 4, codes);
+}
+
+/* The same for columns of numbers. A missing input is rank 255. */
 INLINED void quantise_doubles(const struct qn_model *m, const double *const *columns, uint32_t row,
                               int8_t *codes)
 {
     const struct qn_plan *p = &m->plan;
     const struct qn_lanes_row *lanes = &p->lanes->row;
     const uint32_t count = p->column_count;
-    _Alignas(64) double x[QN_MODEL_BLOCK];
-    _Alignas(64) uint8_t ranks[QN_MODEL_BLOCK];
-    const __m512i top = _mm512_set1_epi8((char)255);
-    uint64_t missing = 0;
+    _Alignas(64) double x[QN_LANES_ROW_CODES];
+    _Alignas(64) uint8_t ranks[QN_LANES_ROW_CODES];
+    uint8_t missing[QN_LANES_ROW_CODES / 8];
 
     for (uint32_t k = 0; k < count; k++)
         x[k] = columns[p->columns[k].column][row];
     for (uint32_t k = 0; k < count; k += 8) {
         const __mmask8 used = count - k >= 8 ? 0xff : (__mmask8)((1u << (count - k)) - 1);
         const __m512d v =
-            convert(m, (__mmask8)(lanes->zero_missing >> k), _mm512_maskz_loadu_pd(used, x + k));
+            convert(m, lanes->zero_missing[k / 8], _mm512_maskz_loadu_pd(used, x + k));
 
-        missing |= (uint64_t)_mm512_cmp_pd_mask(v, v, _CMP_UNORD_Q) << k;
+        missing[k / 8] = _mm512_cmp_pd_mask(v, v, _CMP_UNORD_Q);
         _mm512_store_pd(x + k, v);
     }
     for (uint32_t k = 0; k < count; k++)
-        ranks[k] = (uint8_t)rank_double(&p->lanes->columns[k], x[k]);
-    codes_of_ranks(p, _mm512_mask_mov_epi8(_mm512_load_si512(ranks), _cvtu64_mask64(missing), top),
-                   codes);
+        ranks[k] = (uint8_t)(rank_double(&p->lanes->columns[k], x[k]) |
+                             -(uint32_t)(missing[k / 8] >> k % 8 & 1));
+    codes_of_ranks(p, ranks, codes);
 }
 
 INLINED __m128d two_inputs(const double *const *columns, const uint32_t *inputs, uint32_t row)
@@ -166,23 +197,23 @@ INLINED void quantise_floats(const struct qn_model *m, const double *const *colu
     const uint32_t groups = (p->column_count + 15) / 16;
     const __m512i one = _mm512_set1_epi32(1);
     const bool is_plain = p->lanes->is_plain;
-    _Alignas(64) float x[QN_MODEL_BLOCK];
-    _Alignas(64) uint32_t at[QN_MODEL_BLOCK];
-    __mmask16 missing[QN_MODEL_BLOCK / 16];
-    __m512i blocks[QN_MODEL_BLOCK / 16], rank = _mm512_setzero_si512();
+    _Alignas(64) float x[QN_LANES_ROW_CODES];
+    _Alignas(64) uint32_t at[QN_LANES_ROW_CODES];
+    __mmask16 missing[QN_LANES_ROW_CODES / 16];
+    __m512i blocks[QN_LANES_ROW_CODES / 16], ranks[QN_LANES_ROW_CODES / 64];
+    __m512i rank = _mm512_setzero_si512();
 
     for (uint32_t g = 0; g < groups; g++) {
         const float *cut = lanes->coarse + (size_t)256 * g;
         const uint32_t *inputs = lanes->inputs + (size_t)16 * g;
-        const __mmask16 zero = (__mmask16)(lanes->zero_missing >> (16 * g));
         __m512d low = eight_inputs(columns, inputs, row);
         __m512d high = eight_inputs(columns, inputs + 8, row);
         __m512i count = _mm512_setzero_si512(), more = count;
         __m512 v;
 
         if (!is_plain) {
-            low = convert(m, (__mmask8)zero, low);
-            high = convert(m, (__mmask8)(zero >> 8), high);
+            low = convert(m, lanes->zero_missing[(size_t)2 * g], low);
+            high = convert(m, lanes->zero_missing[(size_t)2 * g + 1], high);
         }
         v = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high),
                                1);
@@ -211,12 +242,14 @@ INLINED void quantise_floats(const struct qn_model *m, const double *const *colu
 
         r = _mm512_mask_mov_epi32(_mm512_add_epi32(r, blocks[g]), missing[g],
                                   _mm512_set1_epi32(255));
-        rank =
-            _mm512_mask_broadcast_i32x4(rank, (__mmask16)(15u << (4 * g)), _mm512_cvtepi32_epi8(r));
+        rank = _mm512_mask_broadcast_i32x4(rank, (__mmask16)(15u << (g % 4 * 4)),
+                                           _mm512_cvtepi32_epi8(r));
+        _mm512_store_si512(&ranks[g / 4], rank);
     }
-    codes_of_ranks(p, rank, codes);
+    codes_of_ranks(p, ranks, codes);
 }
 
+/* codes: room for QN_LANES_ROW_CODES, or more where there are more. */
 TARGET static void code_row(const struct qn_model *m, const double *const *columns, uint32_t row,
                             int8_t *codes)
 {
@@ -261,14 +294,11 @@ TARGET static void code_rows(const struct qn_model *m, const double *const *colu
     turn_codes(block, m->plan.code_count, codes);
 }
 
-/* Answers of 64 tests; the row's codes are in `a`, those above 64 in `b`. */
-INLINED uint64_t answers(const uint8_t *tree, __m512i a, __m512i b, bool is_wide)
+/* Answers to 64 tests, `registers` is a constant. */
+INLINED uint64_t answers(const uint8_t *tests, const int8_t *codes, const unsigned registers)
 {
-    const __m512i nodes = _mm512_load_si512(tree);
-    const __m512i v =
-        is_wide ? _mm512_permutex2var_epi8(a, nodes, b) : _mm512_permutexvar_epi8(nodes, a);
-
-    return _cvtmask64_u64(_mm512_cmpgt_epi8_mask(v, _mm512_load_si512(tree + 64)));
+    return _cvtmask64_u64(_mm512_cmpgt_epi8_mask(pick(codes, _mm512_load_si512(tests), registers),
+                                                 _mm512_load_si512(tests + 64)));
 }
 
 /* OWN_n(i, h): the split of the nodes i, i + s, i + 2s, ... (2^n of them) of one level that is on a
@@ -280,6 +310,8 @@ INLINED uint64_t answers(const uint8_t *tree, __m512i a, __m512i b, bool is_wide
 #define OWN_3(i, h) _mm512_mask_blend_epi8(d[2], OWN_2(i, h), OWN_2((i) + (h) / 4, h))
 #define OWN_4(i, h) _mm512_mask_blend_epi8(d[3], OWN_3(i, h), OWN_3((i) + (h) / 8, h))
 #define OWN_5(i, h) _mm512_mask_blend_epi8(d[4], OWN_4(i, h), OWN_4((i) + (h) / 16, h))
+#define OWN_6(i, h) _mm512_mask_blend_epi8(d[5], OWN_5(i, h), OWN_5((i) + (h) / 32, h))
+#define OWN_7(i, h) _mm512_mask_blend_epi8(d[6], OWN_6(i, h), OWN_6((i) + (h) / 64, h))
 
 INLINED __m512i own_split(const uint8_t *splits, const unsigned level, const __mmask64 *d)
 {
@@ -294,59 +326,150 @@ INLINED __m512i own_split(const uint8_t *splits, const unsigned level, const __m
         return OWN_3(0, 4);
     case 4:
         return OWN_4(0, 8);
-    default:
+    case 5:
         return OWN_5(0, 16);
+    case 6:
+        return OWN_6(0, 32);
+    default:
+        return OWN_7(0, 64);
     }
 }
 
 /* Which leaf of each of 64 trees the row reaches: a lane to a tree. */
-INLINED __m512i reach(const uint8_t *splits, __m512i a, __m512i b, const bool is_wide)
+INLINED void reach(const uint8_t *splits, const int8_t *codes, const unsigned depth,
+                   const unsigned registers, uint8_t *leaf)
 {
     __m512i index = _mm512_setzero_si512();
-    __mmask64 d[QN_MODEL_PERFECT_DEPTH];
+    __mmask64 d[QN_LANES_DEPTH];
 
-#pragma GCC unroll 6
-    for (unsigned level = 0; level < QN_MODEL_PERFECT_DEPTH; level++) {
+#pragma GCC unroll 8
+    for (unsigned level = 0; level < depth; level++) {
         const size_t bytes = (size_t)64 << level;
         const __m512i code = own_split(splits, level, d);
         const __m512i limit = own_split(splits + bytes, level, d);
 
-        d[level] = _mm512_cmpgt_epi8_mask(is_wide ? _mm512_permutex2var_epi8(a, code, b)
-                                                  : _mm512_permutexvar_epi8(code, a),
-                                          limit);
-        index = _mm512_mask_add_epi8(index, d[level], index, _mm512_set1_epi8((char)(32 >> level)));
+        d[level] = _mm512_cmpgt_epi8_mask(pick(codes, code, registers), limit);
+        index = _mm512_mask_add_epi8(index, d[level], index,
+                                     _mm512_set1_epi8((char)(1u << (depth - 1 - level))));
         splits += 2 * bytes;
     }
-    return index;
+    _mm512_store_si512((void *)leaf, index);
 }
 
-/* `rows` rows, one or four, through all trees; it and the switches are constants. The leaves of the
+#define REACH(name, depth, registers)                                                              \
+    TARGET static void name(const uint8_t *splits, const int8_t *codes, uint8_t *leaf)             \
+    {                                                                                              \
+        reach(splits, codes, depth, registers, leaf);                                              \
+    }
+
+REACH(reach_6_1, 6, 1)
+REACH(reach_6_2, 6, 2)
+REACH(reach_6_4, 6, 4)
+REACH(reach_7_1, 7, 1)
+REACH(reach_7_4, 7, 4)
+REACH(reach_8_1, 8, 1)
+REACH(reach_8_4, 8, 4)
+
+/* Tree by tree: each test that is passed to the right leaves fewer leaves, and the leftmost that
+ * all leave is reached (QuickScorer; Lucchese et al., SIGIR 2015). */
+INLINED unsigned leftmost(const uint8_t *masks, uint64_t right, const unsigned leaf_bits)
+{
+    __m512i a = _mm512_set1_epi64(-1), b = a;
+    __m256i half;
+    __m128i quarter;
+
+    if (leaf_bits == 32) {
+        a = _mm512_mask_mov_epi32(a, (__mmask16)right, _mm512_load_si512(masks));
+        b = _mm512_mask_mov_epi32(b, (__mmask16)(right >> 16), _mm512_load_si512(masks + 64));
+    } else {
+#pragma GCC unroll 4
+        for (unsigned i = 0; i < 8; i += 2) {
+            const uint8_t *at = masks + (size_t)64 * i;
+
+            a = _mm512_mask_and_epi64(a, (__mmask8)(right >> (8 * i)), a, _mm512_load_si512(at));
+            b = _mm512_mask_and_epi64(b, (__mmask8)(right >> (8 * i + 8)), b,
+                                      _mm512_load_si512(at + 64));
+        }
+    }
+    a = _mm512_and_si512(a, b);
+    half = _mm256_and_si256(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1));
+    quarter = _mm_and_si128(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    quarter = _mm_and_si128(quarter, _mm_unpackhi_epi64(quarter, quarter));
+    if (leaf_bits == 32)
+        quarter = _mm_and_si128(quarter, _mm_srli_epi64(quarter, 32));
+    return (unsigned)__builtin_ctzll((uint64_t)_mm_cvtsi128_si64(quarter));
+}
+
+INLINED void reach_by_tests(const struct qn_lanes_row_block *block, const int8_t *codes,
+                            const unsigned registers, const unsigned leaf_bits, uint8_t *leaf)
+{
+    const uint8_t *tests = block->tests;
+
+    for (unsigned t = 0; t < block->count; t++, tests += qn_lanes_tests_bytes(leaf_bits))
+        leaf[t] = (uint8_t)leftmost(tests + 128, answers(tests, codes, registers), leaf_bits);
+}
+
+TARGET static void reach_tests(const struct qn_lanes_row_block *block, const int8_t *codes,
+                               unsigned registers, uint8_t *leaf)
+{
+    if (block->leaf_bits == 32 && registers == 1)
+        reach_by_tests(block, codes, 1, 32, leaf);
+    else if (block->leaf_bits == 32)
+        reach_by_tests(block, codes, 4, 32, leaf);
+    else if (registers == 1)
+        reach_by_tests(block, codes, 1, 64, leaf);
+    else
+        reach_by_tests(block, codes, 4, 64, leaf);
+}
+
+INLINED void reach_block(const struct qn_lanes_row_block *block, const int8_t *codes,
+                         unsigned registers, uint8_t *leaf)
+{
+    if (block->depth == 6 && registers == 1)
+        reach_6_1(block->splits, codes, leaf);
+    else if (block->depth == 6 && registers == 2)
+        reach_6_2(block->splits, codes, leaf);
+    else if (block->depth == 6)
+        reach_6_4(block->splits, codes, leaf);
+    else if (block->depth == 7 && registers == 1)
+        reach_7_1(block->splits, codes, leaf);
+    else if (block->depth == 7)
+        reach_7_4(block->splits, codes, leaf);
+    else if (block->depth == 8 && registers == 1)
+        reach_8_1(block->splits, codes, leaf);
+    else if (block->depth == 8)
+        reach_8_4(block->splits, codes, leaf);
+    else
+        reach_tests(block, codes, registers, leaf);
+}
+
+/* `rows` rows, one or four, through all trees; it and is_single are constants. The leaves of the
  * next 64 trees are found before those of the last are added, one after the other. */
 #define ROWS_TREES(name, type)                                                                     \
     INLINED void name(const struct qn_model *m, const int8_t *codes, uint32_t row,                 \
-                      const unsigned rows, const bool is_wide, const bool is_single, type *sums)   \
+                      const unsigned rows, const bool is_single, type *sums)                       \
     {                                                                                              \
-        const uint8_t *splits = m->plan.lanes->row.splits;                                         \
-        const type *leaves = m->plan.lanes->row.leaves;                                            \
+        const struct qn_lanes_row_block *block = m->plan.lanes->row.blocks;                        \
+        const unsigned registers = registers_for(m->plan.code_count);                              \
         const size_t count = m->forest.tree_count;                                                 \
         _Alignas(64) uint8_t leaf[2][ROWS_AT_ONCE][64];                                            \
-        __m512i a[ROWS_AT_ONCE], b[ROWS_AT_ONCE];                                                  \
         type sum[ROWS_AT_ONCE];                                                                    \
                                                                                                    \
         for (unsigned i = 0; i < rows; i++) {                                                      \
-            a[i] = _mm512_load_si512((const void *)(codes + i * QN_LANES_ROW_CODES));              \
-            b[i] = _mm512_load_si512((const void *)(codes + i * QN_LANES_ROW_CODES + 64));         \
             sum[i] = sums[row + i];                                                                \
-            _mm512_store_si512((void *)leaf[0][i], reach(splits, a[i], b[i], is_wide));            \
+            if (count > 0)                                                                         \
+                reach_block(block, codes + i * QN_LANES_ROW_CODES, registers, leaf[0][i]);         \
         }                                                                                          \
-        for (size_t t = 0; t < count; t += 64) {                                                   \
+        for (size_t t = 0; t < count; t += 64, block++) {                                          \
             const size_t n = count - t < 64 ? count - t : 64;                                      \
+            const size_t leaf_count =                                                              \
+                block->depth > 0 ? (size_t)1 << block->depth : block->leaf_bits;                   \
             const unsigned now = t / 64 % 2;                                                       \
+            const type *leaves = block->leaves;                                                    \
                                                                                                    \
-            splits += QN_LANES_ROW_SPLITS;                                                         \
             for (unsigned i = 0; i < rows && t + 64 < count; i++)                                  \
-                _mm512_store_si512((void *)leaf[!now][i], reach(splits, a[i], b[i], is_wide));     \
-            _Pragma("GCC unroll 4") for (size_t k = 0; k < n; k++, leaves += 64)                   \
+                reach_block(block + 1, codes + i * QN_LANES_ROW_CODES, registers, leaf[!now][i]);  \
+            _Pragma("GCC unroll 4") for (size_t k = 0; k < n; k++, leaves += leaf_count)           \
             {                                                                                      \
                 type *to = sums + row;                                                             \
                                                                                                    \
@@ -371,26 +494,22 @@ ROWS_TREES(rows_trees_double, double)
 /* The same where all trees are symmetric: a permute and a compare are the leaves of eight trees. */
 #define ROWS_SYMMETRIC(name, type)                                                                 \
     INLINED void name(const struct qn_model *m, const int8_t *codes, uint32_t row,                 \
-                      const unsigned rows, const bool is_wide, type *sums)                         \
+                      const unsigned rows, const unsigned registers, type *sums)                   \
     {                                                                                              \
         const struct qn_lanes_symmetric *const lanes = &m->plan.lanes->symmetric;                  \
         const size_t count = m->forest.tree_count, per_register = lanes->is_deep ? 4 : 8;          \
         const bool is_single = m->info.outputs == 1;                                               \
         const uint8_t *tests = lanes->tests;                                                       \
-        __m512i a[ROWS_AT_ONCE], b[ROWS_AT_ONCE];                                                  \
         type sum[ROWS_AT_ONCE];                                                                    \
                                                                                                    \
-        for (unsigned i = 0; i < rows; i++) {                                                      \
-            a[i] = _mm512_load_si512((const void *)(codes + i * QN_LANES_ROW_CODES));              \
-            b[i] = _mm512_load_si512((const void *)(codes + i * QN_LANES_ROW_CODES + 64));         \
+        for (unsigned i = 0; i < rows; i++)                                                        \
             sum[i] = sums[row + i];                                                                \
-        }                                                                                          \
         for (size_t t = 0; t < count; t += per_register, tests += 128) {                           \
             const size_t end = count - t < per_register ? count : t + per_register;                \
             uint64_t leaf[ROWS_AT_ONCE];                                                           \
                                                                                                    \
             for (unsigned i = 0; i < rows; i++)                                                    \
-                leaf[i] = answers(tests, a[i], b[i], is_wide);                                     \
+                leaf[i] = answers(tests, codes + i * QN_LANES_ROW_CODES, registers);               \
             for (size_t k = t; k < end; k++) {                                                     \
                 const type *leaves = (const type *)lanes->leaves + lanes->first[k];                \
                 type *to = sums + (size_t)m->forest.trees[k].output * QN_MODEL_BLOCK + row;        \
@@ -419,16 +538,14 @@ ROWS_SYMMETRIC(rows_symmetric_double, double)
     INLINED void name(const struct qn_model *m, const int8_t *codes, uint32_t row,                 \
                       const unsigned rows, type *sums)                                             \
     {                                                                                              \
-        const bool is_wide = m->plan.code_count > 64;                                              \
-                                                                                                   \
-        if (m->plan.lanes->symmetric.tests != NULL)                                                \
-            rows_symmetric(m, codes, row, rows, is_wide, sums);                                    \
-        else if (m->info.outputs == 1 && !is_wide)                                                 \
-            rows_trees(m, codes, row, rows, false, true, sums);                                    \
+        if (m->plan.lanes->symmetric.tests != NULL && m->plan.code_count <= 64)                    \
+            rows_symmetric(m, codes, row, rows, 1, sums);                                          \
+        else if (m->plan.lanes->symmetric.tests != NULL)                                           \
+            rows_symmetric(m, codes, row, rows, 4, sums);                                          \
         else if (m->info.outputs == 1)                                                             \
-            rows_trees(m, codes, row, rows, true, true, sums);                                     \
+            rows_trees(m, codes, row, rows, true, sums);                                           \
         else                                                                                       \
-            rows_trees(m, codes, row, rows, true, false, sums);                                    \
+            rows_trees(m, codes, row, rows, false, sums);                                          \
     }
 
 ROWS_BY(rows_by_float, float, rows_trees_float, rows_symmetric_float)
@@ -478,7 +595,7 @@ uint32_t qn_model_row_avx512_max(const struct qn_model *m)
 {
     const struct qn_lanes *lanes = m->plan.lanes;
 
-    return lanes->row.splits != NULL || lanes->symmetric.tests != NULL ? UINT32_MAX
+    return lanes->row.blocks != NULL || lanes->symmetric.tests != NULL ? UINT32_MAX
                                                                        : ROWS_WALKED_MAX;
 }
 
@@ -494,7 +611,7 @@ void qn_model_row_avx512(const struct qn_model *m, const double *const *columns,
 {
     if (m->plan.code_count == 0)
         memset(scratch, 0, ROWS_TURNED * QN_LANES_ROW_CODES);
-    if (m->plan.lanes->row.splits == NULL && m->plan.lanes->symmetric.tests == NULL)
+    if (m->plan.lanes->row.blocks == NULL && m->plan.lanes->symmetric.tests == NULL)
         rows_walked(m, columns, first, rows, scratch, sums);
     else if (m->info.is_float)
         rows_float(m, columns, first, rows, scratch, sums);

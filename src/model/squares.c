@@ -126,7 +126,7 @@ qn_status qn_model_squares(struct qn_model *m, struct qn_err *err)
     const size_t leaf_bytes = LEAVES * (m->info.is_float ? sizeof(float) : sizeof(double));
     struct qn_squares_column *columns;
     struct qn_squares *q;
-    uint8_t slot_of[2 * QN_LANES_ROW_CODES];
+    uint8_t slot_of[QN_LANES_ROW_CODES];
     uint8_t *tables, *leaves;
 
     if (m->forest.depth_max > LEVELS || p->code_count > sizeof(slot_of) || trees == 0)

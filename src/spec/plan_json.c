@@ -224,6 +224,7 @@ static void put_groups(struct qn_buf *out, const struct qn_plan *p)
 static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct qn_plan_model *m)
 {
     const struct qn_model_info *info = qn_model_info(m->model);
+    uint64_t alone_ns, batched_ns;
     char kind[24];
 
     qn_buf_byte(out, '{');
@@ -239,6 +240,10 @@ static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct 
     number(out, "depth", info->depth_max);
     text(out, false, "kernel", qn_str_of(info->kernel));
     text(out, false, "kernel_reason", qn_str_of(info->kernel_reason));
+    if (qn_model_cost(m->model, &alone_ns, &batched_ns)) {
+        number(out, "row_ns_alone", (int64_t)alone_ns);
+        number(out, "row_ns_batched", (int64_t)batched_ns);
+    }
     number(out, "bytes", (int64_t)info->bytes);
     member(out, false, "inputs");
     qn_buf_byte(out, '[');

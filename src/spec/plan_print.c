@@ -362,6 +362,7 @@ static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *
 {
     const struct qn_plan_model *m = &p->models[index];
     const struct qn_model_info *info = qn_model_info(m->model);
+    uint64_t alone_ns, batched_ns;
     uint32_t width = 8;
     char kind[24];
 
@@ -380,6 +381,10 @@ static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *
     put_bytes(out, (double)info->bytes);
     qn_buf_printf(out, " · version %016llx · %u input%s\n", (unsigned long long)info->hash,
                   m->input_count, m->input_count == 1 ? "" : "s");
+    if (qn_model_cost(m->model, &alone_ns, &batched_ns))
+        qn_buf_printf(
+            out, "      a row costs about %llu ns alone, %llu ns in batches of 64 (measured)\n",
+            (unsigned long long)alone_ns, (unsigned long long)batched_ns);
     for (uint32_t i = 0; i < m->input_count; i++)
         width = wider(width, m->inputs[i].name);
     for (uint32_t i = 0; i < m->input_count; i++) {

@@ -464,7 +464,7 @@ def test_toy_categorical(scorer):
     want = [float(v) for v in (folder / "toy_categorical.test.pred").read_text().split()]
     for kernel in KERNELS[:-1]:
         facts, _, p = scorer.run(folder / "toy_categorical_model.txt", x, kernel=kernel)
-        if kernel.startswith("avx") and not isinstance(facts, dict):
+        if kernel in COLUMN_KERNELS[:-1] and not isinstance(facts, dict):
             assert facts.returncode == 3, facts.stderr  # this CPU has not got it
             continue
         assert isinstance(facts, dict), facts.stderr

@@ -241,18 +241,22 @@ static void test_shapes(void **state)
 }
 
 /* A perfect tree of each depth, the form that random growth never makes. */
-static void perfect_lightgbm(struct qn_buf *b, unsigned depth, unsigned trees)
+static void perfect_lightgbm(struct qn_buf *b, unsigned depth, unsigned trees, unsigned inputs)
 {
     const unsigned inner = (1u << depth) - 1;
 
     qn_buf_clear(b);
-    qn_buf_text(b, "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\n"
-                   "max_feature_idx=5\nobjective=regression\n"
-                   "feature_names=c0 c1 c2 c3 c4 c5\n\n");
+    qn_buf_printf(b,
+                  "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\n"
+                  "max_feature_idx=%u\nobjective=regression\nfeature_names=",
+                  inputs - 1);
+    for (unsigned i = 0; i < inputs; i++)
+        qn_buf_printf(b, "%sc%u", i > 0 ? " " : "", i);
+    qn_buf_text(b, "\n\n");
     for (unsigned t = 0; t < trees; t++) {
         qn_buf_printf(b, "Tree=%u\nnum_leaves=%u\nnum_cat=0\nsplit_feature=", t, inner + 1);
         for (unsigned i = 0; i < inner; i++)
-            qn_buf_printf(b, "%u ", models_draw(6));
+            qn_buf_printf(b, "%u ", models_draw(inputs));
         qn_buf_text(b, "\nthreshold=");
         for (unsigned i = 0; i < inner; i++)
             qn_buf_printf(b, "%.17g ", models_cut(70));
@@ -283,12 +287,39 @@ static void test_depths(void **state)
 
     models_seed();
     for (unsigned depth = 1; depth <= 9; depth++) {
-        perfect_lightgbm(&text, depth, 9);
+        perfect_lightgbm(&text, depth, 9, 6);
         ran += check(&text, NULL, depth == 6, "perfect, depth", depth);
     }
     printf("%u runs of vector kernels\n", ran);
-    /* avx512: depth 1 to 8, the others: 1 to 6 */
-    assert_int_equal(ran, (kernels_here() > 0 ? 6 : 0) + (kernels_here() > 1 ? 8 + 6 : 0));
+    /* avx512x8: depth 1 to 6, the others: 1 to 8 */
+    assert_int_equal(ran, 8 * kernels_here() - 2 * qn_model_cpu_has(QN_CPU_AVX512));
+    qn_buf_fini(&text);
+}
+
+/* More columns than a register has bytes, and shallow trees in several sets of 64: the forms for
+ * single rows and for eight trees at a time. */
+static void test_wide(void **state)
+{
+    static const unsigned inputs[] = {16, 17, 31, 32, 33, 40, 63, 64, 65, 100, 127, 129, 150};
+    struct qn_buf text = {0};
+    unsigned ran = 0;
+
+    models_seed();
+    for (unsigned i = 0; i < sizeof(inputs) / sizeof(inputs[0]); i++) {
+        const struct model_shape shape = {.trees = 150,
+                                          .leaves = 8,
+                                          .inputs = inputs[i],
+                                          .outputs = i % 4 == 1 ? 3 : 1,
+                                          .values = 9,
+                                          .has_categories = i % 5 == 2};
+
+        perfect_lightgbm(&text, 3 + i % 6, 130, inputs[i]);
+        ran += check(&text, NULL, i == 3 || i == 8, "double, wide", inputs[i]);
+        models_xgboost(&text, &shape);
+        ran += check(&text, NULL, i == 3 || i == 8, "float, wide", inputs[i]);
+    }
+    printf("%u runs of vector kernels\n", ran);
+    assert_true(kernels_here() == 0 || ran >= 26);
     qn_buf_fini(&text);
 }
 
@@ -397,7 +428,7 @@ static void test_cap(void **state)
 
     printf("NEON %s, AVX2 %s, AVX-512 %s\n", qn_model_cpu_has(QN_CPU_NEON) ? "yes" : "no",
            has_avx2 ? "yes" : "no", has_avx512 ? "yes" : "no");
-    perfect_lightgbm(&text, 5, 20);
+    perfect_lightgbm(&text, 5, 20, 6);
     assert_string_equal(kernel_with_cap(&text, "portable"), "columns16");
     assert_string_equal(kernel_with_cap(&text, "neon"), other);
     assert_string_equal(kernel_with_cap(&text, "avx2"), avx2);
@@ -416,10 +447,10 @@ static void test_cap(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cuts),      cmocka_unit_test(test_columns),
-        cmocka_unit_test(test_shapes),    cmocka_unit_test(test_depths),
-        cmocka_unit_test(test_symmetric), cmocka_unit_test(test_missing_value),
-        cmocka_unit_test(test_cap)};
+        cmocka_unit_test(test_cuts),          cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_shapes),        cmocka_unit_test(test_depths),
+        cmocka_unit_test(test_wide),          cmocka_unit_test(test_symmetric),
+        cmocka_unit_test(test_missing_value), cmocka_unit_test(test_cap)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

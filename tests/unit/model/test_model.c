@@ -97,6 +97,7 @@ static void test_facts(void **state)
     struct qn_model *m = NULL, *again = NULL;
     const struct qn_model_info *info;
     struct qn_err err = {0};
+    uint64_t alone_ns, batched_ns;
 
     models_lightgbm(&text, &shape);
     assert_int_equal(qn_model_load_bytes(models_bytes(&text), "m", NULL, &m, &err), QN_OK);
@@ -113,6 +114,8 @@ static void test_facts(void **state)
     assert_true(qn_str_is(info->input_names[2], "c2"));
     assert_false(info->is_float);
     assert_true(info->bytes > 1000);
+    assert_true(qn_model_cost(m, &alone_ns, &batched_ns));
+    assert_true(alone_ns > 0 && batched_ns > 0 && alone_ns < 100000000);
     assert_int_equal(qn_model_load_bytes(models_bytes(&text), "m", NULL, &again, &err), QN_OK);
     assert_true(info->hash == qn_model_info(again)->hash);
     qn_model_free(again);
