@@ -500,14 +500,19 @@ static qn_status serve(struct qn_service_kafka *k, struct qn_err *err)
     }
 }
 
-/* Leaves the group: others take the partitions up at once. A process with an instance stays a
- * member until its session ends, since it is expected back. */
-static void leave(struct qn_service_kafka *k)
+/* Everything is committed: the last snapshots. */
+static void save_last(struct qn_service_kafka *k)
 {
-    k->is_leaving = true;
     for (uint32_t i = 0; i < k->shard_count && !atomic_load(&k->sv->give_up); i++)
         if (k->is_ours[i] && k->shards[i] != NULL && !k->shards[i]->is_replaying)
             qn_shard_last_snapshot(k->shards[i]);
+}
+
+/* Leaves the group, so that others take the partitions up at once. A process with an instance stays
+ * a member until its session ends, since it is expected back. What is not committed is not to be. */
+static void leave(struct qn_service_kafka *k)
+{
+    k->is_leaving = k->is_committing = true;
     for (uint32_t i = 0; i < k->shard_count; i++) { /* before others may have them: locks */
         qn_shard_free(k->shards[i]);
         k->shards[i] = NULL;
@@ -525,9 +530,9 @@ void *qn_service_kafka_main(void *service)
 
     if (rc == QN_OK)
         rc = serve(k, &err);
-    k->is_committing = true; /* what is not committed now is not to be */
     if (rc == QN_OK)
-        leave(k);
+        save_last(k);
+    leave(k);
     if (rc != QN_OK && rc != QN_INTERRUPTED)
         qn_service_fail(sv, &err);
     return NULL;

@@ -74,7 +74,10 @@ static qn_status open_shard(struct qn_service_kafka *k, const rd_kafka_topic_par
                                          .threads = sv->opt.threads,
                                          .log_id = k->log_id};
     const uint32_t i = (uint32_t)at->partition;
-    struct qn_str mark = {at->metadata, (uint32_t)at->metadata_size};
+    /* Some clients keep the NUL of their text, should somebody set positions with one. */
+    struct qn_str mark = {at->metadata, at->metadata == NULL
+                                            ? 0
+                                            : (uint32_t)strnlen(at->metadata, at->metadata_size)};
     int64_t oldest, newest;
 
     QN_TRY(find_oldest(k, i, &oldest, &newest, err));

@@ -16,7 +16,7 @@
 #include "engine/dead_record.h"
 #include "log/kafka_transact.h"
 
-enum { ROWS_PER_THREAD = 2048, BATCH_BYTES = 1 << 20, PENDING_FIRST = 1024 };
+enum { ROWS_PER_THREAD = 2048, BATCH_BYTES = 1 << 20, PENDING_FIRST = 1024, MARK_SHOWN = 100 };
 _Static_assert((int)BATCH_BYTES >= (int)QN_EVENT_BYTES_MAX, "the largest event fits");
 
 /* ---- the input -------------------------------------------------------------------------------*/
@@ -362,10 +362,10 @@ qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str 
         return qn_err_set(
             err, QN_CORRUPT,
             "the group '%s' has a position in partition %u of '%s' that Quern did not "
-            "write (%lld): where its state began is not known; use another group, or "
-            "delete the positions of this one",
+            "write (%lld, '%.*s'): where its state began is not known; use another group, "
+            "or delete the positions of this one",
             s->plan->kafka.group, s->partition, s->plan->kafka.stream_topics[0],
-            (long long)committed);
+            (long long)committed, QN_STR_ARG(qn_utf8_cut(mark, MARK_SHOWN)));
     s->committed = s->live_from = committed;
     s->mark.first = s->expected.first;
     s->mark.since = s->expected.since;

@@ -5,6 +5,7 @@ Answers are compared byte for byte with those of `quern pipe` over each partitio
 client, read_committed. Moments of kills are drawn from QUERN_SEED."""
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -20,6 +21,11 @@ SEED = int(os.environ.get("QUERN_SEED", "7"))
 LONG = bool(os.environ.get("QUERN_LONG"))
 HITS = 20 if LONG else 3  # commits in doubt
 KILLS = int(os.environ.get("QUERN_KILLS") or (100 if LONG else 10))
+
+
+def ours(p):
+    """The partitions that a process says it has."""
+    return sorted(s["partition"] for s in p.get("/v1/status").json["log"]["ours"])
 
 
 def finish(processes, broker, topic, partitions, seconds=120):
@@ -125,9 +131,6 @@ def test_two_processes(kafka, tmp_path):
     a = Process(tmp_path, text, "a", "a")
     a.ready()
 
-    def ours(p):
-        return sorted(s["partition"] for s in p.get("/v1/status").json["log"]["ours"])
-
     a.await_true(lambda: ours(a) == [0, 1, 2, 3])
     b = Process(tmp_path, text, "b", "b")
     b.ready()
@@ -225,3 +228,90 @@ def test_a_commit_in_doubt(kafka, tmp_path, how):
         assert compare(kafka, tmp_path, text.replace(proxy.bootstrap, kafka.bootstrap), topic) > 0.9 * writer.count
     finally:
         proxy.stop()
+
+
+def test_a_process_that_was_thought_dead(kafka, tmp_path):
+    """Stopped past its session, then woken: what it still writes is refused, it comes back as a member like others."""
+    topic = "zombie"
+    create(kafka, topic, 4)
+    text = spec(kafka, topic, kafka="commit: 10ms, settings: [session.timeout.ms=2000, heartbeat.interval.ms=300]")
+    writer = Writer(kafka, topic, 4, random.Random(SEED))
+    writer.start()
+    a = Process(tmp_path, text, "a")
+    b = Process(tmp_path, text, "b")
+    for p in (a, b):
+        p.ready()
+    for n in range(6 if LONG else 2):
+        frozen, other = (a, b) if n % 2 == 0 else (b, a)
+        other.await_true(lambda p=other: len(ours(p)) == 2)
+        frozen.process.send_signal(signal.SIGSTOP)
+        other.await_true(lambda p=other: ours(p) == [0, 1, 2, 3])
+        time.sleep(1)
+        frozen.process.send_signal(signal.SIGCONT)
+        frozen.await_true(lambda p=frozen, q=other: sorted(ours(p) + ours(q)) == [0, 1, 2, 3] and len(ours(p)) == 2)
+    writer.end()
+    finish([a, b], kafka, topic, 4)
+    assert compare(kafka, tmp_path, text, topic) > 0.9 * writer.count
+
+
+def test_a_broker_that_dies(tmp_path):
+    """The broker is killed and started again while it commits; the process waits, and goes on."""
+    kafka_broker.need_kafka(QUERN)
+    broker = kafka_broker.Broker(tmp_path)
+    rng = random.Random(SEED)
+    try:
+        create(broker, "mortal", 2)
+        text = spec(broker, "mortal", kafka="commit: 10ms, instance: a")
+        folder = tmp_path / "run"
+        folder.mkdir()
+        writer = Writer(broker, "mortal", 2, random.Random(SEED))
+        writer.start()
+        p = Process(folder, text)
+        p.ready()
+        for _ in range(8 if LONG else 2):
+            time.sleep(1 + rng.random())
+            broker.kill()
+            time.sleep(rng.random())
+            broker.start()
+        writer.end()
+        finish([p], broker, "mortal", 2)
+        assert compare(broker, folder, text, "mortal") > 0.9 * writer.count
+    finally:
+        broker.stop()
+
+
+def test_the_topic_was_changed(kafka, tmp_path):
+    """A replay that comes to other answers than were committed stops, and says so."""
+    create(kafka, "changed", 1)
+    text = spec(kafka, "changed")
+    kafka.produce("changed", cards(random.Random(1), 0, 500, 1))
+    p = Process(tmp_path, text)
+    p.ready()
+    finish([p], kafka, "changed", 1)
+    from confluent_kafka import Consumer, TopicPartition
+
+    for file in (tmp_path / "snapshots").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    c = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "changed", "enable.auto.commit": False})
+    before, = c.committed([TopicPartition("changed", 0)], timeout=20)
+    wrong = before.metadata[:-1] + ("0" if before.metadata[-1] != "0" else "1")
+    c.commit(offsets=[TopicPartition("changed", 0, before.offset, metadata=wrong)], asynchronous=False)
+    p.start()
+    assert p.process.wait(60) == 1
+    assert "replay diverges" in p.said()
+    c.commit(offsets=[TopicPartition("changed", 0, before.offset, metadata=before.metadata)], asynchronous=False)
+    c.close()
+    p.start()
+    p.ready()
+    assert p.stop() == 0
+    kafka.admin().delete_records([TopicPartition("changed", 0, 100)])[TopicPartition("changed", 0)].result(20)
+    p.start()  # from the snapshot that it took last
+    p.ready()
+    assert "restored" in p.said() and p.stop() == 0
+    for file in (tmp_path / "snapshots").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    p.start()
+    assert p.process.wait(60) == 1
+    assert "begins at record 100, and its state needs those from 0 on" in p.said()
