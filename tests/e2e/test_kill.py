@@ -20,11 +20,12 @@ ROUNDS = 20 if os.environ.get("QUERN_LONG") else 1
 
 
 @pytest.mark.parametrize("round", range(ROUNDS))
-@pytest.mark.parametrize("threads,kills", [(1, 120), (2, 80)] if ROUNDS == 1 else [(1, 250), (2, 250)])
-def test_killed_at_random_moments(tmp_path, threads, kills, round):
+@pytest.mark.parametrize("threads,kills,memory", [(1, 120 if ROUNDS == 1 else 250, None),
+                                                  (2, 80 if ROUNDS == 1 else 250, "150KB")])
+def test_killed_at_random_moments(tmp_path, threads, kills, memory, round):
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
-    run = KillRun(tmp_path, str(QUERN), seed, threads)
+    run = KillRun(tmp_path, str(QUERN), seed, threads, memory)
     try:
         run.torment(kills, clients=4)
         print(run.check())

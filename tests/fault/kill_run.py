@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill_run.py - kills a running pipeline again and again, and accounts for every event that was acknowledged.
 
-    kill_run.py [--kills N] [--clients N] [--seed S] [--threads N] [--folder DIR] [--quern PROGRAM]
+    kill_run.py [--kills N] [--clients N] [--seed S] [--memory SIZE] [--threads N] [--folder DIR] [--quern PROGRAM]
 
 Several clients send events over HTTP, some of them broken, to be made durable or to be scored, and repeat what was not
 acknowledged with the same Idempotency-Key. Meanwhile the process is killed with SIGKILL at random moments: while it
@@ -11,7 +11,8 @@ the log alone:
 
 - every event stands in the log exactly once, those that were acknowledged at the offset that was told;
 - predictions, alerts and dead letters are, byte for byte and in order, what `quern pipe` makes of the same events
-  without a crash; every answer a client got is one of them;
+  without a crash; every answer a client got is one of them; with --memory too little for all keys, so is what found no
+  room;
 - `quern log --verify` finds nothing.
 
 Prints its seed first. Exit code 0: all of it held. Standard library only; also used by tests/e2e/test_kill.py.
@@ -83,7 +84,7 @@ class Client(threading.Thread):
             return None, None
 
     def settle(self, events, document, wants_score):
-        rejected = {r["index"] for r in document.get("rejected", [])}
+        rejected = {r["index"] for r in document.get("rejected", []) if r["reason"] == "out_of_range"}
         first = document["position"]["first"]
         for i, (order, _) in enumerate(events):
             self.acked[order] = first + i
@@ -122,8 +123,9 @@ class Client(threading.Thread):
 
 
 class KillRun(Pipeline):
-    def __init__(self, folder, quern, seed, threads=1):
-        super().__init__(folder, quern, SPEC, threads)
+    def __init__(self, folder, quern, seed, threads=1, memory=None):
+        super().__init__(folder, quern, SPEC + (f"limits: {{memory: {memory}}}\n" if memory else ""), threads)
+        self.memory = memory
         self.seed, self.rng, self.begun = seed, random.Random(seed), time.monotonic()
         self.enough, self.kills = threading.Event(), 0
 
@@ -198,6 +200,8 @@ class KillRun(Pipeline):
         dead = [(r["value"], dict(r["headers"])["quern.reason"]) for r in self.topic("dead")]
         want = [json.loads(line) for line in (self.folder / "dead.ndjson").read_text().splitlines()]
         assert dead == [(w["event"], w["reason"]) for w in want], "dead letters differ"
+        full = sum(w["reason"] == "state_full" for w in want)
+        assert (full > 0) == bool(self.memory), f"{full} events found no room"
         by_id = {json.loads(p)["id"]: json.loads(p) for p in (self.folder / "plain.ndjson").read_text().splitlines()}
         answers = [a for c in self.clients for a in c.answers]
         for a in answers:
@@ -214,6 +218,7 @@ def main():
     ap.add_argument("--kills", type=int, default=20)
     ap.add_argument("--clients", type=int, default=4)
     ap.add_argument("--seed", type=int, default=None)
+    ap.add_argument("--memory", default=None, help="limits: memory, such as 150KB")
     args = ap.parse_args()
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}", flush=True)
@@ -222,7 +227,7 @@ def main():
         run.torment(args.kills, args.clients)
         print(run.check())
 
-    in_folder(args, "kill", lambda folder: KillRun(folder, args.quern, seed, args.threads), work)
+    in_folder(args, "kill", lambda folder: KillRun(folder, args.quern, seed, args.threads, args.memory), work)
 
 
 if __name__ == "__main__":
