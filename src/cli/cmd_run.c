@@ -342,7 +342,8 @@ int qn_cmd_run(struct qn_cli *c, int argc, char **argv)
     if (!qn_cli_options(c, &qn_usage_run, argc, argv, &r.opt, &rest, &code))
         return code;
     r.path = rest.items[0];
-    r.load = (struct qn_plan_options){.files = c->files, .environment = c->environment};
+    /* Also while it is told to stop: what is under way is finished. */
+    r.load = (struct qn_plan_options){.files = &qn_files_system, .environment = c->environment};
     if (load_plan(c, r.path, &r.now, &code) == NULL) {
         forget_plan(&r.now);
         return code;

@@ -105,6 +105,30 @@ static qn_status find_topic(struct qn_service_kafka *k, const char *topic, const
                       why.text);
 }
 
+/* A topic that answers go to; made as wide as the input where the spec says so. */
+static qn_status find_output(struct qn_service_kafka *k, uint32_t index, const char *what,
+                             struct qn_str name, struct qn_err *err)
+{
+    const char *topic = k->topics[index];
+    struct qn_err why = {0};
+    qn_status rc;
+
+    k->consumer.is_hasty = k->sv->plan->kafka.may_create;
+    rc = find_topic(k, topic, what, name, &k->partitions[index], &why);
+    k->consumer.is_hasty = false;
+    if (rc == QN_NOT_FOUND && k->sv->plan->kafka.may_create) {
+        QN_TRY(qn_kafka_topic_make(&k->consumer, topic, k->shard_count, err));
+        qn_report_say(k->sv->opt.report, QN_LEVEL_INFO, "kafka", "made the topic %s, %u partitions",
+                      topic, k->shard_count);
+        return find_topic(k, topic, what, name, &k->partitions[index], err);
+    }
+    if (rc == QN_NOT_FOUND)
+        return qn_err_set(err, rc, "%s; or let Quern make it: kafka: {create: true}", why.text);
+    if (rc != QN_OK && err != NULL)
+        *err = why;
+    return rc;
+}
+
 static qn_status find_topics(struct qn_service_kafka *k, struct qn_err *err)
 {
     const struct qn_plan *p = k->sv->plan;
@@ -118,10 +142,10 @@ static qn_status find_topics(struct qn_service_kafka *k, struct qn_err *err)
                           k->shard_count, SHARDS_MAX);
     for (o = 0; o < p->output_count; o++) {
         k->topics[o] = p->kafka.output_topics[o];
-        QN_TRY(find_topic(k, k->topics[o], "output", p->outputs[o].name, &k->partitions[o], err));
+        QN_TRY(find_output(k, o, "output", p->outputs[o].name, err));
     }
     k->topics[o] = p->kafka.dead_topic;
-    return find_topic(k, k->topics[o], "dead letters", qn_str_of("dead"), &k->partitions[o], err);
+    return find_output(k, o, "dead letters", qn_str_of("dead"), err);
 }
 
 /* Positions mean something in this topic of this cluster only. */
@@ -509,7 +533,8 @@ static void save_last(struct qn_service_kafka *k)
 }
 
 /* Leaves the group, so that others take the partitions up at once. A process with an instance stays
- * a member until its session ends, since it is expected back. What is not committed is not to be. */
+ * a member until its session ends, since it is expected back. What is not committed is not to be.
+ */
 static void leave(struct qn_service_kafka *k)
 {
     k->is_leaving = k->is_committing = true;

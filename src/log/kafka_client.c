@@ -52,7 +52,7 @@ qn_status qn_kafka_open(struct qn_kafka_client *c, const struct qn_kafka_client_
 
     c->troubles = 0;
     c->trouble[0] = '\0';
-    c->is_consuming = false;
+    c->is_consuming = c->is_hasty = false;
     rc = set_own(conf, shared, err);
     if (rc == QN_OK)
         rc = set_own(conf, opt->defaults, err);
@@ -188,6 +188,8 @@ qn_status qn_kafka_topic(struct qn_kafka_client *c, const char *topic, uint32_t 
             nanosleep(&pause, NULL);
         code = ask(c, handle, partitions, &is_answered);
         is_stopped = must_stop != NULL && must_stop(arg);
+        if (is_answered && c->is_hasty)
+            break;
     }
     rd_kafka_topic_destroy(handle);
     if (*partitions > 0)
@@ -197,6 +199,50 @@ qn_status qn_kafka_topic(struct qn_kafka_client *c, const char *topic, uint32_t 
     if (!is_answered)
         return qn_kafka_failed(err, c, code, "no broker can be asked");
     return no_topic(c, topic, code, err);
+}
+
+/* What became of the one topic that was asked for. */
+static rd_kafka_resp_err_t made(const rd_kafka_event_t *answer)
+{
+    const rd_kafka_CreateTopics_result_t *r;
+    const rd_kafka_topic_result_t **topics;
+    rd_kafka_resp_err_t code;
+    size_t count = 0;
+
+    if (answer == NULL)
+        return RD_KAFKA_RESP_ERR__TIMED_OUT;
+    code = rd_kafka_event_error((rd_kafka_event_t *)(uintptr_t)answer);
+    r = rd_kafka_event_CreateTopics_result((rd_kafka_event_t *)(uintptr_t)answer);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR || r == NULL)
+        return code != RD_KAFKA_RESP_ERR_NO_ERROR ? code : RD_KAFKA_RESP_ERR__FAIL;
+    topics = rd_kafka_CreateTopics_result_topics(r, &count);
+    return count == 1 ? rd_kafka_topic_result_error(topics[0]) : RD_KAFKA_RESP_ERR__FAIL;
+}
+
+qn_status qn_kafka_topic_make(struct qn_kafka_client *c, const char *topic, uint32_t partitions,
+                              struct qn_err *err)
+{
+    char why[256];
+    rd_kafka_NewTopic_t *wish = rd_kafka_NewTopic_new(topic, (int)partitions, -1, why, sizeof(why));
+    rd_kafka_queue_t *answers = rd_kafka_queue_new(c->rk);
+    rd_kafka_event_t *answer;
+    rd_kafka_resp_err_t code;
+
+    if (wish == NULL) {
+        rd_kafka_queue_destroy(answers);
+        return qn_err_set(err, QN_INVALID, "the topic '%s' cannot be made: %s", topic, why);
+    }
+    rd_kafka_CreateTopics(c->rk, &wish, 1, NULL, answers);
+    answer = rd_kafka_queue_poll(answers, ASK_MS * ASK_TIMES);
+    code = made(answer);
+    if (answer != NULL)
+        rd_kafka_event_destroy(answer);
+    rd_kafka_NewTopic_destroy(wish);
+    rd_kafka_queue_destroy(answers);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+        return QN_OK;
+    snprintf(why, sizeof(why), "the topic '%s' cannot be made", topic);
+    return qn_kafka_failed(err, c, code, why);
 }
 
 /* ---- headers ---------------------------------------------------------------------------------*/

@@ -21,6 +21,7 @@ struct qn_kafka_client {
     rd_kafka_t *rk;    /* NULL = closed                                                    */
     void *arg;         /* the owner's, for its callbacks, whose opaque is the client       */
     bool is_consuming; /* the owner has called rd_kafka_poll_set_consumer: only it polls   */
+    bool is_hasty;     /* the owner believes at once that a topic is not there             */
     uint64_t troubles; /* errors reported since it was opened: brokers lost, refused, slow */
     char trouble[256]; /* the last one, in librdkafka's words                              */
 };
@@ -51,6 +52,11 @@ void qn_kafka_close(struct qn_kafka_client *c);
  * NULL). */
 qn_status qn_kafka_topic(struct qn_kafka_client *c, const char *topic, uint32_t *partitions,
                          bool (*must_stop)(void *arg), void *arg, struct qn_err *err);
+
+/* Makes a topic, replicated as the brokers do by default. QN_OK also where somebody else has just
+ * made it; QN_DENIED; QN_IO. Not while the owner consumes. */
+qn_status qn_kafka_topic_make(struct qn_kafka_client *c, const char *topic, uint32_t partitions,
+                              struct qn_err *err);
 
 /* "what: librdkafka's words (the last trouble)", with the code that fits. */
 qn_status qn_kafka_failed(struct qn_err *err, const struct qn_kafka_client *c,

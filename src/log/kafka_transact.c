@@ -34,6 +34,7 @@ struct producer {
     struct qn_kafka_client client;
     rd_kafka_topic_t **topics; /* [topic_count] */
     bool is_doubtful;          /* to be replaced before it writes again */
+    char words[256];           /* of the last call that failed */
 };
 
 struct qn_kafka_transact {
@@ -77,6 +78,22 @@ static rd_kafka_resp_err_t code_of(rd_kafka_error_t *e)
     if (e != NULL)
         rd_kafka_error_destroy(e);
     return code;
+}
+
+/* The same, and keeps librdkafka's words. */
+static rd_kafka_resp_err_t noted(struct producer *p, rd_kafka_error_t *e)
+{
+    if (e != NULL)
+        snprintf(p->words, sizeof(p->words), "%s", rd_kafka_error_string(e));
+    return code_of(e);
+}
+
+static bool is_denied(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+           code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
+           code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED ||
+           code == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
 }
 
 /* Known to the coordinator, what was open under this id is ended. Repeated while nobody answers. */
@@ -354,7 +371,7 @@ static rd_kafka_resp_err_t send_offsets(struct producer *p, const struct qn_kafk
 
         is_retriable = e != NULL && rd_kafka_error_is_retriable(e) &&
                        !rd_kafka_error_txn_requires_abort(e) && !rd_kafka_error_is_fatal(e);
-        code = code_of(e);
+        code = noted(p, e);
     } while (is_retriable);
     rd_kafka_topic_partition_list_destroy(l);
     rd_kafka_consumer_group_metadata_destroy(group);
@@ -368,7 +385,7 @@ static rd_kafka_resp_err_t fill(struct qn_kafka_transact *t, struct producer *p,
                                 const struct qn_kafka_part *parts, uint32_t count,
                                 rd_kafka_t *consumer, struct qn_err *err)
 {
-    rd_kafka_resp_err_t code = code_of(rd_kafka_begin_transaction(p->client.rk));
+    rd_kafka_resp_err_t code = noted(p, rd_kafka_begin_transaction(p->client.rk));
 
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         (void)qn_kafka_failed(err, &p->client, code, "a transaction cannot be begun");
@@ -402,6 +419,21 @@ static qn_status count_fenced(struct qn_kafka_transact *t, struct qn_err *err)
     return QN_DENIED;
 }
 
+static qn_status denied(const struct qn_kafka_transact *t, const struct producer *p,
+                        struct qn_err *err)
+{
+    struct qn_buf topics = {0};
+
+    for (uint32_t i = 0; i < t->opt.topic_count; i++)
+        qn_buf_printf(&topics, "%s%s", i > 0 ? ", " : "", t->opt.topics[i]);
+    qn_err_set(err, QN_DENIED,
+               "this user may not write the answers: it needs the right Write on %.*s, and Read on "
+               "the group (%s)",
+               (int)topics.len, topics.data, p->words);
+    qn_buf_fini(&topics);
+    return QN_DENIED;
+}
+
 qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_part *parts,
                             uint32_t count, rd_kafka_t *consumer, enum qn_kafka_outcome *outcome,
                             struct qn_err *err)
@@ -423,7 +455,7 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_p
     code = fill(t, p, parts, count, consumer, &why);
     begun = now_ns();
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        end = code_of(rd_kafka_commit_transaction(p->client.rk, -1));
+        end = noted(p, rd_kafka_commit_transaction(p->client.rk, -1));
         if (end != RD_KAFKA_RESP_ERR_NO_ERROR)
             (void)qn_kafka_failed(&why, &p->client, end, "the commit is not answered");
     } else {
@@ -442,6 +474,8 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_p
                    p->client.trouble);
     if (err != NULL)
         *err = why;
+    if (is_denied(code) || (is_denied(end) && code == RD_KAFKA_RESP_ERR_NO_ERROR))
+        return denied(t, p, err);
     if (is_fenced(code) || is_fenced(end))
         QN_TRY(count_fenced(t, err));
     /* Before anybody looks at positions: what is late must have happened or be refused. */

@@ -230,6 +230,7 @@ qn_status qn_build_kafka(struct qn_builder *b)
     if (s[KAFKA_INSTANCE].is_set)
         k->instance = text_of(b, s[KAFKA_INSTANCE].value, "an instance");
     k->commit_us = s[KAFKA_COMMIT].is_set ? s[KAFKA_COMMIT].i64 : COMMIT_DEFAULT_US;
+    k->may_create = s[KAFKA_CREATE].is_set && s[KAFKA_CREATE].i64 != 0;
     if (s[KAFKA_SETTINGS].is_set)
         QN_TRY(read_settings(b, &s[KAFKA_SETTINGS]));
     QN_TRY(name_topics(b));

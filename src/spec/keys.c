@@ -749,6 +749,13 @@ static const struct qn_key kafka_keys[] = {
                       .help =
                           "topics of streams, outputs and `dead` that are called otherwise than "
                           "STREAM, PIPELINE.OUTPUT and PIPELINE.dead"},
+    [KAFKA_CREATE] = {.name = "create",
+                      .type = QN_KEY_BOOL,
+                      .fallback = "false",
+                      .since = "0.2",
+                      .help =
+                          "make the topics of outputs and `dead` where they are not there, with "
+                          "as many partitions as the input"},
     [KAFKA_COMMIT] = {.name = "commit",
                       .type = QN_KEY_DURATION,
                       .min = 1000,

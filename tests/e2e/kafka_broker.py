@@ -100,14 +100,18 @@ def free_ports(count):
 class Broker:
     """One broker; `bootstrap` is its address, `proxied` the address that it gives to those who come by a proxy."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, extra="", proxied=""):
+        """extra: lines that replace those of the same key; proxied "same": that listener has no proxy in front."""
         self.folder, self.classes, self.process = pathlib.Path(folder), jars(), None
         self.admin_ = self.producer = None
         self.port, self.behind, self.controller, self.proxied = free_ports(4)
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.config = self.folder / "server.properties"
-        self.config.write_text(PROPERTIES.format(port=self.port, behind=self.behind, controller=self.controller,
-                                                 proxied=self.proxied, data=self.folder / "data"))
+        if proxied == "same":
+            self.proxied = self.behind
+        lines = PROPERTIES.format(port=self.port, behind=self.behind, controller=self.controller, proxied=self.proxied,
+                                  data=self.folder / "data").splitlines() + extra.splitlines()
+        self.config.write_text("".join(line + "\n" for line in {s.split("=", 1)[0]: s for s in lines}.values()))
         done = subprocess.run(["java", *JAVA, self.classes, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c",
                                str(self.config)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, done.stdout

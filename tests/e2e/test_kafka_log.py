@@ -162,7 +162,9 @@ def test_what_is_said_when_it_cannot_be(kafka, tmp_path):
     text = spec(kafka, "errors")
     assert "the topic of stream 'pay': there is no topic 'errors'" in run(text)
     kafka.create("errors", 2)
-    assert "the topic of output 'predictions': there is no topic 'errors.predictions'" in run(text)
+    said = run(text)
+    assert "the topic of output 'predictions': there is no topic 'errors.predictions'" in said
+    assert "create: true" in said
     for name in ("predictions", "large", "dead"):
         kafka.create("errors." + name)
     port, = kafka_broker.free_ports(1)
@@ -315,3 +317,42 @@ def test_the_topic_was_changed(kafka, tmp_path):
     p.start()
     assert p.process.wait(60) == 1
     assert "begins at record 100, and its state needs those from 0 on" in p.said()
+
+
+def test_topics_made_on_request(kafka, tmp_path):
+    """Only the input is there: the others are made, as wide."""
+    kafka.create("made", 3)
+    text = spec(kafka, "made", kafka="create: true")
+    p = Process(tmp_path, text)
+    p.ready()
+    kafka.produce("made", cards(random.Random(1), 0, 500, 3))
+    finish([p], kafka, "made", 3)
+    found = kafka.admin().list_topics(timeout=20).topics
+    assert [len(found["made." + name].partitions) for name in ("predictions", "large", "dead")] == [3, 3, 3]
+    assert compare(kafka, tmp_path, text, "made") > 450
+
+
+def test_four_processes(kafka, tmp_path):
+    """Processes come, go and die at random over 12 partitions; all of them say together what one would say."""
+    topic = "four"
+    print(f"QUERN_SEED={SEED}")
+    rng = random.Random(SEED)
+    create(kafka, topic, 12)
+    text = spec(kafka, topic, kafka='commit: 10ms, settings: [session.timeout.ms=2000, heartbeat.interval.ms=300]')
+    writer = Writer(kafka, topic, 12, random.Random(SEED), rate=1500)
+    writer.start()
+    all_ = [Process(tmp_path, text, str(n)) for n in range(4)]
+    for _ in range(60 if LONG else 8):
+        p = rng.choice(all_)
+        if rng.random() < 0.5:
+            p.kill()
+        else:
+            assert p.stop() in (0, 143, -signal.SIGTERM), p.said()  # it may not have begun yet
+        time.sleep(rng.random() * 0.5)
+        p.start()
+        time.sleep(rng.random())
+    writer.end()
+    for p in all_:
+        p.ready()
+    finish(all_, kafka, topic, 12)
+    assert compare(kafka, tmp_path, text, topic) > 0.9 * writer.count
