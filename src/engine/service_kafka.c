@@ -481,6 +481,7 @@ static qn_status begin(struct qn_service_kafka *k, struct qn_err *err)
                                                   .topics = k->topics,
                                                   .partitions = k->partitions,
                                                   .topic_count = k->topic_count,
+                                                  .is_plain = k->sv->plan->kafka.is_at_least_once,
                                                   .shards = k->shard_count,
                                                   .must_stop = must_stop,
                                                   .arg = k->sv};

@@ -15,6 +15,7 @@
 #include "engine/commit.h"
 #include "engine/dead_record.h"
 #include "log/kafka_transact.h"
+#include "log/log_local.h"
 
 enum { ROWS_PER_THREAD = 2048, BATCH_BYTES = 1 << 20, PENDING_FIRST = 1024, MARK_SHOWN = 100 };
 _Static_assert((int)BATCH_BYTES >= (int)QN_EVENT_BYTES_MAX, "the largest event fits");
@@ -186,6 +187,22 @@ static struct qn_str headers_of(struct qn_shard *s, const rd_kafka_message_t *m)
     return (struct qn_str){s->headers.data, (uint32_t)s->headers.len};
 }
 
+/* Where nobody keeps repeats from readers, they are told by what made them: the position of the
+ * event. */
+static struct qn_str headers_with_id(struct qn_shard *s, const rd_kafka_message_t *m)
+{
+    struct qn_str headers = headers_of(s, m);
+
+    if (!s->plan->kafka.is_at_least_once)
+        return headers;
+    qn_buf_clear(&s->scratch);
+    qn_buf_printf(&s->scratch, "%.*s:%.*s:%u:%lld", QN_STR_ARG(s->plan->name),
+                  QN_STR_ARG(s->plan->schemas[0].name), s->partition, (long long)m->offset);
+    qn_log_header_add(&s->headers, qn_str_of("quern-id"),
+                      (struct qn_str){s->scratch.data, (uint32_t)s->scratch.len});
+    return (struct qn_str){s->headers.data, (uint32_t)s->headers.len};
+}
+
 /* Records of one output, in the order of the rows: into the hash and, live, to be written. */
 static void take_output(struct qn_shard *s, uint32_t output)
 {
@@ -204,7 +221,7 @@ static void take_output(struct qn_shard *s, uint32_t output)
             if (s->is_replaying)
                 continue;
             s->made[output]++;
-            qn_kafka_record_add(&s->records, output, key_of(message), headers_of(s, message),
+            qn_kafka_record_add(&s->records, output, key_of(message), headers_with_id(s, message),
                                 value);
         }
     }
@@ -220,7 +237,7 @@ static qn_status take_dead(struct qn_shard *s, const struct qn_batch *b, uint32_
     if (s->is_replaying)
         return QN_OK;
     s->made[output]++;
-    QN_TRY(qn_dead_headers(s->plan, b, row, headers_of(s, m), &s->scratch, &s->dead, err));
+    QN_TRY(qn_dead_headers(s->plan, b, row, headers_with_id(s, m), &s->scratch, &s->dead, err));
     qn_kafka_record_add(&s->records, output, key_of(m),
                         (struct qn_str){s->dead.data, (uint32_t)s->dead.len},
                         (struct qn_str){m->payload, (uint32_t)m->len});

@@ -23,6 +23,7 @@ enum {
     INIT_TRIES = 30,
     WARM_MS = 1000,
     QUEUE_MS = 10,
+    ANSWER_MS = 100,
     FENCED_MAX = 3, /* within FENCED_NS: another process has our id */
     RECORD_HEAD = 16
 };
@@ -32,9 +33,11 @@ enum {
 
 struct producer {
     struct qn_kafka_client client;
-    rd_kafka_topic_t **topics; /* [topic_count] */
-    bool is_doubtful;          /* to be replaced before it writes again */
-    char words[256];           /* of the last call that failed */
+    rd_kafka_topic_t **topics;  /* [topic_count] */
+    bool is_doubtful;           /* to be replaced before it writes again */
+    uint64_t under_way;         /* plain: records without an answer */
+    rd_kafka_resp_err_t failed; /* plain: of one of them */
+    char words[256];            /* of the last call that failed */
 };
 
 struct qn_kafka_transact {
@@ -137,23 +140,34 @@ static qn_status warm(struct qn_kafka_transact *t, struct producer *p, struct qn
     return QN_OK;
 }
 
+/* Without transactions: one record less on its way. */
+static void delivered(rd_kafka_t *rk, const rd_kafka_message_t *m, void *client)
+{
+    struct producer *p = ((struct qn_kafka_client *)client)->arg;
+
+    (void)rk;
+    p->under_way--;
+    if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+        p->failed = m->err;
+}
+
 /* is_patient: a broker is waited for until the caller wants to stop. */
 static qn_status producer_begin(struct qn_kafka_transact *t, uint32_t index, bool is_patient,
                                 struct qn_err *err)
 {
     struct producer *p = &t->producers[index];
-    const char *const own[] = {"transactional.id",
-                               t->ids[index],
-                               "enable.idempotence",
+    const char *const own[] = {"enable.idempotence",
                                "true",
-                               "transaction.timeout.ms",
-                               TEXT(15000),
                                "socket.timeout.ms",
                                TEXT(3000),
                                "message.timeout.ms",
                                TEXT(15000),
                                "partitioner",
                                "murmur2_random",
+                               t->opt.is_plain ? NULL : "transactional.id",
+                               t->ids[index],
+                               "transaction.timeout.ms",
+                               TEXT(15000),
                                NULL};
     const char *const defaults[] = {"linger.ms",
                                     "0",
@@ -166,12 +180,17 @@ static qn_status producer_begin(struct qn_kafka_transact *t, uint32_t index, boo
                                     "queue.buffering.max.kbytes",
                                     "1048576",
                                     NULL};
-    const struct qn_kafka_client_options client = {
-        .target = t->opt.target, .type = RD_KAFKA_PRODUCER, .defaults = defaults, .own = own};
+    const struct qn_kafka_client_options client = {.target = t->opt.target,
+                                                   .type = RD_KAFKA_PRODUCER,
+                                                   .defaults = defaults,
+                                                   .own = own,
+                                                   .delivered = t->opt.is_plain ? delivered : NULL};
 
     _Static_assert(SOCKET_MS == 3000 && TRANSACTION_MS == 15000, "as they stand above");
+    p->client.arg = p;
     QN_TRY(qn_kafka_open(&p->client, &client, err));
-    QN_TRY(introduce(t, p, is_patient, err));
+    if (!t->opt.is_plain)
+        QN_TRY(introduce(t, p, is_patient, err));
     QN_TRY(warm(t, p, err));
     p->is_doubtful = false;
     return QN_OK;
@@ -201,7 +220,7 @@ qn_status qn_kafka_transact_new(const struct qn_kafka_transact_options *opt,
         if (t->producers[i].topics == NULL)
             rc = qn_err_set(err, QN_NOMEM, "out of memory for Kafka's transactions");
     }
-    for (uint32_t i = 0; rc == QN_OK && i < PRODUCERS; i++)
+    for (uint32_t i = 0; rc == QN_OK && i < (opt->is_plain ? 1 : PRODUCERS); i++)
         rc = producer_begin(t, i, false, err);
     if (rc != QN_OK) {
         qn_kafka_transact_free(t);
@@ -313,6 +332,7 @@ static rd_kafka_resp_err_t produce_all(struct qn_kafka_transact *t, struct produ
 
         take_record(&at, &r);
         code = produce(p, &r, partition_of(t, &r, part->partition));
+        p->under_way += code == RD_KAFKA_RESP_ERR_NO_ERROR;
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
             (void)qn_kafka_failed(err, &p->client, code, t->opt.topics[r.topic]);
             return code;
@@ -342,21 +362,11 @@ static int32_t generation_of(const rd_kafka_consumer_group_metadata_t *m)
     return generation;
 }
 
-static rd_kafka_resp_err_t send_offsets(struct producer *p, const struct qn_kafka_part *parts,
-                                        uint32_t count, rd_kafka_t *consumer, struct qn_err *err)
+static rd_kafka_topic_partition_list_t *
+positions_of(struct producer *p, const struct qn_kafka_part *parts, uint32_t count)
 {
-    rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata(consumer);
-    rd_kafka_topic_partition_list_t *l;
-    rd_kafka_resp_err_t code;
-    bool is_retriable;
+    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new((int)count);
 
-    if (group == NULL || generation_of(group) < 0) {
-        if (group != NULL)
-            rd_kafka_consumer_group_metadata_destroy(group);
-        qn_err_set(err, QN_IO, "this process is no member of its group now");
-        return RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
-    }
-    l = rd_kafka_topic_partition_list_new((int)count);
     for (uint32_t i = 0; i < count; i++) {
         rd_kafka_topic_partition_t *one =
             rd_kafka_topic_partition_list_add(l, parts[i].topic, (int32_t)parts[i].partition);
@@ -366,6 +376,33 @@ static rd_kafka_resp_err_t send_offsets(struct producer *p, const struct qn_kafk
         one->metadata_size = strlen(parts[i].mark);
         memcpy(one->metadata, parts[i].mark, one->metadata_size + 1);
     }
+    return l;
+}
+
+/* NULL and *err where the consumer is in no generation of its group. */
+static rd_kafka_consumer_group_metadata_t *membership(rd_kafka_t *consumer, struct qn_err *err)
+{
+    rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata(consumer);
+
+    if (group != NULL && generation_of(group) >= 0)
+        return group;
+    if (group != NULL)
+        rd_kafka_consumer_group_metadata_destroy(group);
+    qn_err_set(err, QN_IO, "this process is no member of its group now");
+    return NULL;
+}
+
+static rd_kafka_resp_err_t send_offsets(struct producer *p, const struct qn_kafka_part *parts,
+                                        uint32_t count, rd_kafka_t *consumer, struct qn_err *err)
+{
+    rd_kafka_consumer_group_metadata_t *group = membership(consumer, err);
+    rd_kafka_topic_partition_list_t *l;
+    rd_kafka_resp_err_t code;
+    bool is_retriable;
+
+    if (group == NULL)
+        return RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+    l = positions_of(p, parts, count);
     do {
         rd_kafka_error_t *e = rd_kafka_send_offsets_to_transaction(p->client.rk, l, group, -1);
 
@@ -434,6 +471,68 @@ static qn_status denied(const struct qn_kafka_transact *t, const struct producer
     return QN_DENIED;
 }
 
+/* ---- without transactions --------------------------------------------------------------------*/
+
+/* Until all records are answered: they borrow the caller's bytes. */
+static void await_answers(struct qn_kafka_transact *t, struct producer *p)
+{
+    while (p->under_way > 0) {
+        (void)rd_kafka_poll(p->client.rk, ANSWER_MS);
+        if (t->opt.must_stop != NULL && t->opt.must_stop(t->opt.arg))
+            (void)rd_kafka_purge(p->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    }
+}
+
+/* The positions, once their answers are there. */
+static rd_kafka_resp_err_t commit_plain(struct producer *p, const struct qn_kafka_part *parts,
+                                        uint32_t count, rd_kafka_t *consumer, struct qn_err *err)
+{
+    rd_kafka_consumer_group_metadata_t *group = membership(consumer, err);
+    rd_kafka_topic_partition_list_t *l;
+    rd_kafka_resp_err_t code;
+
+    if (group == NULL)
+        return RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+    rd_kafka_consumer_group_metadata_destroy(group);
+    l = positions_of(p, parts, count);
+    code = rd_kafka_commit(consumer, l, 0);
+    for (int i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && i < l->cnt; i++)
+        code = l->elems[i].err;
+    rd_kafka_topic_partition_list_destroy(l);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        (void)qn_kafka_failed(err, &p->client, code, "the positions are not taken");
+    return code;
+}
+
+static qn_status write_plain(struct qn_kafka_transact *t, const struct qn_kafka_part *parts,
+                             uint32_t count, rd_kafka_t *consumer, enum qn_kafka_outcome *outcome,
+                             struct qn_err *err)
+{
+    struct producer *p = &t->producers[0];
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    struct qn_err why = {0};
+
+    if (rd_kafka_fatal_error(p->client.rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        QN_TRY(renew(t, 0, err));
+    p->failed = RD_KAFKA_RESP_ERR_NO_ERROR;
+    for (uint32_t i = 0; i < count && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+        code = produce_all(t, p, &parts[i], &why);
+    await_answers(t, p);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && (code = p->failed) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        (void)qn_kafka_failed(&why, &p->client, code, "answers are not taken");
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code = commit_plain(p, parts, count, consumer, &why);
+    t->stats.commits += code == RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        *outcome = QN_KAFKA_COMMITTED;
+    if (err != NULL)
+        *err = why;
+    snprintf(p->words, sizeof(p->words), "%s", why.text);
+    return is_denied(code) ? denied(t, p, err) : QN_OK;
+}
+
+/* ---- the whole -------------------------------------------------------------------------------*/
+
 qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_part *parts,
                             uint32_t count, rd_kafka_t *consumer, enum qn_kafka_outcome *outcome,
                             struct qn_err *err)
@@ -447,6 +546,8 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_p
 
     QN_ASSERT(count > 0);
     *outcome = QN_KAFKA_NOT_COMMITTED;
+    if (t->opt.is_plain)
+        return write_plain(t, parts, count, consumer, outcome, err);
     if (p->is_doubtful)
         QN_TRY(renew(t, index, err));
     t->turn = (t->turn + 1) % PRODUCERS;

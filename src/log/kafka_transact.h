@@ -11,8 +11,9 @@
  * (KIP-890): whenever an error was reported, or a call took as long as a socket waits, between
  * begin and the end of commit or abort, the producer is made anew under the same id before anything
  * else is written: that raises its epoch, and what is late is refused. What is written borrows the
- * caller's bytes until the call is over. Empty without librdkafka. Thread: one, that of the
- * consumer. Memory: librdkafka's. */
+ * caller's bytes until the call is over. A plain one (is_plain) does the same without transactions:
+ * records, then positions; what is not committed comes again, and readers see it twice. Empty
+ * without librdkafka. Thread: one, that of the consumer. Memory: librdkafka's. */
 #ifndef QN_LOG_KAFKA_TRANSACT_H
 #define QN_LOG_KAFKA_TRANSACT_H
 
@@ -28,7 +29,8 @@ struct qn_kafka_transact_options {
     const char *const *topics;  /* where records go; they are there                         */
     const uint32_t *partitions; /* [topic_count] how many each has                          */
     uint32_t topic_count;
-    uint32_t shards;              /* partitions of the input                                  */
+    bool is_plain;   /* at least once: no transactions, one producer                    */
+    uint32_t shards; /* partitions of the input                                  */
     bool (*must_stop)(void *arg); /* asked about once a second while a broker is waited for   */
     void *arg;
 };

@@ -11,6 +11,7 @@
 
 enum { PREFIX_BYTES = 6, TOPIC_MAX = 249, NAMES_MAX = 96 };
 #define COMMIT_DEFAULT_US INT64_C(10000)
+#define PLAIN_DEFAULT_US  INT64_C(1000)
 
 static bool is_kafka(const struct qn_slot *log)
 {
@@ -218,6 +219,9 @@ qn_status qn_build_kafka(struct qn_builder *b)
         (void)qn_bind(&b->bind, own->key, own->value, &qn_keys_kafka, s);
     QN_TRY(read_snapshots(b, is_kafka(log)));
     if (!is_kafka(log)) {
+        if (b->top[KEY_DELIVERY].is_set && b->top[KEY_DELIVERY].i64 == 1 && !log->is_broken)
+            QN_REPORT(&b->bind, TYPE, b->top[KEY_DELIVERY].value, "leave it out",
+                      "at-least-once is for 'log: kafka:': anything else answers each event once");
         if (own->is_set && !log->is_broken)
             QN_REPORT(&b->bind, TYPE, own->key, "write 'log: kafka:HOST:9092', or leave it out",
                       "'kafka' says how a log in Kafka is read and written, and 'log' names none");
@@ -229,7 +233,10 @@ qn_status qn_build_kafka(struct qn_builder *b)
                                      : copy(b, b->plan->name.p, b->plan->name.len);
     if (s[KAFKA_INSTANCE].is_set)
         k->instance = text_of(b, s[KAFKA_INSTANCE].value, "an instance");
-    k->commit_us = s[KAFKA_COMMIT].is_set ? s[KAFKA_COMMIT].i64 : COMMIT_DEFAULT_US;
+    k->is_at_least_once = b->top[KEY_DELIVERY].is_set && b->top[KEY_DELIVERY].i64 == 1;
+    k->commit_us = s[KAFKA_COMMIT].is_set ? s[KAFKA_COMMIT].i64
+                   : k->is_at_least_once  ? PLAIN_DEFAULT_US
+                                          : COMMIT_DEFAULT_US;
     k->may_create = s[KAFKA_CREATE].is_set && s[KAFKA_CREATE].i64 != 0;
     if (s[KAFKA_SETTINGS].is_set)
         QN_TRY(read_settings(b, &s[KAFKA_SETTINGS]));

@@ -75,6 +75,7 @@ struct qn_plan_kafka {
     const char **output_topics;    /* [output_count] */
     const char *dead_topic;
     int64_t commit_us;     /* between two transactions */
+    bool is_at_least_once; /* no transactions */
     bool may_create;       /* output topics that are not there */
     const char *snapshots; /* folder, ready to open */
 };

@@ -97,7 +97,7 @@ class Process(Running):
 
 def expected(folder, text, events):
     """What `quern pipe` says of each partition's events: per topic and partition the records in order."""
-    plain = re.sub(r"(?m)^(log|kafka|snapshots):.*\n", "", text)
+    plain = re.sub(r"(?m)^(log|kafka|snapshots|delivery):.*\n", "", text)
     (folder / "plain.yaml").write_text(plain)
     found = {"predictions": [], "large": [], "dead": []}
     for p, values in enumerate(events):

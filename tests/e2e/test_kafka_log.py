@@ -3,6 +3,7 @@
 
 Answers are compared byte for byte with those of `quern pipe` over each partition; readers are the official Python
 client, read_committed. Moments of kills are drawn from QUERN_SEED."""
+import json
 import os
 import random
 import signal
@@ -15,7 +16,7 @@ import pytest
 import kafka_broker
 import kafka_proxy
 from fraud_data import QUERN
-from kafka_run import Process, cards, caught_up, compare, create, spec
+from kafka_run import Process, cards, caught_up, compare, create, expected, spec
 
 SEED = int(os.environ.get("QUERN_SEED", "7"))
 LONG = bool(os.environ.get("QUERN_LONG"))
@@ -90,6 +91,34 @@ class Writer(threading.Thread):
         self.enough.set()
         self.join()
         assert self.failure is None and self.count > 0, self.failure
+
+
+def test_at_least_once(kafka, tmp_path):
+    """Killed again and again: no answer is missing, repeats are equal and have one id; state is as without crashes."""
+    topic = "least"
+    rng = random.Random(SEED)
+    create(kafka, topic, 4)
+    text = spec(kafka, topic, kafka='instance: "${INSTANCE}"') + "delivery: at-least-once\n"
+    writer = Writer(kafka, topic, 4, random.Random(SEED))
+    writer.start()
+    p = Process(tmp_path, text, instance="a")
+    for _ in range(KILLS):
+        p.ready()
+        time.sleep(rng.random() * 0.5)
+        p.kill()
+        p.start()
+    writer.end()
+    finish([p], kafka, topic, 4)
+    events = [[m.value() for m in partition] for partition in kafka.consume(topic)]
+    want = expected(tmp_path, text, events)
+    for name in ("predictions", "large"):
+        for i, partition in enumerate(kafka.consume(f"{topic}.{name}")):
+            first = {}
+            for m in partition:
+                record, key = m.value(), dict(m.headers())["quern-id"].decode()
+                assert key == json.loads(record)["id"]
+                assert first.setdefault(key, record) == record
+            assert list(first.values()) == want[name][i]  # repeats left out, the order is that of the partition
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
@@ -169,7 +198,7 @@ def test_what_is_said_when_it_cannot_be(kafka, tmp_path):
         kafka.create("errors." + name)
     port, = kafka_broker.free_ports(1)
     assert f"127.0.0.1:{port}" in run(text.replace(kafka.bootstrap, f"127.0.0.1:{port}"))
-    assert "not available yet" in run(text.replace("streams:\n", "delivery: at-least-once\nstreams:\n"), 2)
+    assert "'delivery' cannot be 'twice'" in run(text.replace("streams:\n", "delivery: twice\nstreams:\n"), 2)
     from confluent_kafka import Consumer, TopicPartition
     c = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "others"})
     kafka.produce("errors", [(0, b"{}")])
