@@ -464,6 +464,19 @@ static void put_margins(const struct qn_model *m, uint32_t rows, const void *sum
     }
 }
 
+/* Inputs of the block after this one: they lie in as many places as there are columns, more than a
+ * CPU foresees by itself. */
+static void fetch_next(const struct qn_model *m, const double *const *columns, uint32_t first,
+                       uint32_t rows)
+{
+    const size_t end = rows - first < QN_MODEL_BLOCK ? rows : first + QN_MODEL_BLOCK;
+
+    for (uint32_t i = 0; i < m->info.inputs; i++) {
+        for (size_t r = first; r < end; r += 8)
+            __builtin_prefetch(columns[i] + r);
+    }
+}
+
 void qn_model_score(const struct qn_model *m, const double *const *columns, uint32_t rows,
                     void *scratch, double *margin, double *prediction, uint32_t stride)
 {
@@ -476,6 +489,8 @@ void qn_model_score(const struct qn_model *m, const double *const *columns, uint
         const uint32_t n = rows - first < QN_MODEL_BLOCK ? rows - first : QN_MODEL_BLOCK;
 
         start_sums(m, n, sums);
+        if (rows - first > QN_MODEL_BLOCK)
+            fetch_next(m, columns, first + QN_MODEL_BLOCK, rows);
         m->kernel->score(m, columns, first, n, rest, sums);
         if (margin != NULL)
             put_margins(m, n, sums, margin + first, stride);
