@@ -2,10 +2,11 @@
  * cmd_run.c - `quern run SPEC`: a pipeline that runs until it is told to stop.
  *
  * The main thread starts the service and what stands around it, then waits: for a signal to stop or
- * to read the spec again, for a failure, for the next watchdog message. SIGINT and SIGTERM stop
- * accepting, finish what was accepted and leave within --drain; a second one leaves at once, and
- * nothing is lost. SIGHUP reads the spec again: a good one takes over, from the snapshot or from
- * the log; with any other the old one goes on. Thread: main. */
+ * to read the spec again, for a failure, for the next watchdog message. SIGINT and SIGTERM say at
+ * /readyz that it goes and, --drain-delay later, stop accepting, finish what was accepted and leave
+ * within --drain; a second one leaves at once, and nothing is lost. SIGHUP reads the spec again: a
+ * good one takes over, from the snapshot or from the log; with any other the old one goes on.
+ * Thread: main. */
 #include "base/memory.h"
 #include "base/notify.h"
 #include "cli/commands.h"
@@ -21,7 +22,7 @@ enum { WAIT_MS = 50 };
 
 struct run_options {
     const char *http;
-    int64_t threads, drain_us;
+    int64_t threads, drain_us, delay_us;
     int log_format, log_level;
 };
 
@@ -41,6 +42,15 @@ static const struct qn_option options[] = {
      .since = "0.2",
      .help = "how long to finish what was accepted when told to stop",
      .offset = offsetof(struct run_options, drain_us)},
+    {.name = "drain-delay",
+     .type = QN_OPT_DURATION,
+     .value = "TIME",
+     .fallback = "0s",
+     .max = INT64_C(3600000000),
+     .since = "0.2",
+     .help = "how long to go on before that, /readyz saying no: time for a load balancer to turn "
+             "away",
+     .offset = offsetof(struct run_options, delay_us)},
     {.name = "log-format",
      .type = QN_OPT_ENUM,
      .value = "FORM",
@@ -146,6 +156,7 @@ static qn_status begin(struct qn_cli *c, struct running *r, struct qn_err *err)
                                          .threads = (uint32_t)r->opt.threads,
                                          .load = &r->load};
 
+    QN_TRY(qn_serve_check(&g->plan->serve, r->opt.http, &qn_files_system, err));
     QN_TRY(qn_metrics_new(&g->metrics, err));
     service.metrics = g->metrics;
     QN_TRY(qn_service_new(g->plan, &service, &g->service, err));
@@ -240,6 +251,7 @@ static qn_status take_over(struct qn_cli *c, struct running *r, struct generatio
 static qn_status reload(struct qn_cli *c, struct running *r, struct qn_err *err)
 {
     struct generation next = {0};
+    struct qn_err why = {0};
     qn_status rc = QN_OK;
     int code;
 
@@ -251,6 +263,10 @@ static qn_status reload(struct qn_cli *c, struct running *r, struct qn_err *err)
         qn_report_say(r->report, QN_LEVEL_ERROR, "run", "%s; the old spec goes on",
                       next.plan == NULL ? "the spec has mistakes"
                                         : "another log needs another process");
+        forget_plan(&next);
+    } else if (qn_serve_check(&next.plan->serve, r->opt.http, &qn_files_system, &why) != QN_OK) {
+        qn_report_err(r->report, QN_LEVEL_ERROR, "run", &why);
+        qn_report_say(r->report, QN_LEVEL_ERROR, "run", "the old spec goes on");
         forget_plan(&next);
     } else {
         rc = take_over(c, r, &next, err);
@@ -304,6 +320,23 @@ static qn_status wait_for_the_end(struct qn_cli *c, struct running *r, struct qn
     return rc;
 }
 
+/* Told to stop, and still at work: requests that are on their way here arrive in time. */
+static void linger(struct qn_cli *c, struct running *r)
+{
+    const int64_t until = c->clock->mono_ns(c->clock->st) + r->opt.delay_us * 1000;
+
+    if (r->now.serve == NULL || r->opt.delay_us == 0)
+        return;
+    qn_serve_leave(r->now.serve);
+    qn_report_say(r->report, QN_LEVEL_INFO, "run", "not ready any more, and stopping in %.3g s",
+                  (double)r->opt.delay_us / 1e6);
+    while (c->clock->mono_ns(c->clock->st) < until &&
+           qn_service_phase(r->now.service) != QN_PHASE_FAILED) {
+        tell_manager(c, r, qn_service_phase(r->now.service));
+        sleep_ms(WAIT_MS);
+    }
+}
+
 static int leave(struct qn_cli *c, struct running *r)
 {
     struct qn_err err = {0};
@@ -349,6 +382,7 @@ int qn_cmd_run(struct qn_cli *c, int argc, char **argv)
         return code;
     }
     if (set_up(c, &r, &err) == QN_OK && wait_for_the_end(c, &r, &err) == QN_OK) {
+        linger(c, &r);
         code = leave(c, &r);
     } else {
         code = qn_cli_fail(c, &err);

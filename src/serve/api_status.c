@@ -91,7 +91,7 @@ void qn_api_alive(struct qn_exchange *x)
 void qn_api_ready(struct qn_exchange *x)
 {
     answer_phase(x, qn_service_phase(x->sv->opt.service) == QN_PHASE_RUNNING &&
-                        !atomic_load(&x->sv->is_stopping));
+                        !atomic_load(&x->sv->is_leaving) && !atomic_load(&x->sv->is_stopping));
 }
 
 void qn_api_started(struct qn_exchange *x)

@@ -23,7 +23,6 @@ enum {
     HEADER_BYTES = 32 << 10, /* of a request's line and headers; libmicrohttpd answers 431 beyond */
     SILENCE_S = 65,          /* without a byte: closed                                            */
     BACKLOG = 1024,
-    TLS_FILE_BYTES = 1 << 20,
     STATUSES = 20
 };
 #define TICK_NS   INT64_C(50000000)   /* how often sleeping streams are looked at */
@@ -35,19 +34,27 @@ static const int statuses[STATUSES] = {200, 304, 400, 401, 403, 404, 405, 409, 4
 
 /* ---- addresses ---- */
 
-static const char *addresses_of(const struct qn_serve *sv)
+static const char *addresses_of(const struct qn_plan_serve *spec, const char *http)
 {
-    return sv->opt.http != NULL ? sv->opt.http : sv->opt.spec->http;
+    return http != NULL ? http : spec->http;
+}
+
+static bool has_tokens(const struct qn_plan_serve *spec)
+{
+    for (int role = 0; role < QN_SERVE_ROLES; role++)
+        if (spec->token_count[role] > 0)
+            return true;
+    return false;
 }
 
 /* The addresses of the list, checked: who reaches them, and what that takes. */
-static qn_status read_addresses(struct qn_serve *sv, struct qn_address out[QN_SERVE_ADDRESSES_MAX],
-                                uint32_t *count, struct qn_err *err)
+static qn_status read_addresses(const struct qn_plan_serve *spec, const char *http,
+                                struct qn_address out[QN_SERVE_ADDRESSES_MAX], uint32_t *count,
+                                bool *is_loopback, struct qn_err *err)
 {
-    const struct qn_plan_serve *spec = sv->opt.spec;
-    struct qn_str list = qn_str_of(addresses_of(sv)), one;
+    struct qn_str list = qn_str_of(addresses_of(spec, http)), one;
 
-    sv->is_loopback = true;
+    *is_loopback = true;
     for (*count = 0; qn_address_next(&list, &one); (*count)++) {
         struct qn_address *a = &out[*count];
         const char *why;
@@ -60,8 +67,8 @@ static qn_status read_addresses(struct qn_serve *sv, struct qn_address out[QN_SE
             return qn_err_set(err, QN_INVALID, "'%.*s' %s", QN_STR_ARG(qn_utf8_cut(one, 80)), why);
         if (qn_address_is_loopback(a))
             continue;
-        sv->is_loopback = false;
-        if (!spec->is_insecure && (sv->token_count == 0 || spec->cert == NULL))
+        *is_loopback = false;
+        if (!spec->is_insecure && (!has_tokens(spec) || spec->cert == NULL))
             return qn_err_set(err, QN_DENIED,
                               "%s is reached from other machines: that takes 'tokens' and 'tls' "
                               "under 'serve', or 'insecure: true' where something in front does "
@@ -368,29 +375,14 @@ static qn_status start_address(struct qn_serve *sv, const struct qn_address *a, 
     return start_daemon(sv, fd, err);
 }
 
-static qn_status read_tls(struct qn_serve *sv, struct qn_err *err)
-{
-    const struct qn_plan_serve *spec = sv->opt.spec;
-
-    if (spec->cert == NULL)
-        return QN_OK;
-    QN_TRY(qn_file_read_all(sv->opt.files, spec->cert, TLS_FILE_BYTES, &sv->cert, err));
-    QN_TRY(qn_file_read_all(sv->opt.files, spec->key, TLS_FILE_BYTES, &sv->key, err));
-    qn_buf_byte(&sv->cert, '\0');
-    qn_buf_byte(&sv->key, '\0');
-    if (sv->cert.failed || sv->key.failed)
-        return qn_err_set(err, QN_NOMEM, "out of memory for certificate and key");
-    return QN_OK;
-}
-
 static qn_status start(struct qn_serve *sv, struct qn_err *err)
 {
     struct qn_address a[QN_SERVE_ADDRESSES_MAX];
     uint32_t count;
 
     QN_TRY(qn_auth_open(sv, err));
-    QN_TRY(read_addresses(sv, a, &count, err));
-    QN_TRY(read_tls(sv, err));
+    QN_TRY(read_addresses(sv->opt.spec, sv->opt.http, a, &count, &sv->is_loopback, err));
+    QN_TRY(qn_tls_read(sv->opt.spec, sv->opt.files, &sv->cert, &sv->key, err));
     QN_TRY(make_series(sv, err));
     QN_TRY(qn_idempotency_new(&sv->idempotency, err));
     if (qn_service_log(sv->opt.service) != NULL)
@@ -401,6 +393,23 @@ static qn_status start(struct qn_serve *sv, struct qn_err *err)
     for (uint32_t i = 0; i < count; i++)
         QN_TRY(start_address(sv, &a[i], err));
     return QN_OK;
+}
+
+qn_status qn_serve_check(const struct qn_plan_serve *spec, const char *http,
+                         const struct qn_files *files, struct qn_err *err)
+{
+    struct qn_address a[QN_SERVE_ADDRESSES_MAX];
+    struct qn_buf cert = {0}, key = {0};
+    uint32_t count;
+    bool is_loopback;
+    qn_status rc;
+
+    if (addresses_of(spec, http) == NULL)
+        return QN_OK;
+    QN_TRY(read_addresses(spec, http, a, &count, &is_loopback, err));
+    rc = qn_tls_read(spec, files, &cert, &key, err);
+    qn_tls_forget(&cert, &key);
+    return rc;
 }
 
 qn_status qn_serve_start(const struct qn_serve_options *opt, struct qn_serve **out,
@@ -414,7 +423,7 @@ qn_status qn_serve_start(const struct qn_serve_options *opt, struct qn_serve **o
     if (sv == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for the HTTP server");
     sv->opt = *opt;
-    QN_ASSERT(addresses_of(sv) != NULL);
+    QN_ASSERT(addresses_of(opt->spec, opt->http) != NULL);
     sv->plan = qn_service_plan(opt->service);
     pthread_mutex_init(&sv->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -458,6 +467,11 @@ static void await_requests(struct qn_serve *sv, int64_t limit_ms)
     pthread_mutex_unlock(&sv->lock);
 }
 
+void qn_serve_leave(struct qn_serve *sv)
+{
+    atomic_store(&sv->is_leaving, true);
+}
+
 void qn_serve_stop(struct qn_serve *sv, int64_t limit_ms)
 {
     if (sv == NULL)
@@ -482,10 +496,7 @@ void qn_serve_stop(struct qn_serve *sv, int64_t limit_ms)
     }
     QN_ASSERT(sv->connections == NULL);
     qn_idempotency_free(sv->idempotency);
-    qn_buf_fini(&sv->cert);
-    if (sv->key.data != NULL)
-        explicit_bzero(sv->key.data, sv->key.cap);
-    qn_buf_fini(&sv->key);
+    qn_tls_forget(&sv->cert, &sv->key);
     qn_mem_free(sv->tokens);
     qn_mem_free(sv->requests);
     qn_mem_free(sv->seconds);

@@ -36,14 +36,22 @@ struct qn_serve_options {
     struct qn_report *report; /* may be NULL */
 };
 
+/* Whether the addresses (as in the options; none is fine) may be listened on, with the certificate
+ * and key that are there, before anything is made. QN_INVALID: an address cannot be read, a file is
+ * not what it should be; QN_DENIED: not loopback, without tokens and TLS; QN_IO: of a file. */
+qn_status qn_serve_check(const struct qn_plan_serve *spec, const char *http,
+                         const struct qn_files *files, struct qn_err *err);
 /* Opens all addresses and answers from then on. The service must be started (its phase decides what
- * is answered) and must outlive the server. QN_INVALID: an address that cannot be read; QN_DENIED:
- * one that is not loopback, without tokens and TLS; QN_IO: in use. */
+ * is answered) and must outlive the server. QN_INVALID, QN_DENIED: as above; QN_IO: in use
+ * too. */
 qn_status qn_serve_start(const struct qn_serve_options *opt, struct qn_serve **out,
                          struct qn_err *err);
 /* "http://127.0.0.1:8090", with the port that was chosen; NULL behind the last one. Lives as long
  * as the server. */
 const char *qn_serve_url(const struct qn_serve *sv, uint32_t index);
+/* From now on /readyz says no while everything is answered as before, so that whoever spreads the
+ * load turns elsewhere first. */
+void qn_serve_leave(struct qn_serve *sv);
 /* Takes no more connections, lets requests end for up to limit_ms, ends streams, then frees the
  * server. What waits for the log is waited for in any case: the service must run, or have been
  * stopped. NULL is fine. */

@@ -167,6 +167,15 @@ void qn_exchange_wake(struct qn_exchange *x);
 /* Answers with an endless text of this type, piece by piece. */
 void qn_exchange_stream(struct qn_exchange *x, const char *type, qn_exchange_produce *produce);
 
+/* ---- certificate and key (tls_files.c)
+ * ---------------------------------------------------------*/
+
+/* Both files as text ended by a zero byte, checked to belong together; empty where the spec has
+ * none. The caller frees with qn_tls_forget, also after a failure. */
+qn_status qn_tls_read(const struct qn_plan_serve *spec, const struct qn_files *files,
+                      struct qn_buf *cert, struct qn_buf *key, struct qn_err *err);
+void qn_tls_forget(struct qn_buf *cert, struct qn_buf *key);
+
 /* ---- the server (serve.c) --------------------------------------------------------------------*/
 
 enum { QN_TOKEN_DIGEST = 32 };
@@ -209,6 +218,7 @@ struct qn_serve {
 
     pthread_t watcher;
     bool has_watcher;
+    atomic_bool is_leaving; /* not ready any more, and answering */
     atomic_bool is_stopping;
     atomic_uint running; /* requests between first line and last byte */
 };

@@ -594,8 +594,8 @@ const struct qn_key_table qn_keys_tls = {
     .keys = tls_keys,
     .count = COUNT(tls_keys),
     .synonyms = tls_synonyms,
-    .help = "HTTPS, TLS 1.2 and 1.3. Paths are relative to the spec; a new certificate takes a new "
-            "start."};
+    .help = "HTTPS, TLS 1.2 and 1.3. Paths are relative to the spec; a new certificate is read at "
+            "a start and on SIGHUP."};
 
 static const struct qn_key serve_keys[] = {
     [SERVE_HTTP] = {.name = "http",

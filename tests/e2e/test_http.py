@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -521,6 +522,7 @@ def run_once(folder, spec, *options, env=None):
 def test_no_listening_beyond_this_machine_by_accident(tmp_path):
     done = run_once(tmp_path, SPEC, "--http", "0.0.0.0:0")
     assert done.returncode != 0 and "'tokens' and 'tls'" in done.stderr
+    assert "running" not in done.stderr and not (tmp_path / "data").exists()  # it is said before anything begins
     done = run_once(tmp_path, TOKEN_SPEC, "--http", "0.0.0.0:0", env={**os.environ, **TOKENS})
     assert done.returncode != 0 and "'tokens' and 'tls'" in done.stderr
     done = run_once(tmp_path, SPEC, "--http", "example.com:80")
@@ -557,7 +559,49 @@ def test_tls(tmp_path):
     assert r.stop() == 0
     (tmp_path / "key.pem").write_text("nonsense")
     done = run_once(tmp_path, spec, "--http", "127.0.0.1:0", env={**os.environ, **TOKENS})
-    assert done.returncode != 0 and "certificate" in done.stderr
+    assert done.returncode != 0 and "key.pem' is no private key" in done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+def test_a_new_certificate_on_sighup(tmp_path):
+    before = make_certificate(tmp_path)
+    spec = TOKEN_SPEC + "  tls: {cert: cert.pem, key: key.pem}\n"
+    r = Running(tmp_path, spec, env={**os.environ, **TOKENS}, tls=before)
+
+    def hang_up(until):
+        seen = len(r.log.read_text())
+        r.process.send_signal(signal.SIGHUP)
+        r.await_true(lambda: until in r.log.read_text()[seen:])
+
+    own_key = (tmp_path / "key.pem").read_text()
+    after = make_certificate(tmp_path)
+    new_key = (tmp_path / "key.pem").read_text()
+    (tmp_path / "key.pem").write_text(own_key)  # of the certificate before
+    hang_up("the old spec goes on")
+    assert "is not that of the first certificate" in r.log.read_text()
+    assert r.get("/readyz").status == 200
+    (tmp_path / "key.pem").write_text(new_key)
+    hang_up("the new spec runs")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        r.get("/readyz")
+    r.tls = after
+    r.await_true(lambda: r.get("/readyz").status == 200)
+    assert r.stop() == 0
+
+
+def test_not_ready_and_still_answering(tmp_path):
+    r = Running(tmp_path, options=("--drain-delay", "1h"))
+    r.process.terminate()
+    r.await_true(lambda: r.get("/readyz").status == 503)
+    assert r.get("/livez").status == 200
+    a = r.post("/v1/streams/orders/score", fresh())
+    assert a.status == 200 and len(a.json["predictions"]) == 1
+    r.process.terminate()  # enough
+    assert r.process.wait(60) != 0
+    r.options = ("--drain-delay", "1ms")
+    r.start()
+    assert int(r.get("/v1/predictions?last=0").json["next"]) == 1
+    assert r.stop() == 0
 
 
 # ---- again -----------------------------------------------------------------------------------------------------------
