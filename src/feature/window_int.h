@@ -272,7 +272,10 @@ static inline void qn_boundary_add(const struct qn_boundary *b, void *rec, const
         const struct qn_op *op = &b->ints[k];
         int64_t v = (int64_t)e[op->word] & -(int64_t)qn_flags_meet(lacks, op->need);
 
-        *(qn_i128 *)(r + op->at) += subtract ? -(__int128)v : v;
+        qn_i128 *sum = (qn_i128 *)(r + op->at);
+
+        *sum =
+            (__int128)((unsigned __int128)*sum + (unsigned __int128)(subtract ? -(__int128)v : v));
     }
     for (uint32_t k = 0; k < b->double_ops; k++) {
         const struct qn_op *op = &b->doubles[k];

@@ -51,11 +51,14 @@ static uint64_t count_between(const char *rec, uint32_t young, uint32_t old)
     return old == 0 ? n : n - *(const uint64_t *)(rec + old);
 }
 
+/* Modulo 2^128, in which running sums are kept: a snapshot may hold any. */
 static __int128 int_between(const char *rec, uint32_t young, uint32_t old)
 {
-    __int128 s = *(const qn_i128 *)(rec + young);
+    const __int128 s = *(const qn_i128 *)(rec + young);
 
-    return old == 0 ? s : s - *(const qn_i128 *)(rec + old);
+    return old == 0 ? s
+                    : (__int128)((unsigned __int128)s -
+                                 (unsigned __int128)*(const qn_i128 *)(rec + old));
 }
 
 /* num / (n * scale), rounded once. */
