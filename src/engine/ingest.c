@@ -306,7 +306,7 @@ static qn_status may_submit(struct qn_service *sv, struct qn_err *err)
     enum qn_phase phase = qn_service_phase(sv);
     uint64_t waiting;
 
-    if (phase == QN_PHASE_FULL || (phase == QN_PHASE_RUNNING && qn_log_is_full(sv->log)))
+    if (phase == QN_PHASE_FULL || (phase == QN_PHASE_RUNNING && qn_service_look_space(sv)))
         return qn_err_set(err, QN_FULL, "no space is left for events");
     if (phase != QN_PHASE_RUNNING)
         return qn_err_set(err, QN_CLOSED, "the pipeline is %s", qn_phase_name(phase));

@@ -208,13 +208,25 @@ static void sleep_ms(int64_t ms)
     nanosleep(&t, NULL);
 }
 
+bool qn_service_look_space(struct qn_service *sv)
+{
+    const bool is_full = qn_log_is_full(sv->log);
+
+    if (is_full && qn_service_move(sv, QN_PHASE_RUNNING, QN_PHASE_FULL))
+        qn_report_say(sv->opt.report, QN_LEVEL_WARN, "log",
+                      "no space is left: nothing is accepted until there is");
+    if (!is_full && qn_service_move(sv, QN_PHASE_FULL, QN_PHASE_RUNNING))
+        qn_report_say(sv->opt.report, QN_LEVEL_INFO, "log",
+                      "there is space again: events are accepted");
+    return is_full;
+}
+
 static bool may_wait(void *arg, bool is_disk_full)
 {
     struct qn_service *sv = arg;
 
-    if (is_disk_full && qn_service_move(sv, QN_PHASE_RUNNING, QN_PHASE_FULL))
-        qn_report_say(sv->opt.report, QN_LEVEL_WARN, "log",
-                      "no space is left: nothing is accepted until there is");
+    if (is_disk_full)
+        (void)qn_service_look_space(sv);
     atomic_fetch_add(&sv->beats, 1);
     sleep_ms(is_disk_full ? FULL_WAIT_MS : QUEUE_WAIT_MS);
     return !atomic_load(&sv->give_up);
@@ -476,10 +488,7 @@ static qn_status serve(struct qn_service *sv, struct qn_err *err)
         QN_TRY(step(sv, &flow, err));
         if (atomic_load(&sv->give_up))
             return QN_OK;
-        if (qn_service_phase(sv) == QN_PHASE_FULL && !qn_log_is_full(sv->log) &&
-            qn_service_move(sv, QN_PHASE_FULL, QN_PHASE_RUNNING))
-            qn_report_say(sv->opt.report, QN_LEVEL_INFO, "log",
-                          "there is space again: events are accepted");
+        (void)qn_service_look_space(sv);
         is_saving = take_snapshot(sv);
         if (flow == QN_MORE)
             continue;

@@ -152,6 +152,8 @@ static inline int64_t qn_service_now_us(const struct qn_service *sv)
 /* service.c */
 /* From one phase to another and from no other: a failure is never painted over. */
 bool qn_service_move(struct qn_service *sv, enum qn_phase from, enum qn_phase to);
+/* Whether the log has no space for more events; QN_PHASE_FULL follows it. Thread: any. */
+bool qn_service_look_space(struct qn_service *sv);
 void qn_service_fail(struct qn_service *sv, const struct qn_err *err);
 
 /* service_kafka.c */

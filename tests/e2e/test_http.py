@@ -720,3 +720,42 @@ def test_stopping_with_streams_and_requests_under_way(tmp_path):
     r.start()
     assert int(r.get("/v1/predictions?last=0").json["next"]) >= answered
     assert r.stop() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="only root may mount a small file system")
+def test_a_full_disk_and_space_again(tmp_path):
+    (tmp_path / "data").mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", tmp_path / "data"], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted: {done.stderr.decode().strip()}")
+    r = None
+    try:
+        r = Running(tmp_path, SPEC.replace("32MiB}", "32MiB, durability: none}"))  # of memory: it is quick
+        filler = tmp_path / "data" / "filler"
+        with filler.open("wb", buffering=0) as f, pytest.raises(OSError):
+            while True:
+                f.write(bytes(1 << 20))
+        answers = []
+
+        def is_full():  # 429 while the engine is behind
+            batch = [fresh() | {"customer": "x" * 2000} for _ in range(500)]
+            answers.append(r.post("/v1/streams/orders/events", batch))
+            return answers[-1].status == 507
+        r.await_true(is_full)
+        accepted = 500 * sum(a.status == 200 for a in answers)
+        assert {a.status for a in answers} <= {200, 429, 507}
+        assert answers[-1].code == "disk_full" and int(answers[-1].headers["retry-after"]) > 0
+        assert accepted > 0
+        assert r.get("/v1/predictions?limit=1").status == 200  # what is there can be read
+        assert r.get("/livez").status == 200 and r.get("/v1/status").status == 200
+        filler.unlink()
+        r.await_true(lambda: r.post("/v1/streams/orders/score", fresh()).status == 200)
+        r.await_true(lambda: r.get("/readyz").status == 200)
+        assert r.stop() == 0
+        r.start()
+        assert int(r.get("/v1/predictions?last=0").json["next"]) == accepted + 1
+        assert r.stop() == 0
+    finally:
+        if r and r.process.poll() is None:
+            r.kill()
+        subprocess.run(["umount", tmp_path / "data"], check=True)
