@@ -195,6 +195,8 @@ INLINED void ranks_of(const struct qn_model *m, uint32_t number, const unsigned 
         const uint32_t left = rows > 16 * v ? rows - 16 * v : 0;
         const uint32_t mask = left >= 16 ? 0xffff : (1u << left) - 1;
 
+        x[v] = _mm512_setzero_ps();
+        rank[v] = _mm512_setzero_si512();
         if (m->plan.lanes->is_float) {
             x[v] = convert_float(m, pc->zero_missing, in + (size_t)16 * v, mask);
             missing[v] = _mm512_cmp_ps_mask(x[v], x[v], _CMP_UNORD_Q);

@@ -56,8 +56,8 @@ INLINED void column(const struct qn_model *m, uint32_t number, const unsigned le
                     const double *in, uint32_t rows, int8_t *codes)
 {
     for (uint32_t r = 0; r < rows; r += 16) {
-        __mmask16 missing;
-        __m512i rank;
+        __mmask16 missing = 0;
+        __m512i rank = _mm512_setzero_si512();
 
         ranks_of(m, number, levels, 1, in + r, rows - r, &rank, &missing);
         /* eight levels can give 255 */

@@ -15,9 +15,6 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define TARGET  __attribute__((target("avx2,bmi2,popcnt")))
-#define INLINED static inline __attribute__((always_inline)) TARGET
-
 enum { LANES = 32 };
 
 /* ---- picking bytes of a row ---- */

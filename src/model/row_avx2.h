@@ -8,6 +8,15 @@
 
 #include "model/model_int.h"
 
+/* clang takes minutes to instrument the unrolled trees; gcc's sanitizers do check them. */
+#ifdef __clang__
+#define UNCHECKED __attribute__((no_sanitize("address", "undefined", "coverage")))
+#else
+#define UNCHECKED
+#endif
+#define TARGET  UNCHECKED __attribute__((target("avx2,bmi2,popcnt")))
+#define INLINED static inline __attribute__((always_inline)) TARGET
+
 /* False where the trees have no form for single rows. */
 bool qn_model_row_avx2_can(const struct qn_model *m);
 /* As qn_model_kernel.score. */
