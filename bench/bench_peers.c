@@ -104,13 +104,14 @@ static void quern_rows(struct engine *e, const struct rows *x, uint32_t first, u
 {
     const struct quern *q = e->own;
 
-    for (uint32_t i = 0; i < x->inputs; i++) {
-        double *column = q->turned + (size_t)i * STRIDE;
+    for (uint32_t r = 0; r < batch; r++) {
+        const float *v = x->v + (size_t)(first + r) * x->inputs;
 
-        for (uint32_t r = 0; r < batch; r++)
-            column[r] = (double)x->v[(size_t)(first + r) * x->inputs + i];
-        q->columns[i] = column;
+        for (uint32_t i = 0; i < x->inputs; i++)
+            q->turned[(size_t)i * STRIDE + r] = (double)v[i];
     }
+    for (uint32_t i = 0; i < x->inputs; i++)
+        q->columns[i] = q->turned + (size_t)i * STRIDE;
     qn_model_score(q->model, q->columns, batch, q->scratch, out, NULL, batch);
 }
 
