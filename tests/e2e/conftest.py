@@ -3,6 +3,7 @@
 import pytest
 
 import kafka_broker
+import kafka_run
 from fraud_data import QUERN
 
 
@@ -13,3 +14,14 @@ def kafka(tmp_path_factory):
     broker = kafka_broker.Broker(tmp_path_factory.mktemp("kafka"))
     yield broker
     broker.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays():
+    """Pipelines on Kafka that a failed test did not end would go on for ever."""
+    yield
+    for process in kafka_run.running:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    kafka_run.running.clear()
