@@ -35,7 +35,7 @@ struct producer {
     struct qn_kafka_client client;
     rd_kafka_topic_t **topics;  /* [topic_count] */
     bool is_doubtful;           /* to be replaced before it writes again */
-    uint64_t under_way;         /* plain: records without an answer */
+    uint64_t under_way;         /* records without an answer */
     rd_kafka_resp_err_t failed; /* plain: of one of them */
     char words[256];            /* of the last call that failed */
 };
@@ -140,7 +140,8 @@ static qn_status warm(struct qn_kafka_transact *t, struct producer *p, struct qn
     return QN_OK;
 }
 
-/* Without transactions: one record less on its way. */
+/* One record less on its way. A commit waits for the last one: reports wake it, without them it
+ * would look every ten milliseconds. */
 static void delivered(rd_kafka_t *rk, const rd_kafka_message_t *m, void *client)
 {
     struct producer *p = ((struct qn_kafka_client *)client)->arg;
@@ -184,10 +185,11 @@ static qn_status producer_begin(struct qn_kafka_transact *t, uint32_t index, boo
                                                    .type = RD_KAFKA_PRODUCER,
                                                    .defaults = defaults,
                                                    .own = own,
-                                                   .delivered = t->opt.is_plain ? delivered : NULL};
+                                                   .delivered = delivered};
 
     _Static_assert(SOCKET_MS == 3000 && TRANSACTION_MS == 15000, "as they stand above");
     p->client.arg = p;
+    p->under_way = 0;
     QN_TRY(qn_kafka_open(&p->client, &client, err));
     if (!t->opt.is_plain)
         QN_TRY(introduce(t, p, is_patient, err));
