@@ -66,7 +66,7 @@ static struct qn_plan *load(struct qn_arena *arena, const char *dir, const char 
 }
 
 /* Files of a disk that can be told to be full: no block more for any file. */
-static bool disk_is_full;
+static _Atomic bool disk_is_full;
 
 static int allocate_if_room(void *st, int fd, uint64_t bytes)
 {
