@@ -282,6 +282,6 @@ int main(int argc, char **argv)
     qn_snapshots_free(s.sn);
     qn_group_free(s.g);
     clean();
-    qn_snapshot_folder_free(&s.store);
+    qn_snapshot_store_free(&s.store);
     return 0;
 }

@@ -33,6 +33,7 @@ struct replay {
     struct qn_log_reader *reader; /* commits only; NULL = live */
     struct qn_commit now;         /* the one that rows belong to */
     uint64_t *end;                /* [streams] where it ends     */
+    uint64_t hash;                /* of its bytes                */
     bool has_now, is_comparable;
     const uint64_t *last; /* [streams] of the owner      */
     struct qn_replay sums;
@@ -48,6 +49,7 @@ struct qn_commits {
     struct qn_buf payload, headers, expected;
     struct slot slots[SLOTS];
     struct replay replay;
+    uint64_t hash; /* of the last commit: qn_commits_hash */
     /* qn_commits_prediction: where the last answer was found */
     uint32_t worker, mark;
     pthread_mutex_t lock;
@@ -233,8 +235,14 @@ static qn_status append_batch(struct qn_commits *c, struct qn_log_append *a,
     qn_commit_write(&c->commit, &c->payload);
     if (c->payload.failed)
         return qn_err_set(err, QN_NOMEM, "out of memory for a commit");
+    c->hash = qn_commit_hash(0, c->payload.data, c->payload.len);
     return qn_log_append_commit(a, STAGE, qn_input_log_lsn(c->opt.in),
                                 (struct qn_str){c->payload.data, (uint32_t)c->payload.len}, err);
+}
+
+uint64_t qn_commits_hash(const struct qn_commits *c)
+{
+    return c->hash;
 }
 
 struct qn_str qn_commits_prediction(struct qn_commits *c, uint32_t row)
@@ -356,6 +364,7 @@ static qn_status next_commit(struct qn_commits *c, struct qn_err *err)
             return QN_OK;
     } while (rec.kind != QN_LOG_COMMIT || rec.topic != STAGE);
     rp->sums.end = rec.lsn;
+    rp->hash = qn_commit_hash(0, rec.value.p, rec.value.len);
     if (rp->sums.from == 0)
         rp->sums.from = rec.lsn;
     QN_TRY(qn_commit_read(rec.value, QN_STREAMS_MAX, c->commit.output_count + QN_STREAMS_MAX,
@@ -391,6 +400,7 @@ static qn_status compare(struct qn_commits *c, struct qn_err *err)
             QN_STR_ARG(o < c->plan->output_count ? c->plan->outputs[o].name : qn_str_of("dead")),
             (unsigned long long)then->hash, now->records, (unsigned long long)now->hash);
     }
+    c->hash = rp->hash;
     rp->sums.commits += rp->is_comparable;
     rp->sums.skipped += !rp->is_comparable;
     commit_clear(&c->commit);
@@ -519,6 +529,72 @@ qn_status qn_commits_last(struct qn_log *lg, const uint32_t *stream_topics, uint
     qn_buf_fini(&payload);
     if (rc != QN_OK && err != NULL)
         *err = why;
+    return rc;
+}
+
+/* How far a commit had come in the streams: -1 not to next[] yet, 0 exactly there, 1 beyond. */
+static int commit_place(const struct qn_commit *m, const uint32_t *stream_topics, uint32_t streams,
+                        const uint64_t *next)
+{
+    int place = 0;
+
+    for (uint32_t s = 0; s < streams; s++) {
+        uint64_t at = 0;
+
+        for (uint32_t i = 0; i < m->input_count; i++)
+            if (m->inputs[i].topic == stream_topics[s])
+                at = m->inputs[i].next;
+        if (at > next[s])
+            return 1;
+        if (at < next[s])
+            place = -1;
+    }
+    return place;
+}
+
+/* Reads on to the commit. */
+static qn_status find_commit(struct qn_log_reader *reader, const uint32_t *stream_topics,
+                             uint32_t streams, const uint64_t *next, uint64_t *hash,
+                             struct qn_err *err)
+{
+    struct qn_commit_input inputs[QN_STREAMS_MAX];
+    struct qn_commit_output outputs[2 * QN_STREAMS_MAX + 1];
+    struct qn_commit m = {.inputs = inputs, .outputs = outputs};
+    struct qn_log_record rec;
+    enum qn_flow flow;
+    uint32_t n;
+    int place = -1;
+
+    while (place < 0) {
+        qn_log_reader_release(reader);
+        QN_TRY(qn_log_reader_next(reader, &rec, 1, &n, &flow, err));
+        if (n == 0)
+            break;
+        if (rec.kind != QN_LOG_COMMIT || rec.topic != STAGE)
+            continue;
+        QN_TRY(qn_commit_read(rec.value, QN_STREAMS_MAX, 2 * QN_STREAMS_MAX + 1, &m, err));
+        place = commit_place(&m, stream_topics, streams, next);
+    }
+    if (place != 0)
+        return qn_err_set(err, QN_NOT_FOUND, "the log has no commit where it was taken");
+    *hash = qn_commit_hash(0, rec.value.p, rec.value.len);
+    return QN_OK;
+}
+
+qn_status qn_commits_hash_at(struct qn_log *lg, uint32_t control_topic,
+                             const uint32_t *stream_topics, uint32_t streams, uint64_t lsn,
+                             const uint64_t *next, uint64_t *hash, struct qn_err *err)
+{
+    const struct qn_log_selection what = {&control_topic, 1, true};
+    struct qn_log_reader *reader;
+    qn_status rc;
+
+    QN_TRY(qn_log_reader_new(lg, &what, &reader, err));
+    rc = qn_log_reader_seek_lsn(reader, lsn, err);
+    if (rc == QN_OK)
+        rc = find_commit(reader, stream_topics, streams, next, hash, err);
+    qn_log_reader_release(reader);
+    qn_log_reader_free(reader);
     return rc;
 }
 

@@ -61,6 +61,15 @@ void qn_commits_settle(struct qn_commits *c);
  * where there is none. */
 struct qn_str qn_commits_prediction(struct qn_commits *c, uint32_t row);
 
+/* The hash of the last commit that was handed over, or come to again in a replay: what stands in
+ * the log there; 0 = none yet. */
+uint64_t qn_commits_hash(const struct qn_commits *c);
+/* The same of the commit that ended at next[streams], looked for in the log from lsn on.
+ * QN_NOT_FOUND: none did. */
+qn_status qn_commits_hash_at(struct qn_log *lg, uint32_t control_topic,
+                             const uint32_t *stream_topics, uint32_t streams, uint64_t lsn,
+                             const uint64_t *next, uint64_t *hash, struct qn_err *err);
+
 /* ---- replay ----------------------------------------------------------------------------------*/
 
 struct qn_replay {

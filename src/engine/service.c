@@ -571,6 +571,7 @@ qn_status qn_service_stop(struct qn_service *sv, int64_t limit_ms, struct qn_err
     if (!join_until(sv, limit_ms)) {
         is_drained = false;
         atomic_store(&sv->give_up, true);
+        qn_service_cancel_snapshots(sv);
         pthread_join(sv->thread, NULL);
     }
     sv->has_thread = false;

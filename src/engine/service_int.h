@@ -135,7 +135,7 @@ struct qn_service {
     /* under wait_lock: */
     int64_t snapshot_taken_us; /* wall clock of the newest; 0 = none */
     int64_t snapshot_ns, snapshot_pause_ns;
-    uint64_t snapshot_bytes, snapshot_count;
+    uint64_t snapshot_bytes, snapshot_count, snapshot_failed;
     struct qn_service_sink *sinks; /* service_sinks.c */
     uint32_t sink_count;
     struct qn_service_source *sources; /* service_sources.c */
@@ -190,6 +190,8 @@ bool qn_service_snapshot(struct qn_service *sv, bool is_now);
 /* Everything is durable: takes one and waits for it. */
 void qn_service_last_snapshot(struct qn_service *sv);
 void qn_service_look_snapshot(struct qn_service *sv);
+/* What waits for a bucket gives up. Thread: any. */
+void qn_service_cancel_snapshots(struct qn_service *sv);
 
 /* service_cursors.c */
 typedef bool qn_service_is_gone(const struct qn_plan *p, struct qn_str cursor);

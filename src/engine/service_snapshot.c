@@ -3,26 +3,34 @@
  *
  * A snapshot is of the state behind a batch; it is published once that batch's commit is durable,
  * so what is saved never runs ahead of the log. Its payload is where each input goes on, in the
- * format of a commit. The log is held from the oldest snapshot in the folder on. Thread: the
- * engine's. */
+ * format of a commit, and the hash of the commit it is of: a snapshot of another history, as of a
+ * copy of the log that went on by itself, is told by it. The log is held from the oldest snapshot
+ * that stays. The engine's thread asks the store while it restores only; later the snapshots' own
+ * thread does. Thread: the engine's. */
 #include "base/check.h"
 #include "base/memory.h"
 #include "engine/engine_state.h"
 #include "engine/service_int.h"
 #include "monitor/report.h"
 
-enum { WORK_BYTES = 1 << 20, RETRY_MS = 5000 };
+enum {
+    WORK_BYTES = 1 << 20,
+    RETRY_MS = 5000, /* after one that failed; doubled each time, up to: */
+    RETRY_MAX_MS = 60000,
+    BUCKET_TRIES = 5,
+    BUCKET_PAUSE_MS = 200
+};
 
 struct qn_service_snapshots {
     struct qn_snapshot_store store;
     struct qn_snapshots *sn;
     struct qn_section *sections;
-    struct qn_series *age, *ratio, *bytes, *pause;
+    struct qn_series *age, *ratio, *bytes, *pause, *failed;
     uint64_t *saved_next; /* [streams] of the last one begun */
     uint64_t behind;      /* commits handed over when it began */
     int64_t next_ns;      /* when the next one is due          */
     int64_t begun_ns;
-    bool is_reported; /* the failure of the last one was said */
+    uint32_t failures; /* since the last that was published */
 };
 
 static int64_t mono_ns(const struct qn_service *sv)
@@ -30,13 +38,62 @@ static int64_t mono_ns(const struct qn_service *sv)
     return sv->opt.clock->mono_ns(sv->opt.clock->st);
 }
 
+static qn_status open_folder(struct qn_service *sv, struct qn_snapshot_store *out,
+                             struct qn_err *err)
+{
+    struct qn_buf path = {0};
+    qn_status rc;
+
+    qn_buf_printf(&path, "%s/snap", sv->plan->storage.dir);
+    qn_buf_byte(&path, '\0');
+    rc = path.failed ? qn_err_set(err, QN_NOMEM, "out of memory for snapshots")
+                     : qn_snapshot_folder_new(sv->opt.files, path.data, out, err);
+    qn_buf_fini(&path);
+    return rc;
+}
+
+/* Objects lie below the identity of the log, so that none of another log can be taken for ours. */
+static qn_status open_bucket(struct qn_service *sv, struct qn_snapshot_store *out,
+                             struct qn_err *err)
+{
+    const struct qn_plan_bucket *b = &sv->plan->storage.bucket;
+    const struct qn_s3_options opt = {.clock = sv->opt.clock,
+                                      .random = sv->opt.random,
+                                      .bucket = b->name,
+                                      .endpoint = b->endpoint,
+                                      .region = b->region,
+                                      .is_path_style = b->is_path_style,
+                                      .key_id = b->key_id,
+                                      .secret = b->secret,
+                                      .token = b->token,
+                                      .ca_file = b->ca_file,
+                                      .timeout_us = b->timeout_us,
+                                      .tries = BUCKET_TRIES,
+                                      .pause_us = BUCKET_PAUSE_MS * 1000};
+    char id[QN_LOG_ID_TEXT];
+    struct qn_buf prefix = {0};
+    qn_status rc;
+
+    if (b->key_id == NULL || b->secret == NULL)
+        return qn_err_set(err, QN_INVALID,
+                          "snapshots go to the bucket %s, and there is no key for it: set "
+                          "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or access_key and "
+                          "secret_key under 'snapshots'",
+                          b->name);
+    qn_log_identity(sv->log, id);
+    qn_buf_printf(&prefix, "%s%s/", b->prefix, id);
+    qn_buf_byte(&prefix, '\0');
+    rc = prefix.failed ? qn_err_set(err, QN_NOMEM, "out of memory for snapshots")
+                       : qn_snapshot_bucket_new(&opt, prefix.data, out, err);
+    qn_buf_fini(&prefix);
+    return rc;
+}
+
 qn_status qn_service_snapshots_init(struct qn_service *sv, struct qn_err *err)
 {
     struct qn_service_snapshots *x = QN_NEW(&sv->arena, struct qn_service_snapshots);
     const uint32_t n = qn_engine_section_count(sv->en);
     struct qn_snapshots_options opt = {.section_count = n, .workers = sv->opt.threads};
-    struct qn_buf path = {0};
-    qn_status rc;
 
     if (x == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for snapshots");
@@ -45,12 +102,10 @@ qn_status qn_service_snapshots_init(struct qn_service *sv, struct qn_err *err)
     x->saved_next = QN_NEW_N(&sv->arena, uint64_t, sv->plan->schema_count);
     if (!x->sections || !x->saved_next)
         return qn_err_set(err, QN_NOMEM, "out of memory for snapshots");
-    qn_buf_printf(&path, "%s/snap", sv->plan->storage.dir);
-    qn_buf_byte(&path, '\0');
-    rc = path.failed ? qn_err_set(err, QN_NOMEM, "out of memory for snapshots")
-                     : qn_snapshot_folder_new(sv->opt.files, path.data, &x->store, err);
-    qn_buf_fini(&path);
-    QN_TRY(rc);
+    if (sv->plan->storage.bucket.name != NULL)
+        QN_TRY(open_bucket(sv, &x->store, err));
+    else
+        QN_TRY(open_folder(sv, &x->store, err));
     QN_TRY(qn_engine_sections(sv->en, x->sections, err));
     opt.store = &x->store;
     opt.sections = x->sections;
@@ -59,6 +114,7 @@ qn_status qn_service_snapshots_init(struct qn_service *sv, struct qn_err *err)
     x->ratio = qn_metrics_series(sv->opt.metrics, QN_METRIC_SNAPSHOT_AGE_RATIO, NULL);
     x->bytes = qn_metrics_series(sv->opt.metrics, QN_METRIC_SNAPSHOT_BYTES, NULL);
     x->pause = qn_metrics_series(sv->opt.metrics, QN_METRIC_SNAPSHOT_PAUSE, NULL);
+    x->failed = qn_metrics_series(sv->opt.metrics, QN_METRIC_SNAPSHOT_FAILED, NULL);
     return QN_OK;
 }
 
@@ -67,7 +123,13 @@ void qn_service_snapshots_fini(struct qn_service *sv)
     if (sv->snapshots == NULL)
         return;
     qn_snapshots_free(sv->snapshots->sn);
-    qn_snapshot_folder_free(&sv->snapshots->store);
+    qn_snapshot_store_free(&sv->snapshots->store);
+}
+
+void qn_service_cancel_snapshots(struct qn_service *sv)
+{
+    if (sv->snapshots != NULL)
+        qn_snapshot_store_cancel(&sv->snapshots->store);
 }
 
 /* ---- restoring -------------------------------------------------------------------------------*/
@@ -77,6 +139,24 @@ struct choice {
     const uint64_t *last; /* [streams] committed */
     uint64_t *next;       /* [streams] of the snapshot looked at */
 };
+
+/* The commit it is of must be the one that the log has there. A hash of 0: it names none. */
+static qn_status check_history(const struct choice *c, uint64_t position, uint64_t hash,
+                               struct qn_err *err)
+{
+    const struct qn_service *sv = c->sv;
+    uint64_t found = 0;
+
+    if (hash == 0)
+        return QN_OK;
+    QN_TRY(qn_commits_hash_at(sv->log, sv->control_topic, sv->stream_topics, sv->plan->schema_count,
+                              position, c->next, &found, err));
+    if (found != hash)
+        return qn_err_set(err, QN_INVALID,
+                          "it is of another history of this log, as of a copy that went on by "
+                          "itself");
+    return QN_OK;
+}
 
 /* Its position must be committed, and the log must reach back to it. */
 static qn_status accept(void *arg, const struct qn_snapshot_info *info, struct qn_err *err)
@@ -101,15 +181,16 @@ static qn_status accept(void *arg, const struct qn_snapshot_info *info, struct q
             return qn_err_set(err, QN_NOT_FOUND, "the log of '%.*s' no longer reaches back to it",
                               QN_STR_ARG(p->schemas[s].name));
     }
-    return QN_OK;
+    return check_history(c, info->position, m.maker, err);
 }
 
 static void passed_over(void *arg, uint64_t number, const struct qn_err *why)
 {
     struct choice *c = arg;
 
-    qn_report_say(c->sv->opt.report, QN_LEVEL_WARN, "snapshot", "%llu is passed over: %s",
-                  (unsigned long long)number, why->text);
+    qn_report_say(c->sv->opt.report, QN_LEVEL_WARN, "snapshot", "%llu is passed over: %s%s%s",
+                  (unsigned long long)number, why->file, why->file[0] != '\0' ? ": " : "",
+                  why->text);
 }
 
 qn_status qn_service_restore(struct qn_service *sv, const uint64_t *last, uint64_t *next,
@@ -124,6 +205,7 @@ qn_status qn_service_restore(struct qn_service *sv, const uint64_t *last, uint64
     if (!*found)
         return QN_OK;
     memcpy(sv->snapshots->saved_next, next, sv->plan->schema_count * sizeof *next);
+    (void)qn_log_hold(sv->log, qn_str_of("snapshot"), got.position, NULL);
     pthread_mutex_lock(&sv->wait_lock);
     sv->snapshot_taken_us = got.taken_us;
     pthread_mutex_unlock(&sv->wait_lock);
@@ -136,33 +218,14 @@ qn_status qn_service_restore(struct qn_service *sv, const uint64_t *last, uint64
 
 /* ---- taking ----------------------------------------------------------------------------------*/
 
-struct oldest {
-    uint64_t position;
-};
-
-static void find_oldest(void *arg, const struct qn_snapshot_info *info)
-{
-    struct oldest *o = arg;
-
-    o->position = info->position < o->position ? info->position : o->position;
-}
-
-static void hold_log(struct qn_service *sv)
-{
-    struct oldest o = {UINT64_MAX};
-
-    if (qn_snapshots_list(&sv->snapshots->store, find_oldest, &o, NULL) == QN_OK &&
-        o.position != UINT64_MAX)
-        (void)qn_log_hold(sv->log, qn_str_of("snapshot"), o.position, NULL);
-}
-
 static qn_status begin(struct qn_service *sv, struct qn_err *err)
 {
     struct qn_service_snapshots *x = sv->snapshots;
     const uint32_t streams = sv->plan->schema_count;
     const uint64_t *next = qn_input_log_next(sv->in);
     struct qn_commit_input inputs[QN_STREAMS_MAX];
-    struct qn_commit m = {.inputs = inputs, .input_count = streams};
+    struct qn_commit m = {
+        .maker = qn_commits_hash(sv->commits), .inputs = inputs, .input_count = streams};
     struct qn_snapshot_info info = {.position = qn_input_log_lsn(sv->in),
                                     .taken_us = qn_service_now_us(sv)};
     struct qn_buf payload = {0};
@@ -183,6 +246,23 @@ static qn_status begin(struct qn_service *sv, struct qn_err *err)
     return QN_OK;
 }
 
+/* The older ones stay, and the pipeline goes on. Said once, until one is published again. */
+static void failed(struct qn_service *sv, const struct qn_err *err)
+{
+    struct qn_service_snapshots *x = sv->snapshots;
+    int64_t wait_ms = (int64_t)RETRY_MS << (x->failures < 8 ? x->failures : 8);
+
+    if (x->failures++ == 0)
+        qn_report_err(sv->opt.report, QN_LEVEL_WARN, "snapshot", err);
+    qn_series_add(x->failed, 1);
+    wait_ms = wait_ms < RETRY_MAX_MS ? wait_ms : RETRY_MAX_MS;
+    x->next_ns = mono_ns(sv) + wait_ms * 1000000;
+    memset(x->saved_next, 0, sv->plan->schema_count * sizeof *x->saved_next);
+    pthread_mutex_lock(&sv->wait_lock);
+    sv->snapshot_failed++;
+    pthread_mutex_unlock(&sv->wait_lock);
+}
+
 static void ended(struct qn_service *sv)
 {
     struct qn_service_snapshots *x = sv->snapshots;
@@ -190,14 +270,13 @@ static void ended(struct qn_service *sv)
     struct qn_err err = {0};
 
     if (qn_snapshots_result(x->sn, &info, &err) != QN_OK) {
-        if (!x->is_reported)
-            qn_report_err(sv->opt.report, QN_LEVEL_WARN, "snapshot", &err);
-        x->is_reported = true;
-        x->next_ns = mono_ns(sv) + (int64_t)RETRY_MS * 1000000;
-        memset(x->saved_next, 0, sv->plan->schema_count * sizeof *x->saved_next);
+        failed(sv, &err);
         return;
     }
-    x->is_reported = false;
+    if (x->failures > 0)
+        qn_report_say(sv->opt.report, QN_LEVEL_INFO, "snapshot",
+                      "published again, after %u that were given up", x->failures);
+    x->failures = 0;
     pthread_mutex_lock(&sv->wait_lock);
     sv->snapshot_taken_us = info.taken_us;
     sv->snapshot_bytes = info.all_bytes;
@@ -205,7 +284,8 @@ static void ended(struct qn_service *sv)
     sv->snapshot_count++;
     pthread_mutex_unlock(&sv->wait_lock);
     qn_series_set(x->bytes, (double)info.all_bytes);
-    hold_log(sv);
+    if (info.kept_position > 0)
+        (void)qn_log_hold(sv->log, qn_str_of("snapshot"), info.kept_position, NULL);
 }
 
 /* True where events came since the last one. */

@@ -507,6 +507,7 @@ static void put_log(struct qn_buf *b, struct qn_service *sv)
 static void put_snapshot(struct qn_buf *b, struct qn_service *sv)
 {
     qn_buf_printf(b, ",\"snapshot\":{\"count\":%" PRIu64, sv->snapshot_count);
+    qn_buf_printf(b, ",\"failed\":%" PRIu64, sv->snapshot_failed);
     if (sv->snapshot_taken_us > 0)
         put_number(b, "age_s", (double)(qn_service_now_us(sv) - sv->snapshot_taken_us) / 1e6);
     if (sv->snapshot_count > 0) {

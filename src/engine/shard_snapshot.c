@@ -127,7 +127,7 @@ void qn_shard_snapshots_free(struct qn_shard *s)
     if (x == NULL)
         return;
     qn_snapshots_free(x->sn);
-    qn_snapshot_folder_free(&x->store);
+    qn_snapshot_store_free(&x->store);
     if (x->lock_fd >= 0)
         (void)f->close(f->st, x->lock_fd);
     s->snapshots = NULL;

@@ -180,6 +180,10 @@ static qn_status read_snapshots(struct qn_builder *b, bool is_wanted)
     again.diags = &silent; /* bind_log.c has said what is wrong with it */
     if (snapshots->is_set && snapshots->value->kind == QN_YAML_MAP)
         (void)qn_bind(&again, snapshots->key, snapshots->value, &qn_keys_snapshots, s);
+    if (is_wanted && s[SNAPSHOTS_TO].key != NULL)
+        QN_REPORT(&b->bind, NOT_YET, s[SNAPSHOTS_TO].key,
+                  "write 'folder', of a file system that all processes share",
+                  "snapshots in a bucket with 'log: kafka:' are not available yet");
     if (s[SNAPSHOTS_FOLDER].is_set && !is_wanted)
         QN_REPORT(&b->bind, TYPE, s[SNAPSHOTS_FOLDER].key, "leave it out",
                   "the snapshots of a local log lie beside it");

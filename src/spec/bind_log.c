@@ -15,6 +15,24 @@ static bool begins(struct qn_str s, const char *with)
     return s.len >= n && memcmp(s.p, with, n) == 0;
 }
 
+qn_status qn_read_path(struct qn_builder *b, const struct qn_slot *slot, const char **out)
+{
+    struct qn_str text = slot->value->text;
+    struct qn_buf path = {0};
+
+    if (text.len == 0 || memchr(text.p, '\0', text.len) != NULL) {
+        QN_REPORT(&b->bind, TYPE, slot->value, NULL, "'%.*s' must be the path of a file",
+                  QN_STR_ARG(slot->key->text));
+        return QN_OK;
+    }
+    if (text.p[0] != '/')
+        qn_buf_add(&path, b->folder.p, b->folder.len);
+    qn_buf_add(&path, text.p, text.len);
+    *out = path.failed ? NULL : qn_arena_strdup(b->bind.arena, path.data, path.len);
+    qn_buf_fini(&path);
+    return *out != NULL ? QN_OK : qn_no_memory(b->err);
+}
+
 /* local:DIR, relative to the spec's folder. */
 static qn_status read_dir(struct qn_builder *b)
 {
@@ -65,5 +83,5 @@ qn_status qn_build_log(struct qn_builder *b)
     st->keep_bytes = s[STORAGE_KEEP_BYTES].is_set ? (uint64_t)s[STORAGE_KEEP_BYTES].i64 : 0;
     st->is_volatile = s[STORAGE_DURABILITY].is_set && s[STORAGE_DURABILITY].i64 == 1;
     st->snapshot_every_us = n[SNAPSHOTS_EVERY].is_set ? n[SNAPSHOTS_EVERY].i64 : EVERY_DEFAULT_US;
-    return QN_OK;
+    return qn_build_bucket(b, n);
 }

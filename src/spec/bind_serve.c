@@ -74,25 +74,6 @@ static qn_status read_tokens(struct qn_builder *b, const struct qn_slot *slot)
 
 /* ---- TLS ---- */
 
-/* A path relative to the spec's folder. */
-static qn_status read_path(struct qn_builder *b, const struct qn_slot *slot, const char **out)
-{
-    struct qn_str text = slot->value->text;
-    struct qn_buf path = {0};
-
-    if (text.len == 0 || memchr(text.p, '\0', text.len) != NULL) {
-        QN_REPORT(&b->bind, TYPE, slot->value, NULL, "'%.*s' must be the path of a file",
-                  QN_STR_ARG(slot->key->text));
-        return QN_OK;
-    }
-    if (text.p[0] != '/')
-        qn_buf_add(&path, b->folder.p, b->folder.len);
-    qn_buf_add(&path, text.p, text.len);
-    *out = path.failed ? NULL : qn_arena_strdup(b->bind.arena, path.data, path.len);
-    qn_buf_fini(&path);
-    return *out != NULL ? QN_OK : qn_no_memory(b->err);
-}
-
 static qn_status read_tls(struct qn_builder *b, const struct qn_slot *slot)
 {
     struct qn_slot s[TLS_LAST + 1] = {0};
@@ -100,9 +81,9 @@ static qn_status read_tls(struct qn_builder *b, const struct qn_slot *slot)
     if (!slot->is_set || !qn_bind(&b->bind, slot->key, slot->value, &qn_keys_tls, s))
         return QN_OK;
     if (s[TLS_CERT].is_set)
-        QN_TRY(read_path(b, &s[TLS_CERT], &b->plan->serve.cert));
+        QN_TRY(qn_read_path(b, &s[TLS_CERT], &b->plan->serve.cert));
     if (s[TLS_KEY].is_set)
-        QN_TRY(read_path(b, &s[TLS_KEY], &b->plan->serve.key));
+        QN_TRY(qn_read_path(b, &s[TLS_KEY], &b->plan->serve.key));
     return QN_OK;
 }
 

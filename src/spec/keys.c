@@ -513,11 +513,84 @@ static const struct qn_key snapshots_keys[] = {
                           .since = "0.2",
                           .help = "with `log: kafka:`: where they lie, relative to the spec's "
                                   "folder; those of a local log lie beside it"},
+    [SNAPSHOTS_TO] = {.name = "to",
+                      .type = QN_KEY_TEXT,
+                      .value = "`s3://BUCKET/PREFIX`",
+                      .fallback = "a folder of the log",
+                      .since = "0.2",
+                      .help = "a bucket to keep them in, of AWS S3 or anything that speaks its "
+                              "protocol"},
+    [SNAPSHOTS_ENDPOINT] = {.name = "endpoint",
+                            .type = QN_KEY_TEXT,
+                            .value = "a URL",
+                            .fallback = "`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, or AWS itself",
+                            .since = "0.2",
+                            .help = "scheme, host and port of the server: "
+                                    "`https://minio.example:9000`"},
+    [SNAPSHOTS_REGION] = {.name = "region",
+                          .type = QN_KEY_TEXT,
+                          .value = "a region",
+                          .fallback = "`AWS_REGION`, `AWS_DEFAULT_REGION`, or us-east-1",
+                          .since = "0.2",
+                          .help = "where the bucket lies"},
+    [SNAPSHOTS_PATH_STYLE] = {.name = "path_style",
+                              .type = QN_KEY_BOOL,
+                              .fallback = "true with an endpoint",
+                              .since = "0.2",
+                              .help = "true: the bucket stands in the path; false: in front of the "
+                                      "host"},
+    [SNAPSHOTS_ACCESS_KEY] = {.name = "access_key",
+                              .type = QN_KEY_TEXT,
+                              .value = "a key",
+                              .fallback = "`AWS_ACCESS_KEY_ID`",
+                              .since = "0.2",
+                              .help = "the id of the key that may read and write below the prefix"},
+    [SNAPSHOTS_SECRET_KEY] = {.name = "secret_key",
+                              .type = QN_KEY_TEXT,
+                              .value = "a secret",
+                              .fallback = "`AWS_SECRET_ACCESS_KEY`",
+                              .since = "0.2",
+                              .help = "its secret, from outside the spec: `\"${file:s3.secret}\"`"},
+    [SNAPSHOTS_SESSION_TOKEN] = {.name = "session_token",
+                                 .type = QN_KEY_TEXT,
+                                 .value = "a token",
+                                 .fallback = "`AWS_SESSION_TOKEN`",
+                                 .since = "0.2",
+                                 .help = "of a key that expires; SIGHUP reads a new one"},
+    [SNAPSHOTS_CA_FILE] = {.name = "ca_file",
+                           .type = QN_KEY_TEXT,
+                           .value = "a path",
+                           .fallback = "`AWS_CA_BUNDLE`, or the system's",
+                           .since = "0.2",
+                           .help = "certificates (PEM) to trust instead of the system's"},
+    [SNAPSHOTS_TIMEOUT] = {.name = "timeout",
+                           .type = QN_KEY_DURATION,
+                           .min = 1000000,
+                           .max = 600000000,
+                           .fallback = "15s",
+                           .since = "0.2",
+                           .help = "how long a request may stand still; five are tried"},
 };
 
 static const struct qn_key_synonym snapshots_synonyms[] = {
-    {"interval", "every"}, {"period", "every"},     {"path", "folder"},
-    {"dir", "folder"},     {"directory", "folder"}, {NULL, NULL},
+    {"interval", "every"},
+    {"period", "every"},
+    {"bucket", "write to: s3://BUCKET/PREFIX"},
+    {"s3", "write to: s3://BUCKET/PREFIX"},
+    {"url", "to"},
+    {"path", "folder"},
+    {"dir", "folder"},
+    {"directory", "folder"},
+    {"endpoint_url", "endpoint"},
+    {"force_path_style", "path_style"},
+    {"use_path_style", "path_style"},
+    {"access_key_id", "access_key"},
+    {"key_id", "access_key"},
+    {"secret", "secret_key"},
+    {"secret_access_key", "secret_key"},
+    {"token", "session_token"},
+    {"ca_bundle", "ca_file"},
+    {NULL, NULL},
 };
 
 const struct qn_key_table qn_keys_snapshots = {
@@ -527,9 +600,11 @@ const struct qn_key_table qn_keys_snapshots = {
     .keys = snapshots_keys,
     .count = COUNT(snapshots_keys),
     .synonyms = snapshots_synonyms,
-    .help = "Saved state, in the folder `snap` of the log; the newest two stay. Losing all of them "
-            "costs time, never an "
-            "answer, as long as the log reaches back far enough."};
+    .help =
+        "Saved state, in the folder `snap` of the log or in a bucket; the newest two stay. Losing "
+        "all of them costs time, never an answer, as long as the log reaches back far enough. In "
+        "a bucket they lie below the prefix and the identity of the log, so that logs may share "
+        "a place; nothing is ever overwritten. Key and secret come from outside the spec."};
 
 /* ---- how `quern run` is asked ---- */
 

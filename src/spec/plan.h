@@ -56,6 +56,17 @@ struct qn_plan_output {
 };
 
 /* Where and how `quern run` keeps the log; codec as enum qn_log_codec. */
+/* A bucket for snapshots, as base/s3.h wants it. */
+struct qn_plan_bucket {
+    const char *name;   /* NULL = snapshots lie in a folder of the log                      */
+    const char *prefix; /* of its keys: "" or ends with '/'                                 */
+    const char *endpoint, *region;
+    const char *key_id, *secret, *token; /* secrets, but the first; NULL = not known        */
+    const char *ca_file;
+    bool is_path_style;
+    int64_t timeout_us;
+};
+
 struct qn_plan_storage {
     const char *dir; /* NULL = the spec names no log; else ready to open */
     uint64_t segment_bytes;
@@ -64,6 +75,7 @@ struct qn_plan_storage {
     int64_t keep_us;     /* 0 = for ever                             */
     uint64_t keep_bytes; /* of each topic; 0 = without limit         */
     int64_t snapshot_every_us;
+    struct qn_plan_bucket bucket;
 };
 
 /* Where `quern run` finds the log when it lies in Kafka (log: kafka:BROKERS). */

@@ -500,7 +500,11 @@ static void print_log(const struct qn_plan *p, struct qn_buf *out)
     if (st->keep_bytes > 0)
         qn_buf_printf(out, ", at most %llu bytes of the main stream",
                       (unsigned long long)st->keep_bytes);
-    qn_buf_printf(out, "%s · snapshot every %s\n", st->is_volatile ? ", not durable" : "", every);
+    qn_buf_printf(out, "%s · snapshot every %s", st->is_volatile ? ", not durable" : "", every);
+    if (st->bucket.name != NULL)
+        qn_buf_printf(out, " to s3://%s/%s (%s, %s)", st->bucket.name, st->bucket.prefix,
+                      st->bucket.endpoint != NULL ? st->bucket.endpoint : "AWS", st->bucket.region);
+    qn_buf_byte(out, '\n');
 }
 
 /* Of memory: how many keys there is room for, were there one in each group with some events. */

@@ -143,7 +143,20 @@ enum {
 enum { TOKENS_READ, TOKENS_WRITE, TOKENS_ADMIN, TOKENS_LAST = TOKENS_ADMIN };
 enum { TLS_CERT, TLS_KEY, TLS_LAST = TLS_KEY };
 enum { LIMITS_MEMORY, LIMITS_WAIT, LIMITS_LAST = LIMITS_WAIT + 2 };
-enum { SNAPSHOTS_EVERY, SNAPSHOTS_FOLDER, SNAPSHOTS_LAST = SNAPSHOTS_FOLDER };
+enum {
+    SNAPSHOTS_EVERY,
+    SNAPSHOTS_FOLDER,
+    SNAPSHOTS_TO,
+    SNAPSHOTS_ENDPOINT,
+    SNAPSHOTS_REGION,
+    SNAPSHOTS_PATH_STYLE,
+    SNAPSHOTS_ACCESS_KEY,
+    SNAPSHOTS_SECRET_KEY,
+    SNAPSHOTS_SESSION_TOKEN,
+    SNAPSHOTS_CA_FILE,
+    SNAPSHOTS_TIMEOUT,
+    SNAPSHOTS_LAST = SNAPSHOTS_TIMEOUT
+};
 enum {
     KAFKA_GROUP,
     KAFKA_INSTANCE,
@@ -248,6 +261,11 @@ qn_status qn_build_log(struct qn_builder *b);      /* bind_log.c     */
 qn_status qn_build_serve(struct qn_builder *b);    /* bind_serve.c   */
 qn_status qn_build_limits(struct qn_builder *b);   /* bind_limits.c  */
 qn_status qn_build_kafka(struct qn_builder *b);    /* bind_kafka.c   */
+/* Reads the bucket of `snapshots:` into the plan; slots[SNAPSHOTS_LAST + 1]; bind_bucket.c. */
+qn_status qn_build_bucket(struct qn_builder *b, const struct qn_slot *slots);
+
+/* The path of a file, relative to the spec's folder, ready to open. QN_OK also when reported. */
+qn_status qn_read_path(struct qn_builder *b, const struct qn_slot *slot, const char **out);
 
 /* The keys of a kind of module, made from its options and those that all of that sort share;
  * bind_module.c. In the caller's memory, zeroed. */

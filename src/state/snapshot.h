@@ -21,6 +21,7 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "base/s3.h"
 #include "base/status.h"
 #include "base/text.h"
 
@@ -103,7 +104,7 @@ struct qn_section {
 
 /* ---- stores: where packs and manifests lie ---- */
 
-/* A folder, later a bucket: whole objects under names, written once. */
+/* A folder or a bucket: whole objects under names, written once. Thread: one at a time. */
 struct qn_snapshot_store {
     /* All of it under that name and durable, or nothing. */
     qn_status (*put)(void *st, const char *name, const void *p, size_t bytes, struct qn_err *err);
@@ -115,12 +116,20 @@ struct qn_snapshot_store {
     qn_status (*remove)(void *st, const char *name,
                         struct qn_err *err); /* QN_OK: it is not there */
     void *st;
+    /* What is under way and all that follows may end early, with QN_INTERRUPTED. Thread: any. NULL:
+     * nothing takes long. */
+    void (*cancel)(void *st);
+    void (*close)(void *st); /* NULL: nothing to free */
 };
 
 /* A folder, made where it is not there (its parent must be). `files` must outlive the store. */
 qn_status qn_snapshot_folder_new(const struct qn_files *files, const char *path,
                                  struct qn_snapshot_store *out, struct qn_err *err);
-void qn_snapshot_folder_free(struct qn_snapshot_store *s); /* {0} is fine */
+/* A bucket; the names of objects follow prefix ("quern/shop/"; "" = none). Nothing is asked yet. */
+qn_status qn_snapshot_bucket_new(const struct qn_s3_options *opt, const char *prefix,
+                                 struct qn_snapshot_store *out, struct qn_err *err);
+void qn_snapshot_store_cancel(const struct qn_snapshot_store *s);
+void qn_snapshot_store_free(struct qn_snapshot_store *s); /* {0} is fine */
 
 /* ---- snapshots ---- */
 
@@ -144,6 +153,9 @@ struct qn_snapshot_info {
     bool is_full;
     uint64_t bytes;     /* that this snapshot added to the store                                  */
     uint64_t all_bytes; /* of the chain that a restore reads                                      */
+    /* Of a snapshot just published: the least position of those that stay, from which on the log
+     * is needed; 0 = not known now, but no less than before. */
+    uint64_t kept_position;
 };
 
 /* Starts the writer's thread and looks into the store. */
@@ -191,8 +203,8 @@ struct qn_snapshot_choice {
 
 /* Loads the newest snapshot that can be believed into the sections, which are empty (before the
  * first batch). got->number 0: there is none, and the sections are empty. got->payload is borrowed
- * until the next call. The next snapshot may build on this one. Other than QN_OK: memory is gone or
- * the store cannot be listed; the sections are in no known state. */
+ * until the next call. The next snapshot may build on this one. Other than QN_OK: memory is gone,
+ * the store cannot be listed or was cancelled; the sections are in no known state. */
 qn_status qn_snapshots_restore(struct qn_snapshots *sn, const struct qn_snapshot_choice *how,
                                struct qn_snapshot_info *got, struct qn_err *err);
 

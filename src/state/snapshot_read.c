@@ -178,7 +178,7 @@ static qn_status restore_from(struct reading *rd, const struct qn_store_list *l,
         qn_mem_free(m.packs);
         if (rc == QN_OK)
             return QN_OK;
-        if (rc == QN_NOMEM) {
+        if (rc == QN_NOMEM || rc == QN_INTERRUPTED) {
             if (err != NULL)
                 *err = why;
             return rc;

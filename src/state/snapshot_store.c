@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * snapshot_store.c - snapshots in a folder, and what a store holds. See snapshot.h.
+ * snapshot_store.c - snapshots in a folder or a bucket, and what a store holds. See snapshot.h.
  *
- * An object is written under its name and ".tmp", synced, renamed, and the folder synced: under its
- * own name it is whole and durable, or not there. Thread: one owner. */
+ * In a folder an object is written under its name and ".tmp", synced, renamed, and the folder
+ * synced; a bucket takes it as a whole: under its own name it is whole and durable, or not there.
+ * Thread: one at a time. */
 #include "base/check.h"
 #include "base/memory.h"
 #include "state/snapshot_int.h"
@@ -121,13 +122,119 @@ qn_status qn_snapshot_folder_new(const struct qn_files *files, const char *path,
                                       .get = folder_get,
                                       .list = folder_list,
                                       .remove = folder_remove,
-                                      .st = f};
+                                      .st = f,
+                                      .close = qn_mem_free};
     return QN_OK;
 }
 
-void qn_snapshot_folder_free(struct qn_snapshot_store *s)
+/* ---- a bucket ---- */
+
+struct bucket {
+    struct qn_s3 *s3;
+    char *prefix;
+    struct qn_buf key; /* of the request */
+};
+
+static const char *key_of(struct bucket *b, const char *name, struct qn_err *err)
 {
-    qn_mem_free(s->st);
+    qn_buf_clear(&b->key);
+    qn_buf_text(&b->key, b->prefix);
+    qn_buf_text(&b->key, name);
+    qn_buf_byte(&b->key, '\0');
+    if (b->key.failed)
+        qn_err_set(err, QN_NOMEM, "out of memory for a bucket of snapshots");
+    return b->key.failed ? NULL : b->key.data;
+}
+
+static qn_status bucket_put(void *st, const char *name, const void *p, size_t bytes,
+                            struct qn_err *err)
+{
+    struct bucket *b = st;
+    const char *key = key_of(b, name, err);
+
+    return key == NULL ? QN_NOMEM : qn_s3_put(b->s3, key, p, bytes, err);
+}
+
+static qn_status bucket_get(void *st, const char *name, size_t limit_bytes, struct qn_buf *out,
+                            struct qn_err *err)
+{
+    struct bucket *b = st;
+    const char *key = key_of(b, name, err);
+
+    return key == NULL ? QN_NOMEM : qn_s3_get(b->s3, key, limit_bytes, out, err);
+}
+
+static qn_status bucket_list(void *st, void (*each)(void *arg, const char *name), void *arg,
+                             struct qn_err *err)
+{
+    struct bucket *b = st;
+
+    return qn_s3_list(b->s3, b->prefix, each, arg, err);
+}
+
+static qn_status bucket_remove(void *st, const char *name, struct qn_err *err)
+{
+    struct bucket *b = st;
+    const char *key = key_of(b, name, err);
+
+    return key == NULL ? QN_NOMEM : qn_s3_remove(b->s3, key, err);
+}
+
+static void bucket_cancel(void *st)
+{
+    struct bucket *b = st;
+
+    qn_s3_cancel(b->s3);
+}
+
+static void bucket_close(void *st)
+{
+    struct bucket *b = st;
+
+    qn_s3_free(b->s3);
+    qn_mem_free(b->prefix);
+    qn_buf_fini(&b->key);
+    qn_mem_free(b);
+}
+
+qn_status qn_snapshot_bucket_new(const struct qn_s3_options *opt, const char *prefix,
+                                 struct qn_snapshot_store *out, struct qn_err *err)
+{
+    struct bucket *b = qn_mem_zalloc(1, sizeof *b);
+    qn_status rc;
+
+    *out = (struct qn_snapshot_store){0};
+    if (b == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for a bucket of snapshots");
+    b->prefix = qn_mem_strdup(prefix, strlen(prefix));
+    rc = b->prefix == NULL ? qn_err_set(err, QN_NOMEM, "out of memory for a bucket of snapshots")
+                           : qn_s3_new(opt, &b->s3, err);
+    if (rc != QN_OK) {
+        bucket_close(b);
+        return rc;
+    }
+    *out = (struct qn_snapshot_store){.put = bucket_put,
+                                      .get = bucket_get,
+                                      .list = bucket_list,
+                                      .remove = bucket_remove,
+                                      .st = b,
+                                      .cancel = bucket_cancel,
+                                      .close = bucket_close};
+    return QN_OK;
+}
+
+/* ---- any ---- */
+
+void qn_snapshot_store_cancel(const struct qn_snapshot_store *s)
+{
+    if (s->cancel != NULL)
+        s->cancel(s->st);
+}
+
+void qn_snapshot_store_free(struct qn_snapshot_store *s)
+{
+    if (s->close != NULL)
+        s->close(s->st);
     *s = (struct qn_snapshot_store){0};
 }
 

@@ -242,59 +242,81 @@ static bool needed_add(struct needed *n, const struct qn_pack_row *rows, uint32_
     return true;
 }
 
-static void remove_number(const struct qn_snapshots *sn, uint64_t number, const char *ending)
+static bool remove_number(const struct qn_snapshots *sn, uint64_t number, const char *ending)
 {
     char name[QN_SNAPSHOT_NAME_MAX];
 
     qn_snapshot_name(name, number, ending);
-    sn->store.remove(sn->store.st, name, NULL);
+    return sn->store.remove(sn->store.st, name, NULL) == QN_OK;
+}
+
+/* What a manifest that cannot be read is worth: nothing where its bytes are wrong or gone; it stays
+ * where only the store failed, which may be mended. */
+static bool is_worthless(qn_status rc)
+{
+    return rc == QN_CORRUPT || rc == QN_UNSUPPORTED || rc == QN_NOT_FOUND || rc == QN_LIMIT;
 }
 
 /* Manifests but the newest one and the newest before it that can be read and is of the same
- * history: one beyond our position is of a log that was not to be. */
-static bool prune_manifests(const struct qn_snapshots *sn, const struct qn_store_list *l,
+ * history: one beyond our position is of a log that was not to be. False: it ends in the middle. */
+static bool prune_manifests(struct qn_snapshots *sn, const struct qn_store_list *l,
                             struct needed *needed)
 {
+    struct qn_snapshot_info *own = &sn->run.info;
+    uint64_t position = own->position;
     struct qn_buf bytes = {0};
     uint32_t kept = 1;
     bool good = true;
 
     for (uint32_t i = 0; i < l->manifest_count && good; i++) {
         struct qn_manifest m = {0};
+        qn_status rc = QN_LIMIT;
 
-        if (l->manifests[i] == sn->run.info.number)
+        if (l->manifests[i] == own->number)
             continue;
-        if (kept < KEEP_SNAPSHOTS &&
-            qn_store_manifest(&sn->store, l->manifests[i], &bytes, &m, NULL) == QN_OK &&
-            m.info.position <= sn->run.info.position) {
+        if (kept < KEEP_SNAPSHOTS)
+            rc = qn_store_manifest(&sn->store, l->manifests[i], &bytes, &m, NULL);
+        if (rc == QN_OK && m.info.position <= own->position) {
             good = needed_add(needed, m.packs, m.pack_count);
+            position = m.info.position;
             kept++;
         } else {
-            remove_number(sn, l->manifests[i], QN_SNAPSHOT_MANIFEST_ENDING);
+            good = (rc == QN_OK || is_worthless(rc)) &&
+                   remove_number(sn, l->manifests[i], QN_SNAPSHOT_MANIFEST_ENDING);
         }
         qn_mem_free(m.packs);
     }
     qn_buf_fini(&bytes);
+    if (good)
+        own->kept_position = position;
     return good;
 }
 
+static void prune_packs(const struct qn_snapshots *sn, const struct qn_store_list *l,
+                        const struct needed *needed)
+{
+    bool good = true;
+
+    for (uint32_t i = 0; i < l->pack_count && good; i++)
+        if (bsearch(&l->packs[i], needed->numbers, needed->count, sizeof l->packs[i], by_number) ==
+            NULL)
+            good = remove_number(sn, l->packs[i], QN_SNAPSHOT_PACK_ENDING);
+    for (size_t at = 0; at < l->rests.len && good; at += strlen(l->rests.data + at) + 1)
+        good = sn->store.remove(sn->store.st, l->rests.data + at, NULL) == QN_OK;
+}
+
 /* Removes what no kept snapshot needs. What cannot be removed now is met again next time, so
- * nothing here is an error. */
-static void prune(const struct qn_snapshots *sn)
+ * nothing here is an error; a store that fails is left alone until then. */
+static void prune(struct qn_snapshots *sn)
 {
     struct needed needed = {0};
     struct qn_store_list l;
 
+    sn->run.info.kept_position = 0;
     if (qn_store_look(&sn->store, &l, NULL) != QN_OK)
         return;
-    if (needed_add(&needed, sn->run.rows, sn->run.row_count) && prune_manifests(sn, &l, &needed)) {
-        for (uint32_t i = 0; i < l.pack_count; i++)
-            if (bsearch(&l.packs[i], needed.numbers, needed.count, sizeof l.packs[i], by_number) ==
-                NULL)
-                remove_number(sn, l.packs[i], QN_SNAPSHOT_PACK_ENDING);
-        for (size_t at = 0; at < l.rests.len; at += strlen(l.rests.data + at) + 1)
-            sn->store.remove(sn->store.st, l.rests.data + at, NULL);
-    }
+    if (needed_add(&needed, sn->run.rows, sn->run.row_count) && prune_manifests(sn, &l, &needed))
+        prune_packs(sn, &l, &needed);
     qn_mem_free(needed.numbers);
     qn_store_list_fini(&l);
 }

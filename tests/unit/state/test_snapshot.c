@@ -666,7 +666,7 @@ static void life_on_disk(struct life *l, struct disk *d, unsigned cuts)
         }
     }
     life_close(l);
-    qn_snapshot_folder_free(&l->store);
+    qn_snapshot_store_free(&l->store);
 }
 
 /* Starts again on what the disk holds now. */
@@ -678,7 +678,7 @@ static uint64_t life_again(struct life *l, struct disk *d)
     assert_int_equal(life_open(l, NULL), QN_OK);
     got = life_restore(l);
     life_close(l);
-    qn_snapshot_folder_free(&l->store);
+    qn_snapshot_store_free(&l->store);
     return got;
 }
 
