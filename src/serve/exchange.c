@@ -298,12 +298,20 @@ static bool add_headers(struct qn_exchange *x, struct MHD_Response *r)
     return is_good;
 }
 
+static void free_key(struct qn_exchange *x)
+{
+    if (x->claim != 0)
+        qn_idempotency_release(x->sv->idempotency, x->claim);
+    x->claim = 0;
+}
+
 static enum MHD_Result hand_over(struct qn_exchange *x)
 {
     struct MHD_Response *r;
     enum MHD_Result done = MHD_NO;
 
     QN_ASSERT(x->status != 0);
+    free_key(x); /* before the answer: whoever has it may come with the key again */
     if (x->out.failed)
         qn_exchange_problem(x, 503, "nomem", "out of memory");
     r = x->out.failed ? NULL : make_response(x);
@@ -565,8 +573,7 @@ void qn_exchange_end(void *cls, struct MHD_Connection *mhd, void **state,
         return;
     *state = NULL;
     sv = x->sv;
-    if (x->claim != 0)
-        qn_idempotency_release(sv->idempotency, x->claim);
+    free_key(x);
     qn_ingest_free(x->ingest);
     settle(&x->body);
     settle(&x->unpacked);

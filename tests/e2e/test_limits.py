@@ -192,7 +192,7 @@ def test_same_as_the_model(tmp_path, memory):
     reasons = collections.Counter(t for t in told if isinstance(t, str))
     print(len(scored), "scored,", dict(reasons))
     assert len(scored) > 300 and reasons["state_full"] > 300 and reasons["duplicate"] > 5
-    assert any(isinstance(t, dict) for t in told[-100:]), "there is room again when keys have gone"
+    assert sum(isinstance(t, dict) for t in told[len(told) // 2:]) > 100, "there is room again when keys have gone"
 
 
 def test_what_cannot_hold_a_key_is_refused_by_check(tmp_path):
