@@ -11,6 +11,7 @@ cannot run (its build broke) counts as one failure, so that nothing disappears f
 build-asan, build-tsan.
 """
 import argparse
+import concurrent.futures
 import fnmatch
 import json
 import os
@@ -189,15 +190,25 @@ def phase_golden(env, _):
     return total
 
 
-def phase_e2e(env, _):
-    report = ROOT / "build" / "e2e.xml"
+# Tests that mostly wait for servers of others run beside the rest, a lane each.
+LANES = [("test_kafka_log.py",), ("test_kafka_modules.py", "test_kafka_rights.py", "test_neon.py", "test_s3.py")]
+
+
+def start_lane(env, name, files):
+    report = ROOT / "build" / f"e2e-{name}.xml"
     report.unlink(missing_ok=True)
-    done = subprocess.run([str(ROOT / ".venv/bin/python"), "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
-                           f"--junitxml={report}", "--tb=short", "tests/e2e"], env=env, cwd=ROOT, text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
+    command = [str(ROOT / ".venv/bin/python"), "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
+               f"--junitxml={report}", "--tb=short", *files]
+    return report, subprocess.Popen(command, env=env, cwd=ROOT, text=True, stdin=subprocess.DEVNULL,
+                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
+
+
+def end_lane(report, process, out, result):
     if not report.is_file():
-        return Result(failed=1, details=["pytest did not run:"] + tail(done.stdout))
-    result = Result()
+        result.failed += 1
+        result.details += ["pytest did not run:"] + tail(out)
+        return
+    before = result.failed
     for case in ElementTree.parse(report).getroot().iter("testcase"):
         kinds = {child.tag: child for child in case}
         if "failure" in kinds or "error" in kinds:
@@ -206,10 +217,23 @@ def phase_e2e(env, _):
             result.skips.append(f"e2e {case.get('name')}: {kinds['skipped'].get('message')}")
         else:
             result.passed += 1
-    if done.returncode not in (0, 1) and result.failed == 0:
-        result.failed = 1
-    if result.failed:
-        result.details = tail(done.stdout, 200)
+    if process.returncode not in (0, 1) and result.failed == before:
+        result.failed += 1
+    if result.failed > before:
+        result.details += tail(out, 200)
+
+
+def phase_e2e(env, _):
+    folder = ROOT / "tests" / "e2e"
+    lanes = [[f"tests/e2e/{name}" for name in lane] for lane in LANES]
+    beside = {name for lane in LANES for name in lane}
+    lanes.insert(0, [f"tests/e2e/{p.name}" for p in sorted(folder.glob("test_*.py")) if p.name not in beside])
+    running = [start_lane(env, i, files) for i, files in enumerate(lanes)]
+    with concurrent.futures.ThreadPoolExecutor(len(running)) as pool:  # each pipe is read while its lane runs
+        words = list(pool.map(lambda lane: lane[1].communicate()[0], running))
+    result = Result()
+    for (report, process), out in zip(running, words):
+        end_lane(report, process, out, result)
     return result
 
 
