@@ -37,6 +37,8 @@ def objects(tmp_path_factory):
     here()
     folder = tmp_path_factory.mktemp("aarch64")
     sources = sorted((ROOT / "src" / "base").glob("*.c")) + sorted((ROOT / "src" / "model").glob("*.c"))
+    # the libraries of the other machine are not here, and models need none of these
+    sources = [s for s in sources if not re.search(r"#include <(curl|openssl)/", s.read_text())]
     made = []
     for source in sources:
         made.append(str(folder / (source.stem + ".o")))
