@@ -214,11 +214,17 @@ extern const struct qn_model_kernel qn_model_kernel_walk, qn_model_kernel_walk8,
 
 /* What contributions need (treeshap.c), made after the load. */
 struct qn_model_explain {
-    const char *obstacle;  /* why there are none, one phrase; NULL = they can be had       */
-    double *bias;          /* [outputs] start and the mean of every tree                   */
-    const double **points; /* [quadrature_max + 1] t and weight of each rule in use        */
-    uint32_t quadrature_max;
-    uint32_t rows; /* of a block                                                  */
+    const char *obstacle;  /* why there are none, one phrase; NULL = they can be had         */
+    double *bias;          /* [outputs] start and the mean of every tree                     */
+    const double **rules;  /* [points_max + 1] the quadratures in use, by number of points   */
+    uint16_t *tree_points; /* [trees] points that are exact for the tree                     */
+    uint32_t *order;       /* [trees] trees by output, then in the order of the file         */
+    uint32_t *order_end;   /* [outputs] in `order`, behind the last tree of the output       */
+    uint32_t *slot_of;     /* [inputs + 1] place of an input among those that are tested; of one
+                              that is not it is that of the next                             */
+    uint32_t slots, points_max;
+    uint32_t rows; /* of a block                                                             */
+    enum qn_model_cpu cpu;
 };
 
 struct qn_model {
