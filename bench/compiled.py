@@ -7,6 +7,8 @@ import subprocess
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOMS = ["engine", "spec", "source", "sink", "score", "model", "feature", "state", "monitor", "log", "event", "base"]
 OUTSIDE = ["xxhash", "yaml", "z", "zstd", "lz4", "curl", "crypto", "m", "pthread", "dl"]
+if subprocess.run(["pkg-config", "--exists", "rdkafka"], check=False).returncode == 0:  # as meson.build asks
+    OUTSIDE.append("rdkafka")
 
 
 def compiled(name, folder):
