@@ -7,6 +7,7 @@ prints. Then the same over a running pipeline: killed, with other limits, its le
 import collections
 import json
 import math
+import os
 import random
 import subprocess
 
@@ -15,6 +16,7 @@ import pytest
 from fraud_data import QUERN
 from running import Running
 
+SEED = int(os.environ.get("QUERN_SEED", "1438452579"))
 HOUR = 3_600_000_000
 LATENESS, WITHIN = 10_000_000, 10_000_000  # the defaults
 WINDOWS = {"customer": HOUR // 3, "shop": HOUR // 6}
@@ -175,9 +177,8 @@ def predictions(folder):
 
 @pytest.mark.parametrize("memory", [60_000, 90_000, 120_000])
 def test_same_as_the_model(tmp_path, memory):
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
-    model, events = Model(check(tmp_path, memory), memory), orders(seed)
+    print(f"QUERN_SEED={SEED}")
+    model, events = Model(check(tmp_path, memory), memory), orders(SEED)
     told = [model.event(e) for e in events]
     first = None
     for options in (["--threads", "1"], ["--threads", "2", "--batch", "7"], ["--threads", "3", "--batch", "1000"]):
@@ -191,7 +192,7 @@ def test_same_as_the_model(tmp_path, memory):
     assert [d["reason"] for d in dead] == [t for t in told if isinstance(t, str) and t != "duplicate"]
     reasons = collections.Counter(t for t in told if isinstance(t, str))
     print(len(scored), "scored,", dict(reasons))
-    assert len(scored) > 300 and reasons["state_full"] > 300 and reasons["duplicate"] > 5
+    assert len(scored) > 300 and reasons["state_full"] > 50 and reasons["duplicate"] > 5  # of 150 seeds 812, 85, 8
     assert sum(isinstance(t, dict) for t in told[len(told) // 2:]) > 100, "there is room again when keys have gone"
 
 
