@@ -592,7 +592,7 @@ static bool avx2_is_suitable(const struct qn_model *m, const char **reason)
     const struct qn_lanes *lanes = m->plan.lanes;
 
     if (lanes == NULL || lanes->tree_count == 0 || !qn_model_cpu_has(QN_CPU_AVX2) ||
-        !qn_model_codes_pay(m, reason))
+        !qn_model_codes_pay(m, QN_CODING_VECTOR, reason))
         return false;
     *reason = lanes->tree_count == m->forest.tree_count
                   ? "this CPU has AVX2 and all trees fit"

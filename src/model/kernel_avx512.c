@@ -430,7 +430,7 @@ static void avx512_score(const struct qn_model *m, const double *const *columns,
 static bool avx512_is_suitable(const struct qn_model *m, const char **reason)
 {
     if (m->plan.lanes == NULL || m->plan.lanes->tree_count == 0 ||
-        !qn_model_cpu_has(QN_CPU_AVX512) || !qn_model_codes_pay(m, reason))
+        !qn_model_cpu_has(QN_CPU_AVX512) || !qn_model_codes_pay(m, QN_CODING_VECTOR, reason))
         return false;
     *reason = m->plan.lanes->tree_count == m->forest.tree_count
                   ? "this CPU has AVX-512 and all trees fit"

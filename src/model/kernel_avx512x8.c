@@ -485,7 +485,7 @@ static void avx512x8_score(const struct qn_model *m, const double *const *column
 static bool avx512x8_is_suitable(const struct qn_model *m, const char **reason)
 {
     if (m->plan.squares == NULL || !qn_model_cpu_has(QN_CPU_AVX512) ||
-        !qn_model_codes_pay(m, reason))
+        !qn_model_codes_pay(m, QN_CODING_VECTOR, reason))
         return false;
     *reason = "this CPU has AVX-512 and all trees have depth 6 or less";
     return true;

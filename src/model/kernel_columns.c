@@ -372,13 +372,13 @@ static size_t codes_scratch_bytes(const struct qn_model *m)
     return (size_t)(m->plan.code_count + 1) * QN_MODEL_BLOCK;
 }
 
-bool qn_model_codes_pay(const struct qn_model *m, const char **reason)
+bool qn_model_codes_pay(const struct qn_model *m, uint32_t steps, const char **reason)
 {
     const struct qn_plan *p = &m->plan;
 
     if (m->linear.is_used || !p->is_used)
         return false;
-    if (p->quantise_steps > 4 * p->walk_steps + 64) {
+    if (p->quantise_steps > steps * p->walk_steps + 64) {
         *reason = "it has many inputs and few trees: coding the inputs would take longer";
         return false;
     }
@@ -387,7 +387,7 @@ bool qn_model_codes_pay(const struct qn_model *m, const char **reason)
 
 static bool walk8_is_suitable(const struct qn_model *m, const char **reason)
 {
-    if (!qn_model_codes_pay(m, reason))
+    if (!qn_model_codes_pay(m, QN_CODING_PLAIN, reason))
         return false;
     *reason = "its trees are deep";
     return true;

@@ -288,6 +288,8 @@ static qn_status choose_by_time(struct qn_model *m, struct qn_err *err)
 }
 
 /* Everything after the loader: plan, kernel, facts, probe. */
+enum { WALK_ROWS = 6 };
+
 static qn_status finish(struct qn_model *m, struct qn_err *err)
 {
     struct qn_forest *f = &m->forest;
@@ -310,6 +312,8 @@ static qn_status finish(struct qn_model *m, struct qn_err *err)
     QN_TRY(qn_model_explain_init(m, err));
     choose_kernel(m, no_plan);
     QN_TRY(choose_by_time(m, err));
+    if (m->plan.is_used && !qn_model_codes_pay(m, QN_CODING_ALONE, &(const char *){NULL}))
+        m->walk_rows = WALK_ROWS;
     m->info.bytes = sizeof(*m) + m->arena.total_bytes + f->node_cap * sizeof(*f->nodes) +
                     f->share_cap * sizeof(*f->shares) + f->tree_cap * sizeof(*f->trees) +
                     f->set_cap * sizeof(*f->sets) + f->member_cap * sizeof(*f->members) +
@@ -404,6 +408,7 @@ bool qn_model_force_kernel(struct qn_model *m, const char *name)
         if (strcmp(KERNELS[i]->name, name) == 0 && KERNELS[i]->is_suitable(m, &reason)) {
             m->kernel = KERNELS[i];
             m->info.kernel = m->kernel->name;
+            m->walk_rows = 0;
             return true;
         }
     }
@@ -491,7 +496,7 @@ void qn_model_score(const struct qn_model *m, const double *const *columns, uint
         start_sums(m, n, sums);
         if (rows - first > QN_MODEL_BLOCK)
             fetch_next(m, columns, first + QN_MODEL_BLOCK, rows);
-        m->kernel->score(m, columns, first, n, rest, sums);
+        qn_model_kernel_for(m, n)->score(m, columns, first, n, rest, sums);
         if (margin != NULL)
             put_margins(m, n, sums, margin + first, stride);
         if (prediction != NULL)

@@ -242,7 +242,15 @@ struct qn_model {
     bool has_missing;
     double missing;
     const struct qn_model_kernel *kernel;
+    uint32_t walk_rows; /* up to so many rows in a block: `walk` instead, which codes no inputs */
 };
+
+/* Which kernel scores a block of so many rows. */
+static inline const struct qn_model_kernel *qn_model_kernel_for(const struct qn_model *m,
+                                                                uint32_t rows)
+{
+    return rows <= m->walk_rows ? &qn_model_kernel_walk : m->kernel;
+}
 
 /* |x| up to this is zero to LightGBM. */
 #define QN_MODEL_ZERO ((double)1e-35f)
@@ -296,8 +304,11 @@ void qn_model_quantise(const struct qn_model *m, const double *const *columns, u
 void qn_model_quantise_column(const struct qn_model *m, const struct qn_plan_column *pc,
                               const double *const *columns, uint32_t first, uint32_t rows,
                               uint32_t stride, int8_t *codes);
+/* How many steps of coding a block's inputs cost as much as one of walking raw inputs; bench_model
+ * with few trees on 300 and 1,000 columns. */
+enum { QN_CODING_ALONE = 9, QN_CODING_PLAIN = 16, QN_CODING_VECTOR = 100 };
 /* False where coding the inputs takes longer than walking the trees: few trees, many inputs. */
-bool qn_model_codes_pay(const struct qn_model *m, const char **reason);
+bool qn_model_codes_pay(const struct qn_model *m, uint32_t steps, const char **reason);
 /* Codes of a block of rows through one tree, node by node; codes of one row, stride 1, through all
  * trees. */
 void qn_model_node_tree(const struct qn_model *m, const struct qn_tree *tree, const int8_t *codes,

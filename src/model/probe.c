@@ -184,7 +184,7 @@ bool qn_model_cost(const struct qn_model *m, uint64_t *alone_ns, uint64_t *batch
         int64_t alone;
 
         for (uint32_t r = 0; r < QN_MODEL_BLOCK; r++)
-            m->kernel->score(m, p.columns, r, 1, p.scratch, p.got);
+            qn_model_kernel_for(m, 1)->score(m, p.columns, r, 1, p.scratch, p.got);
         alone = qn_clock_system.mono_ns(qn_clock_system.st) - start;
         best_batched = batched < best_batched ? batched : best_batched;
         best_alone = alone < best_alone ? alone : best_alone;

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of several files share."""
-import pytest
+import os
 
-import kafka_broker
-import kafka_run
-from fraud_data import QUERN
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # libraries that train models: several test files run at once
+
+import pytest  # noqa: E402
+
+import kafka_broker  # noqa: E402
+import kafka_run  # noqa: E402
+from fraud_data import QUERN  # noqa: E402
 
 
 @pytest.fixture(scope="session")

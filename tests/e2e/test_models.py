@@ -289,6 +289,66 @@ def test_xgboost_no_trees(scorer):
     check_xgboost(scorer, booster, x, "no trees")
 
 
+def test_xgboost_infinities(scorer):
+    """A DMatrix refuses them; the model itself does not."""
+    booster, x = train_xgboost("binary:logistic", rows=600)
+    rng = np.random.default_rng(SEED)
+    x[rng.random(x.shape) < 0.1] = np.inf
+    x[rng.random(x.shape) < 0.1] = -np.inf
+    path = scorer.folder / "inf.json"
+    booster.save_model(path)
+    rows = x.astype(np.float32)
+    check(scorer, path, x, booster.inplace_predict(rows, predict_type="margin"), booster.inplace_predict(rows),
+          np.float32, "infinities")
+
+
+SLOW = ("walk8", "walk")  # for 5,000 trees
+LARGE = {  # what a model can look like: deep, wide, long, finely cut. Parameters, rounds, rows, columns
+    "depth 20": ({"max_depth": 20, "min_child_weight": 0}, 2, 6000, 4),
+    "5,000 trees": ({"max_depth": 2, "eta": 0.05}, 5000, 300, 4),
+    "300 columns": ({"max_depth": 6, "colsample_bytree": 0.3, "gamma": 0}, 80, 500, 300),
+    "one column": ({"max_depth": 6}, 20, 700, 1),
+    "5,000 cuts": ({"tree_method": "exact", "max_depth": 10, "min_child_weight": 0, "eta": 0.1}, 160, 9000, 2),
+    "255 cuts": ({"max_depth": 8, "min_child_weight": 0}, 100, 6000, 2),
+    "classes": ({"objective": "multi:softprob", "num_class": 3, "max_depth": 6}, 20, 1500, 8)}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_xgboost_large(scorer, name):
+    """Every kernel in batches of every size from 1 to 130, on one thread and on two, against XGBoost."""
+    params, rounds, rows, columns = LARGE[name]
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=(rows, columns))
+    x[rng.random(x.shape) < 0.05] = np.nan
+    y = np.sin(np.nan_to_num(x).sum(axis=1) * 40) + rng.normal(size=rows)
+    if "num_class" in params:
+        y = np.clip(np.floor(y + 1.5), 0, 2)
+    booster = xgb.train({"verbosity": 0, "seed": SEED, **params}, xgb.DMatrix(x.astype(np.float32), label=y), rounds)
+    text = scorer.folder / "large.json"
+    booster.save_model(text)
+    cuts = xgboost_thresholds(text)
+    few = 140 if name in ("5,000 trees", "300 columns") else 300
+    x = near_thresholds(x[:few], cuts, np.random.default_rng(SEED), np.float32)
+    data = xgb.DMatrix(x.astype(np.float32))
+    margin = booster.predict(data, output_margin=True).reshape(len(x), -1)
+    tried = []
+    for kernel in KERNELS:
+        batch = 64 if rounds == 5000 and kernel in SLOW else 0
+        facts, m, _ = scorer.run(text, x, kernel=kernel, batch=batch)
+        if isinstance(facts, dict):
+            assert m.astype(np.float32).tobytes() == margin.tobytes(), (name, kernel)
+            tried.append(kernel)
+        else:
+            assert facts.returncode == 3, facts.stderr
+    facts, _, _ = scorer.run(text)
+    most = max(map(len, cuts.values()))
+    print(f"{name}: {facts['trees']} trees, depth {facts['depth_max']}, {facts['inputs']} columns, up to {most} cuts, "
+          f"kernel {facts['kernel']}; {', '.join(tried)} have the same bits")
+    assert int(facts["depth_max"]) == params["max_depth"] and tried[-2:] == ["walk8", "walk"]
+    assert int(facts["trees"]) == rounds * params.get("num_class", 1) and int(facts["inputs"]) == columns
+    assert most > {"5,000 cuts": 5000, "255 cuts": 250}.get(name, 0)
+
+
 @pytest.mark.parametrize("missing", [0.0, -999.0])
 def test_xgboost_missing_value(scorer, missing):
     rng = np.random.default_rng(SEED)
@@ -425,6 +485,51 @@ def test_lightgbm_categories(scorer, params):
     strange = [61, 1000, -1, -0.5, -0.0, 0.7, 2147483647, 2147483648, -2147483649, 1e18, np.inf, -np.inf]
     x[:600, 0] = np.random.default_rng(SEED).choice(strange, size=600)
     check_lightgbm(scorer, booster, x, f"categories {params}")
+
+
+def test_lightgbm_every_batch(scorer):
+    booster, x = train_lightgbm("multiclass", categorical=True, num_leaves=31)
+    path = scorer.folder / "every.txt"
+    booster.save_model(path)
+    margin = booster.predict(x[:500], raw_score=True).reshape(500, -1)
+    tried = 0
+    for kernel in KERNELS:
+        facts, m, _ = scorer.run(path, x[:500], kernel=kernel, batch=0)
+        if isinstance(facts, dict):
+            assert m.tobytes() == margin.tobytes(), kernel
+            tried += 1
+        else:
+            assert facts.returncode == 3, facts.stderr
+    assert tried >= 3
+
+
+# ---- files of old versions ----
+
+OLD = ROOT / "tests" / "e2e" / "old_models"
+
+
+@pytest.mark.parametrize("path", sorted(p for p in OLD.iterdir() if p.suffix in (".model", ".ubj", ".txt") or
+                                        (p.suffix == ".json" and not p.stem.endswith(".rows"))), ids=lambda p: p.name)
+def test_old_version(scorer, path):
+    """What versions of years ago wrote (make_old.py): as today's library reads it, to the bit; it may read it in
+    another order of adding than theirs."""
+    recorded = json.loads((OLD / f"{path.stem}.rows.json").read_text())
+    rows, margin, prediction = (np.array(recorded[k], dtype=float) for k in ("rows", "raw", "prediction"))
+    dtype = np.float64 if path.suffix == ".txt" else np.float32
+    if path.name == "xgboost-1.0.2-linear.json":  # 3.2 takes its base score for a margin; 1.0 to 2.1 do not
+        now = margin, prediction
+    elif path.suffix == ".txt":
+        booster = lgb.Booster(model_file=path)
+        now = booster.predict(rows, raw_score=True), booster.predict(rows)
+    elif path.suffix != ".model":
+        booster = xgb.Booster(model_file=path)
+        now = booster.predict(xgb.DMatrix(rows), output_margin=True), booster.predict(xgb.DMatrix(rows))
+    else:  # today's does not read the old binary any more: recorded from the last that does
+        now = margin, prediction
+    facts = check(scorer, path, rows, *now, dtype, path.name)
+    assert facts["format"] in {".txt": ["lightgbm-text"], ".json": ["xgboost-json"], ".ubj": ["xgboost-ubj"],
+                               ".model": ["xgboost-binary", "xgboost-ubj"]}[path.suffix]
+    assert np.allclose(np.reshape(now[0], margin.shape), margin, rtol=1e-5, atol=1e-6)
 
 
 # ---- the published pairs ----
