@@ -100,11 +100,12 @@ def free_ports(count):
 class Broker:
     """One broker; `bootstrap` is its address, `proxied` the address that it gives to those who come by a proxy."""
 
-    def __init__(self, folder, extra="", proxied=""):
+    def __init__(self, folder, extra="", proxied="", ports=None, begin=True):
         """extra: lines that replace those of the same key; proxied "same": that listener has no proxy in front."""
         self.folder, self.classes, self.process = pathlib.Path(folder), jars(), None
         self.admin_ = self.producer = None
-        self.port, self.behind, self.controller, self.proxied = free_ports(4)
+        self.replicas = 1
+        self.port, self.behind, self.controller, self.proxied = ports or free_ports(4)
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.config = self.folder / "server.properties"
         if proxied == "same":
@@ -115,12 +116,19 @@ class Broker:
         done = subprocess.run(["java", *JAVA, self.classes, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c",
                                str(self.config)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, done.stdout
-        self.start()
+        if begin:
+            self.start()
 
     def start(self):
+        self.launch()
+        self.await_answer()
+
+    def launch(self):
         self.log = (self.folder / "broker.log").open("ab")
         self.process = subprocess.Popen(["java", *JAVA, self.classes, "kafka.Kafka", str(self.config)],
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
+
+    def await_answer(self):
         end = time.monotonic() + 90
         while True:
             assert self.process.poll() is None, (self.folder / "broker.log").read_text()[-3000:]
@@ -158,7 +166,7 @@ class Broker:
     def create(self, topic, partitions=1, **config):
         from confluent_kafka.admin import NewTopic
 
-        made = self.admin().create_topics([NewTopic(topic, partitions, 1, config=config)])
+        made = self.admin().create_topics([NewTopic(topic, partitions, self.replicas, config=config)])
         made[topic].result(20)
 
     def produce(self, topic, records):
@@ -215,6 +223,49 @@ class Broker:
         got = c.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=20)
         c.close()
         return [p.offset for p in got]
+
+
+CLUSTERED = """\
+node.id={node}
+controller.quorum.voters={voters}
+default.replication.factor=3
+min.insync.replicas=2
+offsets.topic.replication.factor=3
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+share.coordinator.state.topic.replication.factor=3
+replica.lag.time.max.ms=3000
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=300
+controller.quorum.election.timeout.ms=500
+controller.quorum.fetch.timeout.ms=1000
+controller.quorum.election.backoff.max.ms=300
+"""
+
+
+class Cluster(Broker):
+    """Three brokers, everything on all of them; what is asked of a broker is asked of all, but start and stop of one:
+    nodes[i]. Processes are ended by kill: the last of a quorum would wait for the others for minutes."""
+
+    def __init__(self, folder):
+        ports = free_ports(12)
+        voters = ",".join(f"{i + 1}@127.0.0.1:{ports[4 * i + 2]}" for i in range(3))
+        self.nodes, self.admin_, self.producer, self.replicas = [], None, None, 3
+        for i in range(3):
+            place = pathlib.Path(folder) / f"node-{i + 1}"
+            place.mkdir(parents=True)
+            self.nodes.append(Broker(place, CLUSTERED.format(node=i + 1, voters=voters), "",
+                                     ports[4 * i:4 * i + 4], begin=False))
+        self.bootstrap = ",".join(n.bootstrap for n in self.nodes)
+        for n in self.nodes:
+            n.launch()
+        for n in self.nodes:
+            n.await_answer()
+
+    def stop(self):
+        for n in self.nodes:
+            if n.process.poll() is None:
+                n.kill()
 
 
 def need_kafka(quern):

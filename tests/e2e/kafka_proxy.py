@@ -12,10 +12,11 @@ class Proxy:
     """Listens where the broker's listener PROXIED is advertised; `rule(key)` says what becomes of a request.
 
     None: it goes on. ("hold", seconds): it goes on later, and the client is cut off meanwhile if `cut`.
-    ("cut",): the connection ends and the request is lost. ("deaf",): it goes on and its answer is lost."""
+    ("cut",): the connection ends and the request is lost. ("deaf",): it goes on and its answer is lost. ("slow",
+    seconds): it and what comes behind it on the connection go on that much later."""
 
     def __init__(self, broker):
-        self.broker, self.rule, self.counts, self.down = broker, lambda key: None, {}, False
+        self.broker, self.rule, self.counts, self.down, self.open = broker, lambda key: None, {}, False, set()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.begun = threading.Event()
@@ -42,11 +43,24 @@ class Proxy:
         self.loop.call_soon_threadsafe(end)
         self.thread.join(10)
 
+    def cut(self, down):
+        """Ends all connections and refuses new ones (True), or takes them again."""
+        def now():
+            self.down = down
+            for w in self.open if down else ():
+                w.close()
+        self.loop.call_soon_threadsafe(now)
+
     async def client(self, reader, writer):
+        if self.down:
+            writer.close()
+            return
+        self.open.add(writer)
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.broker.behind)
         except OSError:
             writer.close()
+            self.open.discard(writer)
             return
         answers = asyncio.ensure_future(self.pump(up_reader, writer))
         late = []
@@ -66,6 +80,9 @@ class Proxy:
                         writer.close()
                         await asyncio.sleep(what[1] + 0.5)
                         break
+                elif what[0] == "slow":
+                    await asyncio.sleep(what[1])
+                    up_writer.write(head + body)
                 elif what[0] == "deaf":
                     answers.cancel()
                     up_writer.write(head + body)
@@ -80,6 +97,7 @@ class Proxy:
         answers.cancel()
         for w in (writer, up_writer):
             w.close()
+        self.open.discard(writer)
 
     async def pump(self, reader, writer):
         try:

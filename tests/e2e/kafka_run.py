@@ -7,6 +7,8 @@ import json
 import os
 import re
 import subprocess
+import threading
+import time
 
 from fraud_data import QUERN
 from running import Running
@@ -145,3 +147,41 @@ def caught_up(broker, topic, group, partitions):
     ends = [c.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1] for p in range(partitions)]
     c.close()
     return [o if o >= 0 else 0 for o in broker.committed(group, topic, partitions)] == ends
+
+
+def finish(processes, broker, topic, partitions, seconds=120, group=None):
+    """Waits until all is committed, stops them."""
+    end = time.monotonic() + seconds
+    while not caught_up(broker, topic, group or topic, partitions):
+        assert time.monotonic() < end, "\n".join(p.said() for p in processes)
+        for p in processes:
+            assert p.process.poll() is None, p.said()
+        time.sleep(0.1)
+    for p in processes:
+        assert p.stop() == 0, p.said()
+
+
+class Writer(threading.Thread):
+    """Goes on producing payments until told to stop."""
+
+    def __init__(self, kafka, topic, partitions, rng, rate=2000):
+        super().__init__(daemon=True)
+        self.kafka, self.topic, self.partitions, self.rng, self.rate = kafka, topic, partitions, rng, rate
+        self.count, self.enough, self.failure = 0, threading.Event(), None
+
+    def run(self):
+        try:
+            begun = time.monotonic()
+            while not self.enough.is_set():
+                count = int((time.monotonic() - begun) * self.rate) - self.count
+                if count > 0:
+                    self.kafka.produce(self.topic, cards(self.rng, self.count, count, self.partitions))
+                    self.count += count
+                time.sleep(0.02)
+        except Exception as error:  # noqa: BLE001 - told by the main thread
+            self.failure = error
+
+    def end(self):
+        self.enough.set()
+        self.join()
+        assert self.failure is None and self.count > 0, self.failure

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
@@ -16,29 +15,17 @@ import pytest
 import kafka_broker
 import kafka_proxy
 from fraud_data import QUERN
-from kafka_run import Process, cards, caught_up, compare, create, expected, spec
+from kafka_run import Process, Writer, cards, compare, create, expected, finish, spec
 
 SEED = int(os.environ.get("QUERN_SEED", "7"))
 LONG = bool(os.environ.get("QUERN_LONG"))
 HITS = 20 if LONG else 3  # commits in doubt
-KILLS = int(os.environ.get("QUERN_KILLS") or (100 if LONG else 10))
+KILLS = int(os.environ.get("QUERN_KILLS") or (100 if LONG else 6))
 
 
 def ours(p):
     """The partitions that a process says it has."""
     return sorted(s["partition"] for s in p.get("/v1/status").json["log"]["ours"])
-
-
-def finish(processes, broker, topic, partitions, seconds=120):
-    """Waits until all is committed, stops them."""
-    end = time.monotonic() + seconds
-    while not caught_up(broker, topic, topic, partitions):
-        assert time.monotonic() < end, "\n".join(p.said() for p in processes)
-        for p in processes:
-            assert p.process.poll() is None, p.said()
-        time.sleep(0.1)
-    for p in processes:
-        assert p.stop() == 0, p.said()
 
 
 @pytest.mark.parametrize("partitions,threads", [(1, 1), (4, 1), (4, 2)])
@@ -65,32 +52,6 @@ def test_same_answers(kafka, tmp_path, partitions, threads):
     assert "restored" not in p.said()
     finish([p], kafka, topic, partitions)
     assert compare(kafka, tmp_path, text, topic) > 8500
-
-
-class Writer(threading.Thread):
-    """Goes on producing payments until told to stop."""
-
-    def __init__(self, kafka, topic, partitions, rng, rate=2000):
-        super().__init__(daemon=True)
-        self.kafka, self.topic, self.partitions, self.rng, self.rate = kafka, topic, partitions, rng, rate
-        self.count, self.enough, self.failure = 0, threading.Event(), None
-
-    def run(self):
-        try:
-            begun = time.monotonic()
-            while not self.enough.is_set():
-                count = int((time.monotonic() - begun) * self.rate) - self.count
-                if count > 0:
-                    self.kafka.produce(self.topic, cards(self.rng, self.count, count, self.partitions))
-                    self.count += count
-                time.sleep(0.02)
-        except Exception as error:  # noqa: BLE001 - told by the main thread
-            self.failure = error
-
-    def end(self):
-        self.enough.set()
-        self.join()
-        assert self.failure is None and self.count > 0, self.failure
 
 
 def test_at_least_once(kafka, tmp_path):
