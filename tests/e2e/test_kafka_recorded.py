@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Same log, same answers: events of a local log, recorded into topics of 1 and of 12 partitions, give the same predictions
-with one process and with four, before and after partitions move between them. Compared are SHA-256 sums per shard."""
+"""Same log, same answers: events of a local log, recorded into topics of 1 and of 12 partitions, give the same
+predictions with one process and with four, before and after partitions move. Compared are SHA-256 sums per shard."""
 import hashlib
 import json
 import random
@@ -32,7 +32,8 @@ def local_log(folder, text, values):
     assert r.stop() == 0  # answers all it has taken
 
     def topic(name):
-        out = subprocess.run([str(QUERN), "log", "data", "--print", name], cwd=folder, check=True, stdout=subprocess.PIPE)
+        out = subprocess.run([str(QUERN), "log", "data", "--print", name], cwd=folder, check=True,
+                             stdout=subprocess.PIPE)
         return [json.loads(line)["value"].encode() for line in out.stdout.splitlines()]
 
     return topic("pay"), topic("predictions")
@@ -61,8 +62,8 @@ def test_same_log_same_answers(kafka, tmp_path):
             # the pipeline's name stands in every prediction, so all have one: topics and groups differ
             topic = f"recorded-{partitions}-{count}"
             create(kafka, topic, partitions)
-            ways = (f"topics: {{pay: {topic}, predictions: {topic}.predictions, large: {topic}.large, dead: {topic}.dead}}, "
-                    f"group: {topic}, settings: [session.timeout.ms=2000, heartbeat.interval.ms=300], commit: 10ms")
+            answers = ", ".join(f"{name}: {topic}.{name}" for name in ("predictions", "large", "dead"))
+            ways = (f"topics: {{pay: {topic}, {answers}}}, group: {topic}, settings: [session.timeout.ms=2000, heartbeat.interval.ms=300], commit: 10ms")
             folder = tmp_path / topic
             folder.mkdir()
             mine = re.sub(r"(?m)^kafka: .*", f"kafka: {{{ways}}}", text)
