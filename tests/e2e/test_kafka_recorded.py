@@ -63,7 +63,8 @@ def test_same_log_same_answers(kafka, tmp_path):
             topic = f"recorded-{partitions}-{count}"
             create(kafka, topic, partitions)
             answers = ", ".join(f"{name}: {topic}.{name}" for name in ("predictions", "large", "dead"))
-            ways = (f"topics: {{pay: {topic}, {answers}}}, group: {topic}, settings: [session.timeout.ms=2000, heartbeat.interval.ms=300], commit: 10ms")
+            ways = (f"topics: {{pay: {topic}, {answers}}}, group: {topic}, commit: 10ms, "
+                    "settings: [session.timeout.ms=2000, heartbeat.interval.ms=300]")
             folder = tmp_path / topic
             folder.mkdir()
             mine = re.sub(r"(?m)^kafka: .*", f"kafka: {{{ways}}}", text)
