@@ -51,6 +51,8 @@ enum {
     SHARDS_MAX = 65535,
     CLUSTER_MS = 10000
 };
+#define FENCED_NS   ((int64_t)60000000000)
+#define REPLACED_NS ((int64_t)3000000000) /* a heartbeat is answered within it */
 #define BURST_BYTES ((size_t)64 << 20)
 
 static int64_t now_ns(const struct qn_service_kafka *k)
@@ -92,6 +94,14 @@ static qn_status open_consumer(struct qn_service_kafka *k, struct qn_err *err)
 
     k->consumer.arg = k;
     return qn_kafka_open(&k->consumer, &opt, err);
+}
+
+qn_status qn_kafka_consume(struct qn_service_kafka *k, struct qn_err *err)
+{
+    QN_TRY(open_consumer(k, err));
+    (void)rd_kafka_poll_set_consumer(k->consumer.rk);
+    k->consumer.is_consuming = true;
+    return QN_OK;
 }
 
 static qn_status find_topic(struct qn_service_kafka *k, const char *topic, const char *what,
@@ -280,7 +290,6 @@ static qn_status look_back(struct qn_service_kafka *k, bool *is_done, struct qn_
         return QN_OK;
     qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka",
                   "another process has written the positions of our partitions: joining anew");
-    k->part_count = 0;
     return qn_kafka_join_anew(k, err);
 }
 
@@ -333,6 +342,8 @@ static qn_status commit(struct qn_service_kafka *k, struct qn_err *err)
         m = rd_kafka_consumer_poll(k->consumer.rk, AGAIN_MS); /* what became of us in the group */
         if (m != NULL)
             QN_TRY(take(k, m, err));
+        if (k->is_fenced)
+            return qn_kafka_replace_consumer(k, err);
         if (k->rc != QN_OK) {
             *err = k->failure;
             return k->rc;
@@ -353,18 +364,31 @@ qn_status qn_kafka_step_all(struct qn_service_kafka *k, struct qn_err *err)
     return QN_OK;
 }
 
-/* The consumer will never read again. */
+static qn_status replaced(const struct qn_service_kafka *k, struct qn_err *err)
+{
+    return qn_err_set(err, QN_DENIED,
+                      "another process came with the instance '%s' and has our place now: each "
+                      "needs an instance of its own",
+                      k->sv->plan->kafka.instance);
+}
+
+/* The consumer will never read again. A join whose answer was lost makes the brokers take what
+ * comes after it for another process of the same instance, so a first time is forgiven. Where there
+ * are two indeed, the older one is put out twice. */
 static qn_status broken(struct qn_service_kafka *k, const rd_kafka_message_t *m, struct qn_err *err)
 {
     const char *instance = k->sv->plan->kafka.instance;
     const rd_kafka_resp_err_t code =
         m->err == RD_KAFKA_RESP_ERR__FATAL ? rd_kafka_fatal_error(k->consumer.rk, NULL, 0) : m->err;
 
+    if (code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID && instance != NULL &&
+        (k->fenced_ns == 0 || now_ns(k) - k->fenced_ns > FENCED_NS)) {
+        k->is_fenced = true;
+        k->fenced_ns = now_ns(k);
+        return QN_OK;
+    }
     if (code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID && instance != NULL)
-        return qn_err_set(err, QN_DENIED,
-                          "another process came with the instance '%s' and has our place now: each "
-                          "needs an instance of its own",
-                          instance);
+        return replaced(k, err);
     return qn_err_set(err, QN_IO, "the topic cannot be read any more: %s",
                       rd_kafka_message_errstr(m));
 }
@@ -449,6 +473,8 @@ static qn_status burst(struct qn_service_kafka *k, int wait_ms, struct qn_err *e
             if (end == 0)
                 end = now_ns(k) + interval_ns;
             QN_TRY(take(k, m, err));
+            if (k->is_fenced)
+                return qn_kafka_replace_consumer(k, err);
             wait_ms = 0;
             if (k->waiting < STEP_ROWS)
                 continue;
@@ -473,6 +499,33 @@ static bool must_stop(void *arg)
            (atomic_load(&sv->stop) && sv->kafka->transact == NULL); /* nothing was begun */
 }
 
+/* Who comes with our instance fences our producers first and our place in the group then: the next
+ * heartbeat tells. A transaction that ran out fences the producer alone. */
+static bool is_replaced(void *arg, struct qn_err *err)
+{
+    struct qn_service_kafka *k = ((struct qn_service *)arg)->kafka;
+    const int64_t until = now_ns(k) + REPLACED_NS;
+    struct qn_err why = {0};
+    qn_status rc = QN_OK;
+
+    if (k->sv->plan->kafka.instance == NULL)
+        return false;
+    while (rc == QN_OK && k->rc == QN_OK && !k->is_fenced && now_ns(k) < until &&
+           !atomic_load(&k->sv->give_up)) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(k->consumer.rk, AGAIN_MS);
+
+        atomic_fetch_add(&k->sv->beats, 1);
+        if (m != NULL)
+            rc = take(k, m, &why);
+    }
+    if (k->is_fenced) {
+        (void)replaced(k, err);
+    } else if (rc != QN_OK && err != NULL) {
+        *err = why;
+    }
+    return k->is_fenced || rc != QN_OK;
+}
+
 /* Both producers first: what an earlier process left open is decided before positions are read. */
 static qn_status begin(struct qn_service_kafka *k, struct qn_err *err)
 {
@@ -484,6 +537,7 @@ static qn_status begin(struct qn_service_kafka *k, struct qn_err *err)
                                                   .is_plain = k->sv->plan->kafka.is_at_least_once,
                                                   .shards = k->shard_count,
                                                   .must_stop = must_stop,
+                                                  .is_replaced = is_replaced,
                                                   .arg = k->sv};
 
     QN_TRY(qn_kafka_transact_new(&opt, &k->transact, err));

@@ -217,7 +217,7 @@ qn_status qn_kafka_subscribe(struct qn_service_kafka *k, struct qn_err *err)
     return QN_OK;
 }
 
-qn_status qn_kafka_join_anew(struct qn_service_kafka *k, struct qn_err *err)
+static void forget_shards(struct qn_service_kafka *k)
 {
     for (uint32_t i = 0; i < k->shard_count; i++) {
         k->is_ours[i] = false;
@@ -225,7 +225,25 @@ qn_status qn_kafka_join_anew(struct qn_service_kafka *k, struct qn_err *err)
         k->shards[i] = NULL;
     }
     k->waiting = 0;
+    k->part_count = 0;
+}
+
+qn_status qn_kafka_join_anew(struct qn_service_kafka *k, struct qn_err *err)
+{
+    forget_shards(k);
     (void)rd_kafka_unsubscribe(k->consumer.rk);
+    return qn_kafka_subscribe(k, err);
+}
+
+qn_status qn_kafka_replace_consumer(struct qn_service_kafka *k, struct qn_err *err)
+{
+    qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka",
+                  "the group takes another process for the instance '%s': joining anew",
+                  k->sv->plan->kafka.instance);
+    forget_shards(k); /* their messages are the consumer's */
+    k->is_fenced = false;
+    qn_kafka_close(&k->consumer);
+    QN_TRY(qn_kafka_consume(k, err));
     return qn_kafka_subscribe(k, err);
 }
 

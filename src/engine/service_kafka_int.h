@@ -41,7 +41,9 @@ struct qn_service_kafka {
     bool is_assigned;   /* the group has said at least once what is ours        */
     bool is_committing; /* callbacks must not commit                            */
     bool is_leaving;
-    qn_status rc; /* of a callback, for the loop */
+    bool is_fenced;    /* the consumer is of no use any more: another is the same instance */
+    int64_t fenced_ns; /* when that happened last; 0 = never */
+    qn_status rc;      /* of a callback, for the loop */
     struct qn_err failure;
     uint32_t waiting;   /* messages pushed and not stepped */
     struct qn_err told; /* why a commit was refused, as last reported */
@@ -62,6 +64,9 @@ qn_status qn_kafka_step_all(struct qn_service_kafka *k, struct qn_err *err);
  * QN_OK with *is_done false: nothing of it is committed, and the reason is in k->told. */
 qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct qn_err *err);
 
+/* Opens the consumer and lets it be the one that is polled. */
+qn_status qn_kafka_consume(struct qn_service_kafka *k, struct qn_err *err);
+
 /* service_kafka_group.c */
 void qn_kafka_rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t why,
                          rd_kafka_topic_partition_list_t *l, void *client);
@@ -70,6 +75,8 @@ qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partitio
                              struct qn_err *err);
 /* Throws all state away and joins the group anew: somebody else has written our positions. */
 qn_status qn_kafka_join_anew(struct qn_service_kafka *k, struct qn_err *err);
+/* The same with another consumer, since this one will never read again. */
+qn_status qn_kafka_replace_consumer(struct qn_service_kafka *k, struct qn_err *err);
 qn_status qn_kafka_subscribe(struct qn_service_kafka *k, struct qn_err *err);
 
 /* service_kafka_look.c */

@@ -579,8 +579,11 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_p
         *err = why;
     if (is_denied(code) || (is_denied(end) && code == RD_KAFKA_RESP_ERR_NO_ERROR))
         return denied(t, p, err);
-    if (is_fenced(code) || is_fenced(end))
+    if (is_fenced(code) || is_fenced(end)) {
+        if (t->opt.is_replaced(t->opt.arg, err))
+            return QN_DENIED;
         QN_TRY(count_fenced(t, err));
+    }
     /* Before anybody looks at positions: what is late must have happened or be refused. */
     return p->is_doubtful ? renew(t, index, err) : QN_OK;
 }

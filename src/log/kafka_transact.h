@@ -32,7 +32,10 @@ struct qn_kafka_transact_options {
     bool is_plain;   /* at least once: no transactions, one producer                    */
     uint32_t shards; /* partitions of the input                                  */
     bool (*must_stop)(void *arg); /* asked about once a second while a broker is waited for   */
-    void *arg;
+    /* Asked before a producer that was fenced is made anew, which would fence whoever did that:
+     * whether another process has come in our place, in words, and has to have it. */
+    bool (*is_replaced)(void *arg, struct qn_err *err);
+    void *arg; /* of both */
 };
 
 /* Makes both producers known to the cluster; ends what earlier ones of this id left open. To be

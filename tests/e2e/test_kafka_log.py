@@ -346,3 +346,21 @@ def test_four_processes(kafka, tmp_path):
         p.ready()
     finish(all_, kafka, topic, 12)
     assert compare(kafka, tmp_path, text, topic) > 0.9 * writer.count
+
+
+def test_two_of_one_instance(kafka, tmp_path):
+    """By mistake: the older one ends and says so, the other goes on, and every event counts once."""
+    topic = "twins"
+    create(kafka, topic, 2)
+    text = spec(kafka, topic, kafka='commit: 10ms, instance: "${INSTANCE}"')
+    writer = Writer(kafka, topic, 2, random.Random(SEED))
+    writer.start()
+    twins = [Process(tmp_path, text, "one", "same")]
+    twins[0].ready()
+    twins.append(Process(tmp_path, text, "two", "same"))
+    assert twins[0].process.wait(60) == 1
+    assert "another process came with the instance 'same'" in twins[0].said()
+    twins[1].ready()
+    writer.end()
+    finish(twins[1:], kafka, topic, 2)
+    assert compare(kafka, tmp_path, text, topic) > 0.9 * writer.count
