@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "engine/engine_int.h"
+#include "model/half_space.h"
 
 static const char *const stage_names[QN_STAGE_COUNT] = {
     [QN_STAGE_READ] = "read",         [QN_STAGE_DECODE] = "decode",
@@ -75,6 +76,9 @@ static qn_status scorer_init(struct qn_engine *en, const struct qn_engine_option
         return qn_err_set(err, QN_NOMEM, "out of memory for the scores of a batch");
     for (uint32_t i = 0; i < m->input_count; i++)
         columns[i] = m->inputs[i].column;
+    if (qn_model_half_space(m->model) != NULL)
+        return qn_learner_new(m->model, columns, en->threads, rows_max, &en->boot, &en->learner,
+                              err);
     QN_TRY(qn_scorer_new(m->model, columns, en->threads, rows_max, &en->boot, &en->scorer, err));
     if (!wants_explain(en->plan, opt))
         return QN_OK;

@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "engine/dedup.h"
 #include "engine/engine.h"
+#include "score/learner.h"
 #include "score/score.h"
 
 struct qn_clock;
@@ -44,7 +45,8 @@ struct qn_engine {
     bool is_counted;               /* what was restored is counted                 */
     struct qn_counts *counts;      /* [streams] */
     const struct qn_col **columns; /* as the plan numbers them */
-    struct qn_scorer *scorer;      /* NULL without a model */
+    struct qn_scorer *scorer;      /* NULL without a model, or where it learns */
+    struct qn_learner *learner;    /* NULL where the model does not learn */
     struct engine_answers answers;
     struct qn_err *worker_err; /* [workers] first failure of a stage */
     qn_status *worker_rc;

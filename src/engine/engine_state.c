@@ -182,7 +182,8 @@ static void add_streams(struct qn_buf *out, const struct qn_plan *p)
 
 uint32_t qn_engine_section_count(const struct qn_engine *en)
 {
-    return 1 + qn_dedup_section_count(en->dedup) + qn_features_group_count(en->plan->features);
+    return 1 + qn_dedup_section_count(en->dedup) + qn_features_group_count(en->plan->features) +
+           (en->learner != NULL ? 1 : 0);
 }
 
 qn_status qn_engine_sections(struct qn_engine *en, struct qn_section *out, struct qn_err *err)
@@ -194,7 +195,7 @@ qn_status qn_engine_sections(struct qn_engine *en, struct qn_section *out, struc
                                               .loaded = own_loaded,
                                               .clear = own_clear};
     struct qn_buf scratch = {0};
-
+    uint32_t counted;
     bool failed;
 
     add_streams(&scratch, en->plan);
@@ -207,8 +208,11 @@ qn_status qn_engine_sections(struct qn_engine *en, struct qn_section *out, struc
     qn_dedup_sections(en->dedup, out + 1);
     QN_TRY(
         qn_features_sections(en->plan->features, out + 1 + qn_dedup_section_count(en->dedup), err));
+    counted = qn_engine_section_count(en) - (en->learner != NULL ? 1 : 0);
+    if (en->learner != NULL)
+        out[counted] = qn_learner_section(en->learner);
     en->account_set = 0;
-    for (uint32_t i = 1; i < qn_engine_section_count(en); i++) {
+    for (uint32_t i = 1; i < counted; i++) {
         en->account_set = qn_hash(out[i].name, strlen(out[i].name), en->account_set);
         en->account_set = qn_hash(&out[i].layout, sizeof out[i].layout, en->account_set);
     }

@@ -23,11 +23,12 @@
 #include "state/snapshot.h"
 
 /* One for the engine itself (watermark, verdict counts), one per stream with `dedup`, one per group
- * of windows. */
+ * of windows, one for a model that learns. */
 uint32_t qn_engine_section_count(const struct qn_engine *en);
 /* Fills out[qn_engine_section_count]; valid as long as the engine. Another model, output, name or
  * default leaves their layouts as they are; what decides what the state holds does not: contracts,
- * lateness, dedup, windows, and the expressions they read. */
+ * lateness, dedup, windows, and the expressions they read; the options and inputs of a model that
+ * learns. */
 qn_status qn_engine_sections(struct qn_engine *en, struct qn_section *out, struct qn_err *err);
 
 #endif

@@ -189,13 +189,36 @@ static qn_status step_features(struct qn_engine *en, struct qn_err *err)
 
 /* ---- their answers ---- */
 
+static qn_status look_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker,
+                           struct qn_err *err)
+{
+    qn_learner_look(en->learner, en->columns, en->answers.is_scored, first, end, worker);
+    return QN_OK;
+}
+
+/* A model that learns from the stream answers in log order; before the others, who only read. */
+static qn_status step_learn(struct qn_engine *en, struct qn_err *err)
+{
+    const struct engine_answers *a = &en->answers;
+
+    if (en->learner == NULL)
+        return QN_OK;
+    QN_TRY(by_row(en, look_rows, err));
+    qn_learner_run(en->learner, en->columns, a->is_scored, en->batch.rows, a->margins[0],
+                   a->scores[0]);
+    stage_time(en, QN_STAGE_SCORE, 0);
+    return QN_OK;
+}
+
 static void score_rows(struct qn_engine *en, uint32_t first, uint32_t end, uint32_t worker)
 {
     struct engine_answers *a = &en->answers;
 
-    if (en->scorer == NULL)
+    if (a->scores == NULL)
         return;
-    qn_scorer_run(en->scorer, en->columns, a->is_scored, first, end, worker, a->margins, a->scores);
+    if (en->scorer != NULL)
+        qn_scorer_run(en->scorer, en->columns, a->is_scored, first, end, worker, a->margins,
+                      a->scores);
     for (uint32_t r = first; r < end; r++) {
         double v = a->scores[0][r];
 
@@ -236,7 +259,7 @@ static struct qn_step_result result_of(const struct qn_engine *en)
     return (struct qn_step_result){
         .batch = &en->batch,
         .is_scored = a->is_scored,
-        .score = en->scorer != NULL ? a->scores[0] : NULL,
+        .score = a->scores != NULL ? a->scores[0] : NULL,
         .scores = (const double *const *)a->scores,
         .margins = (const double *const *)a->margins,
         .output_on = (const uint8_t *const *)a->output_on,
@@ -283,6 +306,7 @@ static qn_status step_batch(struct qn_engine *en, enum qn_flow *flow, struct qn_
         return QN_OK;
     QN_TRY(step_contract(en, err)); /* lateness, repeats, room: verdicts, keys             */
     QN_TRY(step_features(en, err)); /* updates and reads keyed state, by key in log order    */
+    QN_TRY(step_learn(en, err));    /* a model that learns: score, then learn, row by row      */
     QN_TRY(by_row(en, answer_rows, err)); /* score, outputs, records                              */
     return step_commit(en, err); /* bytes out, input released                             */
 }

@@ -38,7 +38,8 @@ struct qn_model_options {
 /* Facts of a loaded model. All pointers live as long as the model. */
 struct qn_model_info {
     const char *format;    /* "xgboost-json", "xgboost-ubj", "xgboost-binary", "lightgbm-text",
-                              "catboost-json", "onnx", "forest-json", "linear-json" */
+                              "catboost-json", "onnx", "forest-json", "linear-json"; of a
+                              model without a file "half-space-trees" (half_space.h) */
     const char *objective; /* as the file says: "binary:logistic" */
     const char *version;   /* of the library that wrote it, "3.2.0", or "" */
     uint32_t inputs;       /* columns that score() expects */
@@ -50,7 +51,7 @@ struct qn_model_info {
     uint32_t trees, trees_in_file; /* trees that run; 0 for linear models */
     uint32_t depth_max, nodes, leaves;
     const char *kernel; /* which kernel runs: "avx512x8", "avx512", "avx2", "neon", "columns16",
-                           "walk8", "walk", "linear", "onnxruntime" */
+                           "walk8", "walk", "linear", "onnxruntime", "half-space" */
     const char *kernel_reason; /* why, one phrase */
     size_t bytes;              /* memory the model takes */
     uint64_t hash; /* qn_hash of the file's bytes, seed 0: the model's version in predictions */

@@ -235,10 +235,11 @@ struct qn_model {
     struct qn_plan plan;
     struct qn_transform transform;
     struct qn_model_explain explain;
-    double *start;          /* per output: the sum before the first tree */
-    struct qn_words *words; /* per input, words.h; NULL = no input is text */
-    double unknown_word;    /* what a text that is no word becomes          */
-    struct qn_ort *ort;     /* onnxruntime.h; NULL = our kernels run it */
+    double *start;                    /* per output: the sum before the first tree */
+    struct qn_words *words;           /* per input, words.h; NULL = no input is text */
+    double unknown_word;              /* what a text that is no word becomes          */
+    struct qn_ort *ort;               /* onnxruntime.h; NULL = our kernels run it */
+    struct qn_half_space *half_space; /* half_space.h; NULL = a model of a file */
     bool has_missing;
     double missing;
     const struct qn_model_kernel *kernel;

@@ -6,6 +6,7 @@
  * chosen by a short measurement; it decides about time only, as all give the same bits. Thread: the
  * loader's. Memory: freed at the end. */
 #include "base/clock.h"
+#include "model/half_space_int.h"
 #include "model/model_int.h"
 
 #include <math.h>
@@ -174,6 +175,15 @@ bool qn_model_cost(const struct qn_model *m, uint64_t *alone_ns, uint64_t *batch
     int64_t best_batched = INT64_MAX, best_alone = INT64_MAX, spent = 0;
     struct probe p;
 
+    if (m->half_space != NULL) {
+        double alone, batched;
+
+        if (!qn_half_space_cost(m->half_space, &alone, &batched))
+            return false;
+        *alone_ns = rounded(alone);
+        *batched_ns = rounded(batched);
+        return true;
+    }
     if (probe_init(&p, m, m->kernel, m->kernel, NULL) != QN_OK)
         return false;
     fill_probe(m, &p.step, p.values);

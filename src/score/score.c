@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/number.h"
 #include "model/treeshap.h"
+#include "score/score_int.h"
 
 #include <math.h>
 
@@ -101,9 +102,8 @@ static void pack_text(double *to, const struct qn_model *m, uint32_t input, cons
         to[i] = c->valid[rows[i]] ? qn_model_code(m, input, c->str[rows[i]]) : (double)NAN;
 }
 
-/* Input `input` of the given rows, dense. */
-static void pack(const struct qn_scorer *s, uint32_t input, double *to, const struct qn_col *c,
-                 const uint32_t *rows, uint32_t n)
+void qn_score_pack(const struct qn_model *m, uint32_t input, const struct qn_col *c,
+                   const uint32_t *rows, uint32_t n, double *to)
 {
     switch (c->kind.type) {
     case QN_BOOL:
@@ -117,8 +117,8 @@ static void pack(const struct qn_scorer *s, uint32_t input, double *to, const st
         pack_double(to, c, rows, n);
         break;
     case QN_STRING:
-        QN_ASSERT(qn_model_words(s->model, input, NULL) > 0);
-        pack_text(to, s->model, input, c, rows, n);
+        QN_ASSERT(qn_model_words(m, input, NULL) > 0);
+        pack_text(to, m, input, c, rows, n);
         break;
     default:
         QN_ASSERT(!"the plan lets only numbers and known words into a model");
@@ -149,7 +149,7 @@ void qn_scorer_run(struct qn_scorer *s, const struct qn_col *const *cols, const 
     if (n == 0)
         return;
     for (uint32_t i = 0; i < s->inputs; i++)
-        pack(s, i, t->inputs[i], cols[s->columns[i]], t->rows, n);
+        qn_score_pack(s->model, i, cols[s->columns[i]], t->rows, n, t->inputs[i]);
     qn_model_score(s->model, (const double *const *)t->inputs, n, t->model, t->margins, t->scores,
                    s->rows_max);
     spread(margins, t->margins, s->outputs, t->rows, n, s->rows_max);
@@ -182,7 +182,7 @@ void qn_scorer_explain(struct qn_scorer *s, const struct qn_col *const *cols, co
     QN_ASSERT(t->explain != NULL);
     QN_ASSERT(count <= s->rows_max);
     for (uint32_t i = 0; i < s->inputs; i++)
-        pack(s, i, t->inputs[i], cols[s->columns[i]], rows, count);
+        qn_score_pack(s->model, i, cols[s->columns[i]], rows, count, t->inputs[i]);
     qn_model_explain(s->model, (const double *const *)t->inputs, count, t->explain, contributions,
                      stride);
 }

@@ -457,6 +457,7 @@ static bool bind_value(struct qn_binder *b, const struct qn_key *k, struct qn_sl
     case QN_KEY_TABLE:
     case QN_KEY_MAP:
     case QN_KEY_TEXTS:
+    case QN_KEY_RANGES:
         return bind_map(b, k, slot);
     }
     return false;

@@ -351,6 +351,48 @@ static qn_status match(struct model *md)
     return QN_OK;
 }
 
+/* ---- models that learn ---- */
+
+static void report_no_file(const struct model *md)
+{
+    if (!md->slots[MODEL_HALF_SPACE].is_broken)
+        QN_REPORT(&md->b->bind, MISSING, md->key,
+                  "add 'file: ...': the model's file, relative to the spec; or 'half_space_trees: "
+                  "{}': a model that learns from the stream",
+                  "'%.*s' has no 'file'", QN_STR_ARG(qn_utf8_cut(md->key->text, 80)));
+}
+
+/* Without a file there is nothing that its keys could be about. */
+static void check_alone(struct model *md)
+{
+    for (int k = 0; k <= MODEL_LAST; k++)
+        if (k != MODEL_HALF_SPACE && k != MODEL_INPUTS && md->slots[k].key != NULL)
+            QN_REPORT(&md->b->bind, TYPE, md->slots[k].key,
+                      k == MODEL_TREES ? "half_space_trees: {trees: 25}" : "leave it out",
+                      "'%.*s' is about a model file, and 'half_space_trees' needs none",
+                      QN_STR_ARG(md->slots[k].key->text));
+}
+
+static qn_status build_learner(struct model *md)
+{
+    const struct qn_slot *inputs = &md->slots[MODEL_INPUTS];
+
+    check_alone(md);
+    md->m->file = (struct qn_str){"", 0};
+    if (inputs->key == NULL) {
+        QN_REPORT(&md->b->bind, MISSING, md->slots[MODEL_HALF_SPACE].key,
+                  "inputs: [field, feature, ...]",
+                  "'%.*s' has no 'inputs': nothing says what is to be compared",
+                  QN_STR_ARG(qn_utf8_cut(md->key->text, 80)));
+        return QN_OK;
+    }
+    if (inputs->is_set && !inputs->is_broken)
+        QN_TRY(qn_build_half_space(md->b, md->slots, &md->m->model));
+    if (md->m->model != NULL)
+        md->info = qn_model_info(md->m->model);
+    return match(md);
+}
+
 static qn_status build_model(struct qn_builder *b, const struct qn_yaml_item *item,
                              struct qn_plan_model *m)
 {
@@ -369,8 +411,12 @@ static qn_status build_model(struct qn_builder *b, const struct qn_yaml_item *it
                   md.slots[MODEL_INPUTS].value->count);
         md.slots[MODEL_INPUTS].is_broken = true;
     }
+    if (md.slots[MODEL_HALF_SPACE].key != NULL)
+        return build_learner(&md);
     if (md.slots[MODEL_FILE].is_set)
         QN_TRY(load(&md));
+    else if (!md.slots[MODEL_FILE].is_broken)
+        report_no_file(&md);
     return match(&md);
 }
 

@@ -4,6 +4,7 @@
  * Reading, checking, docs/spec.md, the JSON schema and the words of other tools come from here. The
  * order of the rows is the order of the enums in spec_int.h. A row with `not_yet` is part of the
  * design that this version refuses by name. Thread: const. */
+#include "model/half_space.h"
 #include "spec/spec_int.h"
 
 #define DAY_US   INT64_C(86400000000)
@@ -242,8 +243,8 @@ const struct qn_key_table qn_keys_stream = {
 static const struct qn_key model_keys[] = {
     [MODEL_FILE] = {.name = "file",
                     .type = QN_KEY_TEXT,
-                    .is_required = true,
                     .value = "a path",
+                    .fallback = "**required**, or `half_space_trees`",
                     .since = "0.1",
                     .help = "the model's file, relative to the spec; recognised by content: "
                             "XGBoost JSON, UBJ and the old "
@@ -281,6 +282,12 @@ static const struct qn_key model_keys[] = {
                       .fallback = "all; of two, the second",
                       .since = "0.2",
                       .help = "the one column of that output that is the score, from 0"},
+    [MODEL_HALF_SPACE] = {.name = "half_space_trees",
+                          .type = QN_KEY_TABLE,
+                          .sub = &qn_keys_half_space,
+                          .since = "0.2",
+                          .help = "instead of a file: a model that learns from the stream itself "
+                                  "what is unusual in it; {} will do"},
 };
 
 static const struct qn_key_synonym model_synonyms[] = {
@@ -304,6 +311,10 @@ static const struct qn_key_synonym model_synonyms[] = {
     {"ntree_limit", "trees"},
     {"best_iteration", "write trees: best"},
     {"threshold", "thresholds stand in outputs: when: score > 0.5"},
+    {"anomaly", "half_space_trees"},
+    {"anomaly_detection", "half_space_trees"},
+    {"hst", "half_space_trees"},
+    {"hs_trees", "half_space_trees"},
     {NULL, NULL},
 };
 
@@ -317,6 +328,70 @@ const struct qn_key_table qn_keys_model = {
     .help = "A model file and what goes into it. Fields and features of type bool, int64, double "
             "and decimal can be inputs; "
             "null goes in as missing."};
+
+static const struct qn_key half_space_keys[] = {
+    [HALF_SPACE_TREES] = {.name = "trees",
+                          .type = QN_KEY_INT,
+                          .min = 1,
+                          .max = QN_HALF_SPACE_TREES_MAX,
+                          .fallback = "25",
+                          .since = "0.2",
+                          .help = "how many trees are drawn"},
+    [HALF_SPACE_DEPTH] = {.name = "depth",
+                          .type = QN_KEY_INT,
+                          .min = 1,
+                          .max = QN_HALF_SPACE_DEPTH_MAX,
+                          .fallback = "15",
+                          .since = "0.2",
+                          .help = "levels of a tree below its root"},
+    [HALF_SPACE_WINDOW] = {.name = "window",
+                           .type = QN_KEY_INT,
+                           .min = QN_HALF_SPACE_WINDOW_MIN,
+                           .max = QN_HALF_SPACE_WINDOW_MAX,
+                           .fallback = "250",
+                           .since = "0.2",
+                           .help = "events that are learnt before they are what others are held "
+                                   "against; more forget more slowly"},
+    [HALF_SPACE_RANGES] = {.name = "ranges",
+                           .type = QN_KEY_RANGES,
+                           .fallback = "learnt from a first window",
+                           .since = "0.2",
+                           .help = "of inputs, the least and the greatest usual value; what lies "
+                                   "outside is taken too"},
+    [HALF_SPACE_SEED] = {.name = "seed",
+                         .type = QN_KEY_INT,
+                         .min = 0,
+                         .max = INT64_MAX,
+                         .fallback = "1",
+                         .since = "0.2",
+                         .help = "of the drawing: the same seed, the same trees"},
+};
+
+static const struct qn_key_synonym half_space_synonyms[] = {
+    {"n_trees", "trees"},
+    {"num_trees", "trees"},
+    {"n_estimators", "trees"},
+    {"height", "depth"},
+    {"max_depth", "depth"},
+    {"window_size", "window"},
+    {"limits", "ranges"},
+    {"range", "ranges"},
+    {"random_state", "seed"},
+    {"inputs", "inputs stand beside half_space_trees, not in it"},
+    {"features", "inputs stand beside half_space_trees, not in it"},
+    {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_half_space = {
+    .id = "half_space_trees",
+    .path = "models: NAME: half_space_trees:",
+    .what = "half_space_trees",
+    .keys = half_space_keys,
+    .count = COUNT(half_space_keys),
+    .synonyms = half_space_synonyms,
+    .help = "A score of how unusual an event is, from 0 to 1, that needs no model file and no "
+            "training: `inputs` are compared with those of the last whole window of events "
+            "([models](models.md#half-space-trees))."};
 
 static const struct qn_key score_keys[] = {
     [SCORE_MODEL] = {.name = "model",
@@ -1032,18 +1107,16 @@ const struct qn_key_table qn_keys_top = {.id = "spec",
                                          .synonyms = top_synonyms,
                                          .help = "One YAML file describes one pipeline."};
 
-const struct qn_key_table *const qn_key_tables[] = {&qn_keys_top,     &qn_keys_stream,
-                                                    &qn_keys_field,   &qn_keys_model,
-                                                    &qn_keys_score,   &qn_keys_output,
-                                                    &qn_keys_storage, &qn_keys_snapshots,
-                                                    &qn_keys_serve,   &qn_keys_tokens,
-                                                    &qn_keys_tls,     &qn_keys_limits,
-                                                    &qn_keys_kafka,   NULL};
+const struct qn_key_table *const qn_key_tables[] = {
+    &qn_keys_top,    &qn_keys_stream, &qn_keys_field,   &qn_keys_model,     &qn_keys_half_space,
+    &qn_keys_score,  &qn_keys_output, &qn_keys_storage, &qn_keys_snapshots, &qn_keys_serve,
+    &qn_keys_tokens, &qn_keys_tls,    &qn_keys_limits,  &qn_keys_kafka,     NULL};
 
 _Static_assert(COUNT(top_keys) == KEY_TOP_LAST + 1 && COUNT(top_keys) <= KEYS_MAX, "rows and enum");
 _Static_assert(COUNT(stream_keys) == STREAM_LAST + 1, "rows and enum");
 _Static_assert(COUNT(field_keys) == FIELD_LAST + 1, "rows and enum");
 _Static_assert(COUNT(model_keys) == MODEL_LAST + 1, "rows and enum");
+_Static_assert(COUNT(half_space_keys) == HALF_SPACE_LAST + 1, "rows and enum");
 _Static_assert(COUNT(score_keys) == SCORE_LAST + 1, "rows and enum");
 _Static_assert(COUNT(output_keys) == OUTPUT_LAST + 1, "rows and enum");
 _Static_assert(COUNT(storage_keys) == STORAGE_LAST + 1, "rows and enum");

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "model/half_space.h"
 #include "spec/spec_int.h"
 #include "spec/variables.h"
 
@@ -119,6 +120,8 @@ static qn_status set_versions(struct qn_builder *b)
         add_str(&all, p->models[i].file);
         add_int(&all, trees != NULL && qn_str_is(trees->value->text, "best"));
         add_str(&all, missing != NULL ? missing->value->text : (struct qn_str){"", 0});
+        if (p->models[i].model != NULL && qn_model_half_space(p->models[i].model) != NULL)
+            add_int(&all, (int64_t)qn_model_info(p->models[i].model)->hash);
         for (uint32_t k = 0; k < p->models[i].input_count; k++)
             add_int(&all, p->models[i].inputs[k].column);
     }

@@ -28,8 +28,8 @@ struct qn_model_input {
 
 struct qn_plan_model {
     struct qn_str name;
-    struct qn_str file; /* as written; a path that holds a secret: with its ${...} */
-    const char *path;   /* relative to the spec's folder, ready to open */
+    struct qn_str file; /* as written; a path that holds a secret: with its ${...}; "" = none */
+    const char *path;   /* relative to the spec's folder, ready to open; NULL = none */
     struct qn_model *model;
     const struct qn_model_input *inputs;
     uint32_t input_count;

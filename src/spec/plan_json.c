@@ -7,6 +7,8 @@
  * read-only. Memory: the caller's buffer. */
 #include "base/number.h"
 #include "feature/window.h"
+#include "model/half_space.h"
+#include "score/learner.h"
 #include "spec/spec_int.h"
 #include "state/table.h"
 
@@ -221,15 +223,29 @@ static void put_groups(struct qn_buf *out, const struct qn_plan *p)
     }
 }
 
+/* "range":[low,high] */
+static void put_range(struct qn_buf *out, double low, double high)
+{
+    member(out, false, "range");
+    qn_buf_byte(out, '[');
+    put_double(out, low);
+    qn_buf_byte(out, ',');
+    put_double(out, high);
+    qn_buf_byte(out, ']');
+}
+
 static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct qn_plan_model *m)
 {
     const struct qn_model_info *info = qn_model_info(m->model);
+    const struct qn_half_space *trees = qn_model_half_space(m->model);
+    const struct qn_half_space_options *half = trees != NULL ? qn_half_space_options(trees) : NULL;
     uint64_t alone_ns, batched_ns;
     char kind[24];
 
     qn_buf_byte(out, '{');
     text(out, true, "name", m->name);
-    text(out, false, "file", m->file);
+    if (half == NULL)
+        text(out, false, "file", m->file);
     text(out, false, "format", qn_str_of(info->format));
     text(out, false, "library_version", qn_str_of(info->version));
     text(out, false, "objective", qn_str_of(info->objective));
@@ -245,6 +261,10 @@ static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct 
         number(out, "row_ns_batched", (int64_t)batched_ns);
     }
     number(out, "bytes", (int64_t)info->bytes);
+    if (half != NULL) {
+        number(out, "window", half->window);
+        number(out, "state_bytes", (int64_t)qn_learner_state_bytes(m->model));
+    }
     member(out, false, "inputs");
     qn_buf_byte(out, '[');
     for (uint32_t i = 0; i < m->input_count; i++) {
@@ -257,6 +277,8 @@ static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct 
                  ? p->schemas[p->main_stream].fields[in->column].name
                  : qn_features_info(p->features, in->column - p->field_count)->name);
         text(out, false, "type", qn_str_of(qn_kind_print(in->kind, kind)));
+        if (half != NULL && half->low[i] == half->low[i])
+            put_range(out, half->low[i], half->high[i]);
         qn_buf_byte(out, '}');
     }
     qn_buf_text(out, "]}");

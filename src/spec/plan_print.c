@@ -6,6 +6,8 @@
  * Memory: the caller's buffer. */
 #include "base/number.h"
 #include "feature/window.h"
+#include "model/half_space.h"
+#include "score/learner.h"
 #include "spec/spec_int.h"
 #include "state/budget.h"
 #include "state/table.h"
@@ -358,16 +360,38 @@ static struct qn_str column_name(const struct qn_plan *p, uint32_t column)
     return qn_features_info(p->features, column - p->field_count)->name;
 }
 
+/* What half-space trees take for usual values of an input. */
+static void put_range(double low, double high, struct qn_buf *out)
+{
+    char from[QN_NUMBER_MAX + 1] = {0}, to[QN_NUMBER_MAX + 1] = {0};
+
+    if (low != low) {
+        qn_buf_text(out, ", range learnt");
+        return;
+    }
+    qn_print_double(from, low);
+    qn_print_double(to, high);
+    qn_buf_printf(out, ", range %s to %s", from, to);
+}
+
 static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *out)
 {
     const struct qn_plan_model *m = &p->models[index];
     const struct qn_model_info *info = qn_model_info(m->model);
+    const struct qn_half_space_options *half =
+        qn_model_half_space(m->model) != NULL ? qn_half_space_options(qn_model_half_space(m->model))
+                                              : NULL;
     uint64_t alone_ns, batched_ns;
     uint32_t width = 8;
     char kind[24];
 
-    qn_buf_printf(out, "    %.*s   %.*s · %s%s%s · %s", QN_STR_ARG(m->name), QN_STR_ARG(m->file),
-                  info->format, info->version[0] ? " " : "", info->version, info->objective);
+    if (half != NULL)
+        qn_buf_printf(out, "    %.*s   half-space trees · window %u events", QN_STR_ARG(m->name),
+                      half->window);
+    else
+        qn_buf_printf(out, "    %.*s   %.*s · %s%s%s · %s", QN_STR_ARG(m->name),
+                      QN_STR_ARG(m->file), info->format, info->version[0] ? " " : "", info->version,
+                      info->objective);
     if (info->trees > 0) {
         qn_buf_printf(out, " · %u tree%s", info->trees, info->trees == 1 ? "" : "s");
         if (info->trees != info->trees_in_file)
@@ -379,6 +403,10 @@ static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *
     qn_buf_printf(out, "%s\n", (int32_t)index == p->score_model ? " · scores" : "");
     qn_buf_printf(out, "      kernel %s (%s) · ", info->kernel, info->kernel_reason);
     put_bytes(out, (double)info->bytes);
+    if (half != NULL) {
+        qn_buf_text(out, " · state ");
+        put_bytes(out, (double)qn_learner_state_bytes(m->model));
+    }
     qn_buf_printf(out, " · version %016llx · %u input%s\n", (unsigned long long)info->hash,
                   m->input_count, m->input_count == 1 ? "" : "s");
     if (qn_model_cost(m->model, &alone_ns, &batched_ns))
@@ -395,8 +423,11 @@ static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *
         put_cell(out, in->name, width);
         if (!qn_str_eq(in->name, column))
             qn_buf_printf(out, "<- %.*s   ", QN_STR_ARG(column));
-        qn_buf_printf(out, "%s%s\n", in->column < p->field_count ? "field, " : "",
+        qn_buf_printf(out, "%s%s", in->column < p->field_count ? "field, " : "",
                       qn_kind_print(in->kind, kind));
+        if (half != NULL)
+            put_range(half->low[i], half->high[i], out);
+        qn_buf_byte(out, '\n');
     }
 }
 

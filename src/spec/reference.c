@@ -200,6 +200,7 @@ static void put_value(struct qn_buf *out, const struct qn_key *k)
         [QN_KEY_TABLE] = "keys",
         [QN_KEY_MAP] = "`NAME:` keys",
         [QN_KEY_TEXTS] = "`NAME:` a sentence",
+        [QN_KEY_RANGES] = "`NAME:` [lowest, highest]",
     };
     char most[41] = {0};
 
@@ -404,6 +405,13 @@ static void put_key_schema(struct qn_buf *out, const struct qn_key *k)
         break;
     case QN_KEY_TEXTS:
         qn_buf_printf(out, "\"type\":[\"object\",\"null\"],\"additionalProperties\":{%s}", scalar);
+        break;
+    case QN_KEY_RANGES:
+        qn_buf_printf(
+            out,
+            "\"type\":[\"object\",\"null\"],\"additionalProperties\":{\"type\":\"array\","
+            "\"minItems\":2,\"maxItems\":2,\"items\":{\"anyOf\":[{\"type\":\"number\"},%s]}}",
+            variable_schema);
         break;
     }
 }

@@ -31,7 +31,8 @@ enum qn_key_type {
     QN_KEY_SOURCE,   /* one source, read by bind_source.c                                        */
     QN_KEY_TABLE,    /* a mapping with the keys of `sub`                                         */
     QN_KEY_MAP,      /* NAME: mapping with the keys of `sub`; where `has_short`, a text will do  */
-    QN_KEY_TEXTS     /* NAME: text                                                               */
+    QN_KEY_TEXTS,    /* NAME: text                                                               */
+    QN_KEY_RANGES    /* NAME: [lowest, highest], read by bind_half_space.c                       */
 };
 
 struct qn_key_table;
@@ -118,7 +119,16 @@ enum {
     MODEL_MISSING,
     MODEL_OUTPUT,
     MODEL_COLUMN,
-    MODEL_LAST = MODEL_COLUMN
+    MODEL_HALF_SPACE,
+    MODEL_LAST = MODEL_HALF_SPACE
+};
+enum {
+    HALF_SPACE_TREES,
+    HALF_SPACE_DEPTH,
+    HALF_SPACE_WINDOW,
+    HALF_SPACE_RANGES,
+    HALF_SPACE_SEED,
+    HALF_SPACE_LAST = HALF_SPACE_SEED
 };
 enum { SCORE_MODEL, SCORE_LAST = SCORE_MODEL + 5 };
 enum {
@@ -170,8 +180,8 @@ enum { OUTPUT_WHEN, OUTPUT_INCLUDE, OUTPUT_TO, OUTPUT_FROM, OUTPUT_LAST = OUTPUT
 enum { KEYS_MAX = 24 };
 
 extern const struct qn_key_table qn_keys_top, qn_keys_stream, qn_keys_field, qn_keys_model,
-    qn_keys_score, qn_keys_output, qn_keys_storage, qn_keys_snapshots, qn_keys_serve,
-    qn_keys_tokens, qn_keys_tls, qn_keys_limits, qn_keys_kafka;
+    qn_keys_half_space, qn_keys_score, qn_keys_output, qn_keys_storage, qn_keys_snapshots,
+    qn_keys_serve, qn_keys_tokens, qn_keys_tls, qn_keys_limits, qn_keys_kafka;
 /* All of them in the order of the spec, NULL-ended. */
 extern const struct qn_key_table *const qn_key_tables[];
 
@@ -261,6 +271,10 @@ qn_status qn_build_log(struct qn_builder *b);      /* bind_log.c     */
 qn_status qn_build_serve(struct qn_builder *b);    /* bind_serve.c   */
 qn_status qn_build_limits(struct qn_builder *b);   /* bind_limits.c  */
 qn_status qn_build_kafka(struct qn_builder *b);    /* bind_kafka.c   */
+/* Makes the trees of a model with `half_space_trees` and `inputs`; slots[MODEL_LAST + 1];
+ * bind_half_space.c. *out NULL: reported. */
+qn_status qn_build_half_space(struct qn_builder *b, const struct qn_slot *slots,
+                              struct qn_model **out);
 /* Reads the bucket of `snapshots:` into the plan; slots[SNAPSHOTS_LAST + 1]; bind_bucket.c. */
 qn_status qn_build_bucket(struct qn_builder *b, const struct qn_slot *slots);
 
