@@ -1,24 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0
  * fuzz_snapshot.c - restores from any bytes: as a manifest, as a pack, as the entries of windows,
- * as an account of counted bytes.
+ * as an account of counted bytes, as half-space trees.
  *
  * The first byte chooses what the rest is; checksums that would only keep the fuzzer out are made
- * right. The second byte chooses the group of windows that reads entries (each: 2 length, bytes).
+ * right. The second byte chooses the group of windows, or the trees, that read entries (each: 2
+ * length, bytes).
  * Holds: no crash; what loads runs, saves, and comes back with the same answers. */
 #include "../unit/state/memory_store.h"
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/hash.h"
 #include "feature/window.h"
+#include "model/half_space.h"
+#include "score/learner.h"
 #include "state/snapshot_int.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { SHAPES = 4, WINDOWS = 5, ROWS = 6 };
-enum { AS_MANIFEST, AS_PACK, AS_ENTRIES, AS_ACCOUNT, KINDS };
+enum { AS_MANIFEST, AS_PACK, AS_ENTRIES, AS_ACCOUNT, AS_TREES, KINDS };
 
 #define SECOND ((int64_t)1000000)
 
@@ -223,6 +227,122 @@ static void as_account(const uint8_t *p, size_t size)
     qn_budget_free(again);
 }
 
+/* ---- half-space trees ---- */
+
+enum { INPUTS = 2, TREES_WINDOW = 10, TREES_ROWS = 35 };
+
+/* Two trees of depth 3; an odd number: the range of the second input is learnt. */
+static struct qn_model *trees_new(unsigned number)
+{
+    static const struct qn_str names[INPUTS] = {{"a", 1}, {"b", 1}};
+    const bool learns = number % 2 != 0;
+    const double low[INPUTS] = {0, learns ? (double)NAN : 0},
+                 high[INPUTS] = {1, learns ? (double)NAN : 9};
+    const struct qn_half_space_options opt = {.inputs = INPUTS,
+                                              .names = names,
+                                              .low = low,
+                                              .high = high,
+                                              .trees = 2,
+                                              .depth = 3,
+                                              .window = TREES_WINDOW,
+                                              .seed = 1};
+    struct qn_model *m = NULL;
+
+    QN_ASSERT(qn_model_half_space_new(&opt, &m, NULL) == QN_OK);
+    return m;
+}
+
+static struct qn_learner *learner_new(const struct qn_model *m, struct qn_arena *boot)
+{
+    static const uint32_t columns[INPUTS] = {0, 1};
+    struct qn_learner *l = NULL;
+
+    QN_ASSERT(qn_learner_new(m, columns, 1, TREES_ROWS, boot, &l, NULL) == QN_OK);
+    return l;
+}
+
+/* Enough rows for all windows to turn; the answers' hash. */
+static uint64_t trees_answers(struct qn_learner *l)
+{
+    double x[INPUTS][TREES_ROWS], margins[TREES_ROWS], scores[TREES_ROWS];
+    uint8_t valid[TREES_ROWS], want[TREES_ROWS];
+    struct qn_col cols[INPUTS] = {{{QN_DOUBLE, 0}, valid, {.f64 = x[0]}},
+                                  {{QN_DOUBLE, 0}, valid, {.f64 = x[1]}}};
+    const struct qn_col *pointers[INPUTS] = {&cols[0], &cols[1]};
+
+    for (int r = 0; r < TREES_ROWS; r++) {
+        x[0][r] = r % 7 / 7.0;
+        x[1][r] = r % 5;
+        valid[r] = r % 11 != 0;
+        want[r] = 1;
+    }
+    qn_learner_look(l, pointers, want, 0, TREES_ROWS, 0);
+    qn_learner_run(l, pointers, want, TREES_ROWS, margins, scores);
+    for (int r = 0; r < TREES_ROWS; r++) {
+        QN_ASSERT(isnan(scores[r]) || (scores[r] >= 0 && scores[r] <= 1));
+        if (isnan(scores[r]))
+            margins[r] = scores[r] = -1;
+    }
+    return qn_hash(scores, sizeof scores, qn_hash(margins, sizeof margins, 0));
+}
+
+/* What a snapshot would hold goes into another one. */
+static void trees_round_trip(struct qn_learner *l, struct qn_learner *again)
+{
+    struct memory_store *m = memory_store_new();
+    struct qn_section s = qn_learner_section(l), other = qn_learner_section(again);
+    struct qn_snapshots_options opt = {
+        .store = &m->table, .sections = &s, .section_count = 1, .workers = 1};
+    struct qn_snapshot_info info = {.position = 1};
+    struct qn_snapshot_choice how = {0};
+    struct qn_snapshots *sn = NULL;
+
+    QN_ASSERT(qn_snapshots_new(&opt, &sn, NULL) == QN_OK);
+    QN_ASSERT(qn_snapshots_begin(sn, &info, NULL) == QN_OK);
+    QN_ASSERT(qn_snapshots_step(sn, SIZE_MAX) == QN_SNAPSHOT_SWEPT);
+    qn_snapshots_finish(sn);
+    qn_snapshots_wait(sn);
+    QN_ASSERT(qn_snapshots_result(sn, &info, NULL) == QN_OK);
+    qn_snapshots_free(sn);
+    opt.sections = &other;
+    QN_ASSERT(qn_snapshots_new(&opt, &sn, NULL) == QN_OK);
+    QN_ASSERT(qn_snapshots_restore(sn, &how, &info, NULL) == QN_OK);
+    QN_ASSERT(info.position == 1);
+    qn_snapshots_free(sn);
+    memory_store_free(m);
+}
+
+static void as_trees(const uint8_t *p, size_t size)
+{
+    struct qn_arena boot = {0};
+    struct qn_model *m = trees_new(size > 0 ? p[0] : 0);
+    struct qn_learner *l = learner_new(m, &boot), *again = learner_new(m, &boot);
+    struct qn_section s = qn_learner_section(l);
+    qn_status rc = QN_OK;
+
+    for (size_t at = 1; rc == QN_OK && at + 2 <= size;) {
+        size_t bytes = p[at] | (size_t)p[at + 1] << 8;
+
+        at += 2;
+        bytes = bytes < size - at ? bytes : size - at;
+        char *entry = malloc(bytes + 1); /* of exactly its size */
+
+        memcpy(entry, p + at, bytes);
+        rc = s.ops->load(s.st, entry, (uint32_t)bytes, NULL);
+        free(entry);
+        at += bytes;
+    }
+    if (rc == QN_OK)
+        rc = s.ops->loaded(s.st, NULL);
+    if (rc == QN_OK)
+        trees_round_trip(l, again);
+    else
+        QN_ASSERT(s.ops->clear(s.st, NULL) == QN_OK);
+    QN_ASSERT(trees_answers(l) == trees_answers(again));
+    qn_arena_fini(&boot);
+    qn_model_free(m);
+}
+
 /* ---- files ---- */
 
 static void restore_from(struct memory_store *m)
@@ -305,7 +425,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         as_pack(data + 1, size - 1);
     else if (data[0] % KINDS == AS_ENTRIES)
         as_entries(data + 1, size - 1);
-    else
+    else if (data[0] % KINDS == AS_ACCOUNT)
         as_account(data + 1, size - 1);
+    else
+        as_trees(data + 1, size - 1);
     return 0;
 }
