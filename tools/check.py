@@ -11,7 +11,7 @@ cannot run (its build broke) counts as one failure, so that nothing disappears f
 build-asan, build-tsan.
 """
 import argparse
-import concurrent.futures
+import atexit
 import fnmatch
 import json
 import os
@@ -190,7 +190,7 @@ def phase_golden(env, _):
     return total
 
 
-# Tests that mostly wait for servers of others run beside the rest, a lane each.
+# Tests that mostly wait for servers of others run beside the rest, a lane each, from when there is a release build.
 LANES = [("test_kafka_log.py",), ("test_kafka_faults.py", "test_kafka_recorded.py"),
          ("test_kafka_modules.py", "test_kafka_rights.py", "test_neon.py", "test_s3.py")]
 
@@ -200,11 +200,16 @@ def start_lane(env, name, files):
     report.unlink(missing_ok=True)
     command = [str(ROOT / ".venv/bin/python"), "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
                f"--junitxml={report}", "--tb=short", *files]
-    return report, subprocess.Popen(command, env=env, cwd=ROOT, text=True, stdin=subprocess.DEVNULL,
-                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
+    with report.with_suffix(".txt").open("wb") as out:
+        process = subprocess.Popen(command, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT)
+    atexit.register(process.kill)
+    return report, process
 
 
-def end_lane(report, process, out, result):
+def end_lane(report, process, result):
+    process.wait()
+    out = report.with_suffix(".txt").read_text(errors="replace")
     if not report.is_file():
         result.failed += 1
         result.details += ["pytest did not run:"] + tail(out)
@@ -224,17 +229,17 @@ def end_lane(report, process, out, result):
         result.details += tail(out, 200)
 
 
-def phase_e2e(env, _):
+def start_beside(env):
+    return [start_lane(env, i + 1, [f"tests/e2e/{name}" for name in lane]) for i, lane in enumerate(LANES)]
+
+
+def phase_e2e(env, args):
     folder = ROOT / "tests" / "e2e"
-    lanes = [[f"tests/e2e/{name}" for name in lane] for lane in LANES]
     beside = {name for lane in LANES for name in lane}
-    lanes.insert(0, [f"tests/e2e/{p.name}" for p in sorted(folder.glob("test_*.py")) if p.name not in beside])
-    running = [start_lane(env, i, files) for i, files in enumerate(lanes)]
-    with concurrent.futures.ThreadPoolExecutor(len(running)) as pool:  # each pipe is read while its lane runs
-        words = list(pool.map(lambda lane: lane[1].communicate()[0], running))
+    rest = [f"tests/e2e/{p.name}" for p in sorted(folder.glob("test_*.py")) if p.name not in beside]
     result = Result()
-    for (report, process), out in zip(running, words):
-        end_lane(report, process, out, result)
+    for report, process in [start_lane(env, 0, rest), *args.beside]:
+        end_lane(report, process, result)
     return result
 
 
@@ -258,6 +263,7 @@ def main():
     for name in only:
         if name not in [p[0] for p in PHASES]:
             ap.error(f"unknown phase '{name}'; known: {', '.join(p[0] for p in PHASES)}")
+    args.beside = None
     env = environment(args.long)
     total, broken, started = Result(), set(), time.monotonic()
     for name, title, run, needs in PHASES:
@@ -268,6 +274,8 @@ def main():
             result = Result(failed=1, details=[f"not run: {needs} did not build"])
         else:
             try:
+                if name == "e2e" and args.beside is None:
+                    args.beside = start_beside(env)
                 result = run(env, args)
             except OSError as error:
                 result = Result(failed=1, details=[f"cannot run: {error}"])
@@ -275,6 +283,8 @@ def main():
             broken.add(name)
         for line in result.details if result.failed else []:
             print("    " + line)
+        if name == "build" and not result.failed and (not only or "e2e" in only):
+            args.beside = start_beside(env)
         counts = f"{result.passed} passed"
         counts += f", {result.failed} failed" if result.failed else ""
         counts += f", {len(result.skips)} skipped" if result.skips else ""

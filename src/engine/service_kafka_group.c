@@ -16,7 +16,10 @@
 #include "base/check.h"
 #include "monitor/report.h"
 
-enum { ASK_MS = 5000, ASK_TIMES = 12 };
+#include <time.h>
+
+enum { ASK_MS = 5000, AGAIN_MS = 200 };
+#define ASK_NS ((int64_t)60000000000)
 
 static void failed(struct qn_service_kafka *k, const struct qn_err *err)
 {
@@ -26,25 +29,41 @@ static void failed(struct qn_service_kafka *k, const struct qn_err *err)
     k->failure = *err;
 }
 
+static int64_t now_ns(const struct qn_service_kafka *k)
+{
+    return k->sv->opt.clock->mono_ns(k->sv->opt.clock->st);
+}
+
+/* Leaders and coordinators move: for a minute, all but a lack of rights is asked again. */
+static bool may_ask_again(struct qn_service_kafka *k, rd_kafka_resp_err_t code, int64_t begun)
+{
+    const struct timespec pause = {0, AGAIN_MS * 1000000};
+
+    atomic_fetch_add(&k->sv->beats, 1);
+    if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
+        code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || atomic_load(&k->sv->give_up) ||
+        now_ns(k) - begun >= ASK_NS)
+        return false;
+    nanosleep(&pause, NULL);
+    return true;
+}
+
 qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
                              struct qn_err *err)
 {
-    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    const int64_t begun = now_ns(k);
+    rd_kafka_resp_err_t code;
 
-    for (int i = 0; i < ASK_TIMES && l->cnt > 0; i++) {
-        code = rd_kafka_committed(k->consumer.rk, l, ASK_MS);
+    do {
+        code = l->cnt == 0 ? RD_KAFKA_RESP_ERR_NO_ERROR
+                           : rd_kafka_committed(k->consumer.rk, l, ASK_MS);
         for (int p = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && p < l->cnt; p++)
             code = l->elems[p].err;
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
             return QN_OK;
-        atomic_fetch_add(&k->sv->beats, 1);
-        if (atomic_load(&k->sv->give_up))
-            return qn_err_set(err, QN_INTERRUPTED, "told to stop");
-        if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
-            break;
-    }
-    if (l->cnt == 0)
-        return QN_OK;
+    } while (may_ask_again(k, code, begun));
+    if (atomic_load(&k->sv->give_up))
+        return qn_err_set(err, QN_INTERRUPTED, "told to stop");
     return qn_kafka_failed(err, &k->consumer, code, "the positions of the group cannot be read");
 }
 
@@ -53,12 +72,18 @@ qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partitio
 static qn_status find_oldest(struct qn_service_kafka *k, uint32_t i, int64_t *oldest,
                              int64_t *newest, struct qn_err *err)
 {
-    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
-        k->consumer.rk, k->input, (int32_t)i, oldest, newest, ASK_MS * 2);
+    const int64_t begun = now_ns(k);
+    rd_kafka_resp_err_t code;
 
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return qn_kafka_failed(err, &k->consumer, code, "cannot see where the topic begins");
-    return QN_OK;
+    do {
+        code = rd_kafka_query_watermark_offsets(k->consumer.rk, k->input, (int32_t)i, oldest,
+                                                newest, ASK_MS);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            return QN_OK;
+    } while (may_ask_again(k, code, begun));
+    if (atomic_load(&k->sv->give_up))
+        return qn_err_set(err, QN_INTERRUPTED, "told to stop");
+    return qn_kafka_failed(err, &k->consumer, code, "cannot see where the topic begins");
 }
 
 static qn_status open_shard(struct qn_service_kafka *k, const rd_kafka_topic_partition_t *at,
