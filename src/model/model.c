@@ -287,18 +287,13 @@ static qn_status choose_by_time(struct qn_model *m, struct qn_err *err)
     return QN_OK;
 }
 
-/* Everything after the loader: plan, kernel, facts, probe. */
 enum { WALK_ROWS = 6 };
 
-static qn_status finish(struct qn_model *m, struct qn_err *err)
+qn_status qn_model_compile(struct qn_model *m, struct qn_err *err)
 {
-    struct qn_forest *f = &m->forest;
+    const struct qn_forest *f = &m->forest;
     const char *no_plan = NULL;
 
-    qn_mem_free(f->queue);
-    qn_mem_free(f->seen);
-    f->queue = NULL;
-    f->seen = NULL;
     m->info.trees = (uint32_t)f->tree_count;
     m->info.depth_max = f->depth_max;
     m->info.nodes = (uint32_t)f->node_count;
@@ -309,11 +304,29 @@ static qn_status finish(struct qn_model *m, struct qn_err *err)
         QN_TRY(qn_model_lanes(m, err));
     if (m->plan.lanes != NULL && qn_model_cpu_has(QN_CPU_AVX512))
         QN_TRY(qn_model_squares(m, err));
-    QN_TRY(qn_model_explain_init(m, err));
     choose_kernel(m, no_plan);
-    QN_TRY(choose_by_time(m, err));
+    return QN_OK;
+}
+
+void qn_model_walk_few(struct qn_model *m)
+{
     if (m->plan.is_used && !qn_model_codes_pay(m, QN_CODING_ALONE, &(const char *){NULL}))
         m->walk_rows = WALK_ROWS;
+}
+
+/* Everything after the loader: plan, kernel, facts, probe. */
+static qn_status finish(struct qn_model *m, struct qn_err *err)
+{
+    struct qn_forest *f = &m->forest;
+
+    qn_mem_free(f->queue);
+    qn_mem_free(f->seen);
+    f->queue = NULL;
+    f->seen = NULL;
+    QN_TRY(qn_model_compile(m, err));
+    QN_TRY(qn_model_explain_init(m, err));
+    QN_TRY(choose_by_time(m, err));
+    qn_model_walk_few(m);
     m->info.bytes = sizeof(*m) + m->arena.total_bytes + f->node_cap * sizeof(*f->nodes) +
                     f->share_cap * sizeof(*f->shares) + f->tree_cap * sizeof(*f->trees) +
                     f->set_cap * sizeof(*f->sets) + f->member_cap * sizeof(*f->members) +
@@ -422,7 +435,7 @@ const char *qn_model_kernel_name(unsigned i)
 
 /* ---- score ---- */
 
-static size_t sums_bytes(const struct qn_model *m)
+size_t qn_model_sums_bytes(const struct qn_model *m)
 {
     return (size_t)m->info.outputs * QN_MODEL_BLOCK * sizeof(double);
 }
@@ -439,10 +452,10 @@ size_t qn_model_scratch_bytes(const struct qn_model *m, uint32_t rows)
         if (KERNELS[i]->is_suitable(m, &reason) && KERNELS[i]->scratch_bytes(m) > most)
             most = KERNELS[i]->scratch_bytes(m);
     }
-    return sums_bytes(m) + (most + 63) / 64 * 64;
+    return qn_model_sums_bytes(m) + (most + 63) / 64 * 64;
 }
 
-static void start_sums(const struct qn_model *m, uint32_t rows, void *sums)
+void qn_model_start_sums(const struct qn_model *m, uint32_t rows, void *sums)
 {
     for (uint32_t k = 0; k < m->info.outputs; k++) {
         size_t at = (size_t)k * QN_MODEL_BLOCK;
@@ -457,8 +470,8 @@ static void start_sums(const struct qn_model *m, uint32_t rows, void *sums)
     }
 }
 
-static void put_margins(const struct qn_model *m, uint32_t rows, const void *sums, double *margin,
-                        uint32_t stride)
+void qn_model_put_margins(const struct qn_model *m, uint32_t rows, const void *sums, double *margin,
+                          uint32_t stride)
 {
     for (uint32_t k = 0; k < m->info.outputs; k++) {
         size_t at = (size_t)k * QN_MODEL_BLOCK, to = (size_t)k * stride;
@@ -486,19 +499,19 @@ void qn_model_score(const struct qn_model *m, const double *const *columns, uint
                     void *scratch, double *margin, double *prediction, uint32_t stride)
 {
     void *sums = scratch;
-    char *rest = (char *)scratch + sums_bytes(m);
+    char *rest = (char *)scratch + qn_model_sums_bytes(m);
 
     QN_ASSERT((uintptr_t)scratch % 64 == 0);
     QN_ASSERT(stride >= rows);
     for (uint32_t first = 0; first < rows; first += QN_MODEL_BLOCK) {
         const uint32_t n = rows - first < QN_MODEL_BLOCK ? rows - first : QN_MODEL_BLOCK;
 
-        start_sums(m, n, sums);
+        qn_model_start_sums(m, n, sums);
         if (rows - first > QN_MODEL_BLOCK)
             fetch_next(m, columns, first + QN_MODEL_BLOCK, rows);
         qn_model_kernel_for(m, n)->score(m, columns, first, n, rest, sums);
         if (margin != NULL)
-            put_margins(m, n, sums, margin + first, stride);
+            qn_model_put_margins(m, n, sums, margin + first, stride);
         if (prediction != NULL)
             qn_model_transform(m, sums, n, prediction + first, stride);
     }

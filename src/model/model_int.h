@@ -266,6 +266,19 @@ static inline double qn_model_convert(const struct qn_model *m, double x)
     return m->forest.snaps_zero && fabs(x) <= QN_MODEL_ZERO ? 0.0 : x;
 }
 
+/* Behind the last of the trees [tree, end) that adds to the same output as the first: as long as
+ * it goes on the sum stays in a register, which an addition need not wait for. */
+static inline size_t qn_model_same_output(const struct qn_model *m, size_t tree, size_t end)
+{
+    const struct qn_tree *trees = m->forest.trees;
+    const uint32_t output = trees[tree].output;
+
+    do {
+        tree++;
+    } while (tree < end && trees[tree].output == output);
+    return tree;
+}
+
 /* ---- helpers of loaders ---- */
 
 /* Makes room for `need` elements of `bytes` each; grows by half. False when out of memory. */
@@ -333,6 +346,16 @@ double qn_model_float_threshold(double threshold);
 bool qn_model_is_float_cut(double cut);
 /* Prediction of one margin, for links that look at one output only; else the margin itself. */
 double qn_model_predict(const struct qn_transform *tr, double margin);
+/* Plan, tables and kernel of a filled forest, by its shape: the CPU's pace is not asked. */
+qn_status qn_model_compile(struct qn_model *m, struct qn_err *err);
+/* Sets walk_rows where coding single rows does not pay. */
+void qn_model_walk_few(struct qn_model *m);
+/* What a kernel adds to: sums[output * BLOCK + row], float or double; what it starts with; what it
+ * ends with as margin[output * stride + row]. */
+size_t qn_model_sums_bytes(const struct qn_model *m);
+void qn_model_start_sums(const struct qn_model *m, uint32_t rows, void *sums);
+void qn_model_put_margins(const struct qn_model *m, uint32_t rows, const void *sums, double *margin,
+                          uint32_t stride);
 /* prediction[output * stride + row] from sums[output * BLOCK + row]. */
 void qn_model_transform(const struct qn_model *m, const void *sums, uint32_t rows,
                         double *prediction, uint32_t stride);

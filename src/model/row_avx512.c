@@ -469,19 +469,20 @@ INLINED void reach_block(const struct qn_lanes_row_block *block, const int8_t *c
                                                                                                    \
             for (unsigned i = 0; i < rows && t + 64 < count; i++)                                  \
                 reach_block(block + 1, codes + i * QN_LANES_ROW_CODES, registers, leaf[!now][i]);  \
-            _Pragma("GCC unroll 4") for (size_t k = 0; k < n; k++, leaves += leaf_count)           \
-            {                                                                                      \
-                type *to = sums + row;                                                             \
+            for (size_t k = 0; k < n;) {                                                           \
+                const uint32_t output = m->forest.trees[t + k].output;                             \
+                const size_t end = is_single ? n : qn_model_same_output(m, t + k, t + n) - t;      \
+                type *to = sums + (size_t)output * QN_MODEL_BLOCK + row;                           \
                                                                                                    \
-                if (!is_single)                                                                    \
-                    to += (size_t)m->forest.trees[t + k].output * QN_MODEL_BLOCK;                  \
-                _Pragma("GCC unroll 4") for (unsigned i = 0; i < rows; i++)                        \
+                for (unsigned i = 0; i < rows && !is_single; i++)                                  \
+                    sum[i] = to[i];                                                                \
+                _Pragma("GCC unroll 4") for (; k < end; k++, leaves += leaf_count)                 \
                 {                                                                                  \
-                    if (is_single)                                                                 \
-                        sum[i] += leaves[leaf[now][i][k]];                                         \
-                    else                                                                           \
-                        to[i] += leaves[leaf[now][i][k]];                                          \
+                    _Pragma("GCC unroll 4") for (unsigned i = 0; i < rows; i++) sum[i] +=          \
+                        leaves[leaf[now][i][k]];                                                   \
                 }                                                                                  \
+                for (unsigned i = 0; i < rows && !is_single; i++)                                  \
+                    to[i] = sum[i];                                                                \
             }                                                                                      \
         }                                                                                          \
         for (unsigned i = 0; i < rows && is_single; i++)                                           \
