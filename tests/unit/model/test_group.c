@@ -217,6 +217,14 @@ static void add_awkward(unsigned leaves)
     qn_buf_fini(&text);
 }
 
+static void check_as_loaded(void)
+{
+    struct qn_model_group *g = make();
+
+    check_batches(g, 1);
+    qn_model_group_free(g);
+}
+
 static void test_bits(void **state)
 {
     static const unsigned leaves[] = {1, 6, 24, 70};
@@ -227,6 +235,7 @@ static void test_bits(void **state)
         fill_values(40);
         for (uint32_t i = 0; i < all.count; i++)
             score_alone(i);
+        check_as_loaded();
         for (unsigned k = 0; qn_model_kernel_name(k) != NULL; k++) {
             struct qn_model_group *g;
             unsigned forced = 0;
