@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * cmd_model.c - `quern model inspect FILE`: what a model file holds and how it will run.
+ * cmd_model.c - `quern model inspect FILE...`: what model files hold, how each will run, and what
+ * several that score the same rows can share.
  *
  * The subcommands that write control records (list, promote, rollback, canary) are refused by name.
  * Thread: main. */
 #include "cli/commands.h"
+#include "model/group.h"
 #include "model/treeshap.h"
 
 enum { TREES_ALL, TREES_BEST };
@@ -32,10 +34,12 @@ static const struct qn_option options[] = {
 
 const struct qn_command_usage qn_usage_model = {
     .name = "model",
-    .summary = "what a model file holds: inputs, outputs, trees, and which kernel will run it",
-    .positional = "inspect FILE",
+    .summary = "what a model file holds: inputs, outputs, trees, and which kernel will run it; of "
+               "several files also what they share when they score the same rows",
+    .positional = "inspect FILE...",
     .options = options,
-    .examples = {"quern model inspect fraud.ubj", "quern model inspect fraud.ubj --json"},
+    .examples = {"quern model inspect fraud.ubj", "quern model inspect fraud.ubj --json",
+                 "quern model inspect germany.ubj france.ubj spain.ubj"},
 };
 
 static void put_bytes(struct qn_buf *out, size_t bytes)
@@ -150,28 +154,157 @@ static void print_model_json(const struct qn_model *m, const char *path, struct 
     qn_buf_text(out, info->input_names == NULL ? "}\n" : "]}\n");
 }
 
-static int inspect(struct qn_cli *c, const char *path, const struct model_options *opt)
+/* ---- several files ---- */
+
+/* A column that models read: inputs of the same name and, where they are text, the same words; or
+ * of the same place, where names are lacking. */
+struct column {
+    struct qn_str name;
+    const struct qn_str *words;
+    uint32_t word_count;
+};
+
+struct columns {
+    struct column *items;
+    uint32_t count;
+    bool have_names; /* all models have */
+};
+
+static bool is_same(const struct column *a, const struct column *b)
+{
+    if (!qn_str_eq(a->name, b->name) || a->word_count != b->word_count)
+        return false;
+    for (uint32_t i = 0; i < a->word_count; i++) {
+        if (!qn_str_eq(a->words[i], b->words[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Which column an input is; a new one where it is like none. */
+static uint32_t column_of(struct columns *all, const struct qn_model *m, uint32_t input)
+{
+    const struct qn_model_info *info = qn_model_info(m);
+    struct column c = {0};
+
+    if (!all->have_names) {
+        all->count = input < all->count ? all->count : input + 1;
+        return input;
+    }
+    c.name = info->input_names[input];
+    c.word_count = qn_model_words(m, input, &c.words);
+    for (uint32_t i = 0; i < all->count; i++) {
+        if (is_same(&all->items[i], &c))
+            return i;
+    }
+    all->items[all->count] = c;
+    return all->count++;
+}
+
+static qn_status make_group(struct qn_model *const *models, uint32_t count, struct qn_arena *arena,
+                            struct qn_model_group **out, struct qn_err *err)
+{
+    struct qn_model_group_member *members = QN_NEW_N(arena, struct qn_model_group_member, count);
+    struct columns all = {.have_names = true};
+    uint32_t inputs = 0;
+
+    for (uint32_t k = 0; k < count; k++) {
+        inputs += qn_model_info(models[k])->inputs;
+        all.have_names = all.have_names && qn_model_info(models[k])->input_names != NULL;
+    }
+    all.items = QN_NEW_N(arena, struct column, inputs + 1);
+    for (uint32_t k = 0; k < count; k++) {
+        const uint32_t own = qn_model_info(models[k])->inputs;
+        uint32_t *columns = QN_NEW_N(arena, uint32_t, own + 1);
+
+        if (members == NULL || all.items == NULL || columns == NULL)
+            return qn_err_set(err, QN_NOMEM, "out of memory");
+        for (uint32_t i = 0; i < own; i++)
+            columns[i] = column_of(&all, models[k], i);
+        members[k] = (struct qn_model_group_member){models[k], columns};
+    }
+    return qn_model_group_new(members, count, all.count, out, err);
+}
+
+static void print_group(const struct qn_model_group_info *info, struct qn_buf *out)
+{
+    qn_buf_printf(out, "together\n  share     %u of %u models, in %u bundle%s\n", info->shared,
+                  info->members, info->bundles, plural(info->bundles));
+    qn_buf_printf(out, "  a row     %u columns are coded instead of %u\n  memory    ",
+                  info->coded_columns, info->coded_if_alone);
+    put_bytes(out, info->bytes);
+    qn_buf_text(out, " more than the models\n");
+}
+
+static void print_group_json(const struct qn_model_group_info *info, struct qn_buf *out)
+{
+    qn_buf_printf(out,
+                  "\"together\":{\"models\":%u,\"share\":%u,\"bundles\":%u,\"coded_columns\":%u,"
+                  "\"coded_columns_alone\":%u,\"bytes\":%zu}}\n",
+                  info->members, info->shared, info->bundles, info->coded_columns,
+                  info->coded_if_alone, info->bytes);
+}
+
+static qn_status print_together(struct qn_model *const *models, uint32_t count, bool json,
+                                struct qn_buf *out, struct qn_err *err)
+{
+    struct qn_model_group *g = NULL;
+    struct qn_arena arena = {0};
+    qn_status rc = make_group(models, count, &arena, &g, err);
+
+    if (rc == QN_OK)
+        (json ? print_group_json : print_group)(qn_model_group_info(g), out);
+    qn_model_group_free(g);
+    qn_arena_fini(&arena);
+    return rc;
+}
+
+/* One document of each file, and of several one of all. */
+static qn_status print_files(struct qn_cli *c, const struct qn_option_list *paths,
+                             struct qn_model **models, const struct model_options *opt,
+                             struct qn_buf *out, struct qn_err *err)
 {
     const struct qn_model_options load = {.trees = opt->trees == TREES_BEST ? QN_TREES_BEST
                                                                             : QN_TREES_ALL};
-    struct qn_model *m = NULL;
+    const bool is_list = opt->json && paths->count > 1;
+
+    if (is_list)
+        qn_buf_text(out, "{\"models\":[");
+    for (uint32_t i = 0; i < paths->count; i++) {
+        QN_TRY(qn_model_load(c->files, paths->items[i], &load, &models[i], err));
+        if (opt->json)
+            print_model_json(models[i], paths->items[i], out);
+        else
+            print_model(models[i], paths->items[i], out);
+        if (is_list && i + 1 < paths->count)
+            qn_buf_byte(out, ',');
+    }
+    if (is_list)
+        qn_buf_text(out, "],");
+    return paths->count > 1 ? print_together(models, paths->count, opt->json, out, err) : QN_OK;
+}
+
+static int inspect(struct qn_cli *c, const struct qn_option_list *paths,
+                   const struct model_options *opt)
+{
+    struct qn_model **models = qn_mem_zalloc(paths->count, sizeof(struct qn_model *));
     struct qn_buf out = {0};
-    struct qn_err err = {0};
-    qn_status rc = qn_model_load(c->files, path, &load, &m, &err);
+    struct qn_err err = {.code = QN_NOMEM, .text = "out of memory"};
+    qn_status rc = QN_NOMEM;
     int code;
 
+    if (models != NULL)
+        rc = print_files(c, paths, models, opt, &out, &err);
     if (rc != QN_OK)
-        return qn_cli_fail(c, &err);
-    if (opt->json)
-        print_model_json(m, path, &out);
-    else
-        print_model(m, path, &out);
-    if (out.failed)
+        code = qn_cli_fail(c, &err);
+    else if (out.failed)
         code = qn_cli_fail(c, &(struct qn_err){.code = QN_NOMEM, .text = "out of memory"});
     else
         code = qn_cli_write(c, out.data, out.len) ? QN_EXIT_OK : QN_EXIT_FAILED;
     qn_buf_fini(&out);
-    qn_model_free(m);
+    for (uint32_t i = 0; i < paths->count && models != NULL; i++)
+        qn_model_free(models[i]);
+    qn_mem_free(models);
     return code;
 }
 
@@ -179,7 +312,7 @@ int qn_cmd_model(struct qn_cli *c, int argc, char **argv)
 {
     static const char *const later[] = {"list", "promote", "rollback", "canary"};
     struct model_options opt = {0};
-    struct qn_option_list rest;
+    struct qn_option_list rest, files;
     int code;
 
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
@@ -198,5 +331,6 @@ int qn_cmd_model(struct qn_cli *c, int argc, char **argv)
                    rest.items[0]);
         return QN_EXIT_USAGE;
     }
-    return inspect(c, rest.items[1], &opt);
+    files = (struct qn_option_list){.items = rest.items + 1, .count = rest.count - 1};
+    return inspect(c, &files, &opt);
 }

@@ -200,7 +200,8 @@ static bool is_like(const struct qn_model *a, const struct qn_model *b)
            a->has_missing == b->has_missing && (!a->has_missing || a->missing == b->missing) &&
            a->forest.snaps_zero == b->forest.snaps_zero &&
            a->forest.truncates_negative == b->forest.truncates_negative &&
-           (a->walk_rows > 0) == (b->walk_rows > 0) && codes_limit(p->code_count) == codes_limit(q->code_count) &&
+           (a->walk_rows > 0) == (b->walk_rows > 0) &&
+           codes_limit(p->code_count) == codes_limit(q->code_count) &&
            (slots_of(p) <= QN_SQUARES_SLOTS) == (slots_of(q) <= QN_SQUARES_SLOTS) &&
            (p->perfect_count == a->forest.tree_count) ==
                (q->perfect_count == b->forest.tree_count) &&

@@ -759,3 +759,26 @@ outputs:
         out = subprocess.run([BUILD / "quern", "check", spec], capture_output=True, text=True)
         assert out.returncode == 2 and "'country' is a string" in out.stderr, out.stderr
         assert "'channel'" not in out.stderr
+
+
+def test_inspect_together(tmp_path):
+    """Models of one table and several labels are cut at the same numbers: their columns are coded once."""
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=(400, 5)).astype(np.float32)
+    names = [f"{label}.ubj" for label in "abc"]
+    for i, name in enumerate(names):
+        trained = xgb.DMatrix(x, x[:, i] + x[:, 3] * x[:, 4] > 0, feature_names=list("vwxyz"))
+        options = {"objective": "binary:logistic", "max_depth": 4, "max_bin": 32}
+        xgb.train(options, trained, 40).save_model(tmp_path / name)
+
+    def inspect(*options):
+        command = [BUILD / "quern", "model", "inspect", *options]
+        env = {**os.environ, "QUERN_CPU": "portable"}
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=env).stdout
+
+    told = json.loads(inspect(*names, "--json"))
+    assert [m["file"] for m in told["models"]] == names
+    assert told["together"].pop("bytes") > 0
+    assert told["together"] == {"models": 3, "share": 3, "bundles": 1, "coded_columns": 5, "coded_columns_alone": 15}
+    assert "share     3 of 3 models, in 1 bundle\n  a row     5 columns are coded instead of 15\n" in inspect(*names)
+    assert "together" not in inspect(names[0])

@@ -240,11 +240,8 @@ static void fill_load(void)
         void *scratch;
 
         for (unsigned k = 0; k < MEMBERS; k++) {
-            const struct model_shape shape = {.trees = 12 + 3 * c,
-                                              .leaves = 6,
-                                              .inputs = INPUTS,
-                                              .outputs = 1,
-                                              .values = 40};
+            const struct model_shape shape = {
+                .trees = 12 + 3 * c, .leaves = 6, .inputs = INPUTS, .outputs = 1, .values = 40};
 
             (k == 1 ? models_lightgbm : models_xgboost)(&load.texts[c][k], &shape);
         }
