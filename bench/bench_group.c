@@ -2,8 +2,9 @@
  * bench_group.c - nanoseconds per row and model of 1, 10 and 100 models over the same columns, one
  * after the other and as a group.
  *
- *   bench_group
+ *   bench_group [CPU]
  *
+ * CPU: portable, neon, avx2 or avx512, what may be used; default all.
  * The models are XGBoost files made here: depth 6, about 48 leaves a tree, 30 columns. `bins`: all
  * cut at the same 250 numbers a column, as models that a histogram trainer made from one table;
  * `own`: each model at numbers of its own, as if from tables of their own. Rows rotate through
@@ -130,7 +131,7 @@ struct run {
 
 static double pass(const struct run *r, uint32_t batch, bool as_group)
 {
-    const uint32_t limit = r->count * batch < 1600 ? ROWS / 8 : ROWS;
+    const uint32_t limit = r->count * batch < 1600 && batch < ROWS / 8 ? ROWS / 8 : ROWS;
     double start = now_ns();
 
     for (uint32_t first = 0; first + batch <= limit; first += batch) {
@@ -219,10 +220,14 @@ static void bench(struct run *r, unsigned trees, bool own_cuts)
         qn_model_free(r->models[k]);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static struct run r;
 
+    if (argc > 1 && !qn_model_cap(argv[1])) {
+        fprintf(stderr, "bench_group [portable|neon|avx2|avx512]\n");
+        return 2;
+    }
     for (unsigned i = 0; i < INPUTS; i++) {
         /* not a power of two apart, or all columns compete for the same lines of the cache */
         r.columns[i] = qn_mem_aligned(64, (ROWS + 8) * sizeof(double));
