@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * half_space_int.h - what the model room itself asks of half-space trees. Face: half_space.h. */
+ * half_space_int.h - what the model room itself asks of half-space trees. Face: half_space.h.
+ *
+ * Thread: any. Memory: freed at the end. */
 #ifndef QN_MODEL_HALF_SPACE_INT_H
 #define QN_MODEL_HALF_SPACE_INT_H
 

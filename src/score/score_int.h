@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * score_int.h - what the files of the room share. */
+ * score_int.h - what the files of the room share: columns of any type as a model's doubles.
+ *
+ * Thread: any. Memory: the caller's. */
 #ifndef QN_SCORE_SCORE_INT_H
 #define QN_SCORE_SCORE_INT_H
 

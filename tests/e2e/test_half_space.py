@@ -302,8 +302,8 @@ def test_kills_snapshots_and_another_spec(tmp_path, orders, case, threads):
 def test_a_score_without_contributions_is_explained(tmp_path, orders):
     records = [json.loads(line) for line in pipe(tmp_path, "as it comes", orders[0]).splitlines()]
     (tmp_path / "events.ndjson").write_text(lines(orders[0]))
-    done = subprocess.run([str(QUERN), "explain", "spec.yaml", "2000", "--input", "orders=events.ndjson", "-q", "--json"],
-                          cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+    done = subprocess.run([str(QUERN), "explain", "spec.yaml", "2000", "--input", "orders=events.ndjson", "-q",
+                           "--json"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
     told = json.loads(done.stdout)
     assert told["scores"] == [records[2000]["score"]] and told["outputs"] is None
     assert told["explains_not"].startswith("half-space trees")

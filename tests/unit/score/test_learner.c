@@ -3,8 +3,8 @@
  * by node, batches and threads that do not show, snapshots in the middle of everything, hostile
  * bytes, memory that is gone. What is drawn is held against the definition by
  * tests/e2e/test_half_space.py. */
-#include "../state/memory_store.h"
 #include "../model/models.h"
+#include "../state/memory_store.h"
 
 #include "model/half_space.h"
 #include "score/learner.h"
@@ -89,8 +89,8 @@ static void run(struct qn_learner *l, const struct table *t, uint32_t first, uin
         pointers[i] = &moved[i];
     }
     for (uint32_t w = workers; w-- > 0;)
-        qn_learner_look(l, pointers, t->want + first, rows * w / workers,
-                        rows * (w + 1) / workers, w);
+        qn_learner_look(l, pointers, t->want + first, rows * w / workers, rows * (w + 1) / workers,
+                        w);
     qn_learner_run(l, pointers, t->want + first, rows, margins + first, scores + first);
 }
 
