@@ -145,8 +145,7 @@ static int unknown_command(struct qn_cli *c, const char *name)
     static const char *const planned[][2] = {{"test", "quern pipe over sample events, and compare"},
                                              {"diff", "quern pipe with both specs, and compare"},
                                              {"serve", "quern pipe"},
-                                             {"bench", "./dev bench"},
-                                             {"deploy", NULL}};
+                                             {"bench", "./dev bench"}};
     struct qn_str names[64];
     unsigned n = 0;
     int near;
@@ -154,9 +153,10 @@ static int unknown_command(struct qn_cli *c, const char *name)
     for (size_t i = 0; i < sizeof planned / sizeof planned[0]; i++) {
         if (strcmp(name, planned[i][0]) != 0)
             continue;
-        qn_cli_say(c, "quern: '%s' is not available in this version%s%s; try 'quern --help'", name,
-                   planned[i][1] != NULL ? "; until then: " : "",
-                   planned[i][1] != NULL ? planned[i][1] : "");
+        qn_cli_say(c,
+                   "quern: '%s' is not available in this version; until then: %s; try 'quern "
+                   "--help'",
+                   name, planned[i][1]);
         return QN_EXIT_USAGE;
     }
 

@@ -22,6 +22,7 @@
     X(dlq)                                                                                         \
     X(log)                                                                                         \
     X(top)                                                                                         \
+    X(deploy)                                                                                      \
     X(reference)                                                                                   \
     X(version)
 

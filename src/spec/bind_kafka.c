@@ -116,6 +116,8 @@ static void rename_topics(struct qn_builder *b, const struct qn_yaml_node *map)
                       qn_describe(n, found));
         else
             *topic = copy(b, n->text.p, n->text.len);
+        if (topic == &b->plan->kafka.stream_topics[b->plan->main_stream])
+            b->plan->kafka.input_written = n->written;
     }
 }
 
@@ -202,13 +204,23 @@ static qn_status read_snapshots(struct qn_builder *b, bool is_wanted)
 static qn_status read_settings(struct qn_builder *b, const struct qn_slot *slot)
 {
     struct qn_option_list *l = &b->plan->kafka.target.settings;
+    struct qn_str *written = QN_NEW_N(b->bind.arena, struct qn_str, slot->value->count + 1);
 
     l->items = QN_NEW_N(b->bind.arena, const char *, slot->value->count + 1);
-    if (l->items == NULL)
+    if (l->items == NULL || written == NULL)
         return qn_no_memory(b->err);
-    for (uint32_t i = 0; i < slot->value->count; i++)
+    for (uint32_t i = 0; i < slot->value->count; i++) {
+        written[l->count] = slot->value->items[i].value->written;
         l->items[l->count++] = text_of(b, slot->value->items[i].value, "a setting");
+    }
+    b->plan->kafka.settings_written = written;
     return QN_OK;
+}
+
+/* What nobody knows here cannot be looked at. */
+static bool is_stood_in(const struct qn_builder *b, const char *text)
+{
+    return b->opt->stand_in != NULL && strstr(text, b->opt->stand_in) != NULL;
 }
 
 qn_status qn_build_kafka(struct qn_builder *b)
@@ -235,8 +247,13 @@ qn_status qn_build_kafka(struct qn_builder *b)
         copy(b, log->value->text.p + PREFIX_BYTES, log->value->text.len - PREFIX_BYTES);
     k->group = s[KAFKA_GROUP].is_set ? text_of(b, s[KAFKA_GROUP].value, "a group")
                                      : copy(b, b->plan->name.p, b->plan->name.len);
-    if (s[KAFKA_INSTANCE].is_set)
+    k->brokers_written = log->value->written;
+    if (s[KAFKA_GROUP].is_set)
+        k->group_written = s[KAFKA_GROUP].value->written;
+    if (s[KAFKA_INSTANCE].is_set) {
         k->instance = text_of(b, s[KAFKA_INSTANCE].value, "an instance");
+        k->instance_written = s[KAFKA_INSTANCE].value->written;
+    }
     k->is_at_least_once = b->top[KEY_DELIVERY].is_set && b->top[KEY_DELIVERY].i64 == 1;
     k->commit_us = s[KAFKA_COMMIT].is_set ? s[KAFKA_COMMIT].i64
                    : k->is_at_least_once  ? PLAIN_DEFAULT_US
@@ -249,7 +266,8 @@ qn_status qn_build_kafka(struct qn_builder *b)
         rename_topics(b, s[KAFKA_TOPICS].value);
     check_topics(b, log->value);
     refuse(b, log->value);
-    if (b->bind.diags->errors == before && qn_kafka_check(&k->target, &why) != QN_OK)
+    if (b->bind.diags->errors == before && !is_stood_in(b, k->target.brokers) &&
+        qn_kafka_check(&k->target, &why) != QN_OK)
         QN_REPORT(&b->bind, TYPE,
                   why.code == QN_INVALID && s[KAFKA_SETTINGS].is_set ? s[KAFKA_SETTINGS].key
                                                                      : log->value,

@@ -229,7 +229,9 @@ static qn_status load(struct qn_builder *b)
     struct qn_variables v = {.files = b->opt->files,
                              .environment = b->opt->environment,
                              .folder = b->folder,
-                             .source = b->bind.source};
+                             .source = b->bind.source,
+                             .stand_in = b->opt->stand_in,
+                             .seen = b->opt->variables};
     struct qn_diags *diags = b->bind.diags;
     struct qn_yaml_node *root;
 

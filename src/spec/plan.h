@@ -19,6 +19,8 @@
 #include "sink/sink.h"
 #include "source/source.h"
 
+struct qn_variable_list; /* variables.h */
+
 /* Where one input of a model comes from. */
 struct qn_model_input {
     struct qn_str name;  /* as in the model, or the column's name where the model has none */
@@ -90,6 +92,9 @@ struct qn_plan_kafka {
     bool is_at_least_once; /* no transactions */
     bool may_create;       /* output topics that are not there */
     const char *snapshots; /* folder, ready to open */
+    /* As the spec writes them, ${...} not filled in; "" = left out. settings: as the target's. */
+    struct qn_str brokers_written, group_written, input_written, instance_written;
+    const struct qn_str *settings_written;
 };
 
 /* How `quern run` is asked over HTTP (serve/serve.h). */
@@ -148,6 +153,9 @@ struct qn_plan {
 struct qn_plan_options {
     const struct qn_files *files;
     const char *const *environment; /* "NAME=value", NULL-ended; for ${NAME} */
+    /* For those who look at a spec that will run elsewhere; both as in variables.h, NULL = not. */
+    const char *stand_in;
+    struct qn_variable_list *variables;
 };
 
 /* Loads a spec. QN_INVALID when diags has errors (then *out is NULL); other codes when the file

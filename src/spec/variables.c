@@ -117,6 +117,42 @@ static void add_value(struct fill *f, struct qn_str value, uint32_t begin, uint3
     qn_buf_add(&f->text, value.p, value.len);
 }
 
+/* Notes a variable; one that was seen keeps its place. */
+static void note(struct fill *f, struct qn_str name, bool is_file, bool has_default,
+                 bool is_stand_in)
+{
+    struct qn_variable_list *l = f->v->seen;
+
+    for (uint32_t i = 0; l != NULL && i < l->count; i++)
+        if (l->items[i].is_file == is_file && qn_str_eq(l->items[i].name, name)) {
+            l->items[i].has_default &= has_default; /* one place without is enough to need it */
+            l->items[i].is_stand_in |= is_stand_in;
+            return;
+        }
+    if (l == NULL)
+        return;
+    if (l->count == l->cap) {
+        const uint32_t cap = l->cap == 0 ? 8 : l->cap * 2;
+        struct qn_variable *grown = QN_NEW_N(f->arena, struct qn_variable, cap);
+
+        if (grown == NULL) {
+            f->no_memory = true;
+            return;
+        }
+        if (l->count > 0)
+            memcpy(grown, l->items, l->count * sizeof(*grown));
+        l->items = grown;
+        l->cap = cap;
+    }
+    l->items[l->count++] = (struct qn_variable){name, is_file, has_default, is_stand_in};
+}
+
+static void stand_in(struct fill *f, uint32_t begin, uint32_t end)
+{
+    f->node->is_secret = true;
+    add_value(f, qn_str_of(f->v->stand_in), begin, end);
+}
+
 static void fill_file(struct fill *f, struct qn_str path, uint32_t begin, uint32_t end)
 {
     struct qn_pos at = written_place(f, begin, end);
@@ -164,9 +200,16 @@ static void fill_one(struct fill *f, struct qn_str inside, uint32_t begin, uint3
     const char *colon = inside.len > 0 ? memchr(inside.p, ':', inside.len) : NULL;
     struct qn_str name = {inside.p, colon != NULL ? (uint32_t)(colon - inside.p) : inside.len};
     struct qn_str value, near;
+    bool is_here;
 
     if (colon != NULL && qn_str_is(name, "file")) {
-        fill_file(f, (struct qn_str){colon + 1, inside.len - 5}, begin, end);
+        const struct qn_str path = {colon + 1, inside.len - 5};
+
+        note(f, path, true, false, f->v->stand_in != NULL);
+        if (f->v->stand_in != NULL && path.len > 0)
+            stand_in(f, begin, end);
+        else
+            fill_file(f, path, begin, end);
         return;
     }
     if (!is_name(name)) {
@@ -184,7 +227,9 @@ static void fill_one(struct fill *f, struct qn_str inside, uint32_t begin, uint3
             (int)(inside.len - name.len - 2 < 40 ? inside.len - name.len - 2 : 40), colon + 2);
         return;
     }
-    if (lookup(f->v, name, &value)) {
+    is_here = lookup(f->v, name, &value);
+    note(f, name, false, colon != NULL, !is_here && colon == NULL);
+    if (is_here) {
         if (!qn_utf8_valid(value.p, value.len)) {
             qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end), NULL,
                           "the variable %.*s is not UTF-8 text", QN_STR_ARG(name));
@@ -194,6 +239,8 @@ static void fill_one(struct fill *f, struct qn_str inside, uint32_t begin, uint3
         add_value(f, value, begin, end);
     } else if (colon != NULL) {
         add_value(f, (struct qn_str){colon + 1, inside.len - name.len - 1}, begin, end);
+    } else if (f->v->stand_in != NULL) {
+        stand_in(f, begin, end);
     } else if (nearest(f->v, name, &near)) {
         qn_diag_error(f->diags, QN_DIAG_VARIABLE, written_place(f, begin, end),
                       "set it, or give a default: ${NAME:default}",

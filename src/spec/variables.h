@@ -15,11 +15,26 @@
 
 enum { QN_VARIABLE_FILE_BYTES_MAX = 64 << 10, QN_VARIABLE_TOTAL_BYTES_MAX = 4 << 20 };
 
+/* A ${...} of a spec, once per name: what must be around where the spec runs. */
+struct qn_variable {
+    struct qn_str name; /* of the environment; a file's path as written */
+    bool is_file, has_default;
+    bool is_stand_in; /* it had no value here */
+};
+struct qn_variable_list {
+    struct qn_variable *items; /* in the order of the spec */
+    uint32_t count, cap;
+};
+
 struct qn_variables {
     const struct qn_files *files;
     const char *const *environment; /* "NAME=value", NULL-ended; NULL = empty        */
     struct qn_str folder;           /* of the spec, with its '/'; "" = the current one */
     struct qn_str source;           /* for places                                      */
+    /* Stands where a ${NAME} without default has no value, and for every ${file:PATH}, none of
+     * which is read; marks its node as secret. NULL: what has no value is a mistake. */
+    const char *stand_in;
+    struct qn_variable_list *seen; /* where those found are noted, in the arena; NULL = nowhere */
 };
 
 /* Fills every scalar value below root. A ${...} without a value is a diagnostic at its place and

@@ -81,6 +81,41 @@ static const struct qn_yaml_node *fill_with(const char *text, struct memory_file
     return root;
 }
 
+/* As for a spec that will run elsewhere: nothing that is missing is a mistake. */
+static void test_stand_ins(void **state)
+{
+    const char *text =
+        "a: ${GONE}/${PORT}\nb: [\"${GONE:x}\", \"${file:no.secret}\", \"${LOST:y}\"]\n"
+        "c: \"${file:no.secret}\"\n";
+    struct qn_files files = {.open = file_open, .st = NULL}; /* none is opened */
+    struct qn_variable_list seen = {0};
+    struct qn_variables v = {.files = &files,
+                             .environment = environment,
+                             .source = qn_str_of(text),
+                             .stand_in = "somebody",
+                             .seen = &seen};
+    struct qn_yaml_node *root;
+    struct qn_err err = {0};
+
+    (void)state;
+    qn_arena_reset(&arena);
+    diags = (struct qn_diags){.arena = &arena, .source = v.source};
+    assert_int_equal(qn_yaml_parse(v.source, &arena, &diags, &root, &err), QN_OK);
+    assert_int_equal(qn_variables_fill(&v, root, &arena, &diags, &err), QN_OK);
+    assert_int_equal(diags.errors, 0);
+    assert_true(qn_str_is(root->items[0].value->text, "somebody/8080"));
+    assert_true(root->items[0].value->is_secret);
+    assert_true(qn_str_is(root->items[1].value->items[0].value->text, "x"));
+    assert_true(qn_str_is(root->items[2].value->text, "somebody"));
+    assert_int_equal(seen.count, 4);
+    assert_true(qn_str_is(seen.items[0].name, "GONE"));
+    assert_true(seen.items[0].is_stand_in && !seen.items[0].has_default); /* needed once */
+    assert_true(qn_str_is(seen.items[1].name, "PORT") && !seen.items[1].is_stand_in);
+    assert_true(seen.items[2].is_file && qn_str_is(seen.items[2].name, "no.secret"));
+    assert_true(qn_str_is(seen.items[3].name, "LOST") && seen.items[3].has_default);
+    assert_false(seen.items[3].is_stand_in);
+}
+
 static const struct qn_yaml_node *fill(const char *text)
 {
     struct memory_file none = {0};
@@ -252,9 +287,10 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fill),   cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_files),  cmocka_unit_test(test_secrets),
-        cmocka_unit_test(test_places), cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_fill),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_files),     cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_places),    cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_stand_ins),
     };
 
     return cmocka_run_group_tests(tests, NULL, teardown);
