@@ -48,8 +48,9 @@ struct qn_service_kafka {
     uint32_t waiting;   /* messages pushed and not stepped */
     struct qn_err told; /* why a commit was refused, as last reported */
 
-    uint64_t *written;      /* [topic_count] records committed by this process */
-    struct qn_series **lag; /* [shard_count] NULL until ours for the first time */
+    uint64_t *written;            /* [topic_count] records committed by this process */
+    struct qn_series **lag;       /* [shard_count] NULL until ours for the first time */
+    struct qn_series **group_lag; /* [shard_count] likewise */
     struct qn_shard_seen *seen;
     struct qn_kafka_transact_stats stats; /* under wait_lock */
     int64_t looked_ns;

@@ -19,22 +19,30 @@
 qn_status qn_kafka_look_init(struct qn_service_kafka *k, struct qn_err *err)
 {
     k->lag = QN_NEW_N(&k->sv->arena, struct qn_series *, k->shard_count);
+    k->group_lag = QN_NEW_N(&k->sv->arena, struct qn_series *, k->shard_count);
     k->seen = QN_NEW_N(&k->sv->arena, struct qn_shard_seen, k->shard_count);
-    return k->lag != NULL && k->seen != NULL
+    return k->lag != NULL && k->group_lag != NULL && k->seen != NULL
                ? QN_OK
                : qn_err_set(err, QN_NOMEM, "out of memory for the metrics");
 }
 
-static struct qn_series *lag_series(struct qn_service_kafka *k, uint32_t i)
+/* Of a partition that is or was ours. */
+static void set_lag(struct qn_service_kafka *k, uint32_t i, int64_t lag)
 {
     char number[12];
-    const struct qn_str labels[3] = {k->sv->plan->schemas[k->sv->plan->main_stream].name,
-                                     qn_str_of(k->input),
-                                     {number, (uint32_t)snprintf(number, sizeof number, "%u", i)}};
+    const struct qn_str partition = {number, (uint32_t)snprintf(number, sizeof number, "%u", i)},
+                        topic = qn_str_of(k->input);
+    const struct qn_plan *p = k->sv->plan;
 
-    if (k->lag[i] == NULL)
-        k->lag[i] = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_LAG, labels);
-    return k->lag[i];
+    if (k->lag[i] == NULL) {
+        const struct qn_str stream[3] = {p->schemas[p->main_stream].name, topic, partition};
+        const struct qn_str group[3] = {qn_str_of(p->kafka.group), topic, partition};
+
+        k->lag[i] = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_LAG, stream);
+        k->group_lag[i] = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_GROUP_LAG, group);
+    }
+    qn_series_set(k->lag[i], (double)lag);
+    qn_series_set(k->group_lag[i], (double)lag);
 }
 
 /* One shard into the sums. */
@@ -55,7 +63,7 @@ static void add_shard(struct qn_service_kafka *k, uint32_t i, uint64_t *total)
     if (s->is_replaying)
         *total += (uint64_t)(s->live_from - s->next);
     qn_service_look_add(k->sv, s->en);
-    qn_series_set(lag_series(k, i), (double)(seen->end - seen->committed));
+    set_lag(k, i, seen->end - seen->committed);
 }
 
 static void look_shards(struct qn_service_kafka *k, double seconds)
@@ -70,7 +78,7 @@ static void look_shards(struct qn_service_kafka *k, double seconds)
         if (k->seen[i].is_ours)
             lag += (uint64_t)(k->seen[i].end - k->seen[i].committed);
         else if (k->lag[i] != NULL)
-            qn_series_set(k->lag[i], 0);
+            set_lag(k, i, 0);
     }
     atomic_store(&sv->processed[sv->plan->main_stream], 0);
     atomic_store(&sv->appended[sv->plan->main_stream], lag);

@@ -9,6 +9,7 @@
 #include "source/intake.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 /* Of the cursors of intakes (intake.h). */
 #define PREFIX "source."
@@ -45,6 +46,19 @@ static uint64_t lag(void *arg)
     if (wait_us > 0 && n > 0 && n <= QN_BACKLOG_RECORDS && qn_service_waited_us(sv) > wait_us / 2)
         return QN_BACKLOG_RECORDS + 1;
     return n;
+}
+
+static void set_group_lag(void *arg, const char *group, const char *topic, uint32_t partition,
+                          int64_t records)
+{
+    struct qn_service *sv = arg;
+    char number[12];
+    const struct qn_str labels[3] = {
+        qn_str_of(group),
+        qn_str_of(topic),
+        {number, (uint32_t)snprintf(number, sizeof number, "%u", partition)}};
+
+    qn_series_set(qn_metrics_series(sv->opt.metrics, QN_METRIC_GROUP_LAG, labels), (double)records);
 }
 
 /* "source.NAME" of a source that the spec has not. */
@@ -86,6 +100,8 @@ qn_status qn_service_sources_start(struct qn_service *sv, struct qn_err *err)
                                               .clock = sv->opt.clock,
                                               .lag = lag,
                                               .lag_arg = sv,
+                                              .group_lag = set_group_lag,
+                                              .group_lag_arg = sv,
                                               .lag_max = QN_BACKLOG_RECORDS,
                                               .tell = tell,
                                               .tell_arg = sv};

@@ -373,6 +373,7 @@ qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str 
     if (committed < 0) { /* nobody was here */
         s->next = s->committed = s->live_from = s->mark.first = s->pushed = oldest;
         begin_chain(s, oldest);
+        s->is_new = oldest > 0; /* a scaler would take all that was removed for lag */
         return QN_OK;
     }
     if (!qn_shard_mark_read(mark, &s->expected))
@@ -442,6 +443,7 @@ void qn_shard_mark_now(const struct qn_shard *s, char out[QN_SHARD_MARK_BYTES])
 void qn_shard_committed(struct qn_shard *s)
 {
     s->committed = s->next;
+    s->is_new = false;
     memset(s->made, 0, (s->plan->output_count + 1) * sizeof *s->made);
     qn_buf_clear(&s->records);
 }

@@ -55,6 +55,7 @@ struct qn_shard {
     int64_t committed;         /* first offset that is not committed                         */
     int64_t live_from;         /* what lies below was answered before                        */
     bool is_replaying;         /* next < live_from                                           */
+    bool is_new;               /* the group has no position yet, and the topic has a past    */
     struct qn_buf records;     /* qn_kafka_record_add, since the last commit                 */
     uint64_t *made;            /* [outputs + 1] of those records, by output; then dead letters */
     uint64_t *chains;          /* [outputs + 1] hash of all records since mark.since         */
@@ -88,7 +89,7 @@ static inline bool qn_shard_is_busy(const struct qn_shard *s)
 /* True where there is something to commit. */
 static inline bool qn_shard_has_news(const struct qn_shard *s)
 {
-    return !s->is_replaying && s->next > s->committed;
+    return !s->is_replaying && (s->next > s->committed || s->is_new);
 }
 /* The mark that belongs to s->next. */
 void qn_shard_mark_now(const struct qn_shard *s, char out[QN_SHARD_MARK_BYTES]);

@@ -46,6 +46,10 @@ enum qn_metric_type {
       "always at its limit: the engine is behind")                                                 \
     X(LAG, "ml_stream_consumer_lag", QN_GAUGE, "stream topic partition",                           \
       "records in the log that the engine has not read yet", "grows for minutes")                  \
+    X(GROUP_LAG, "kafka_consumergroup_lag", QN_GAUGE, "consumergroup topic partition",             \
+      "records of a topic behind what the consumer group has committed; of the partitions that "   \
+      "this process reads, 0 for one that another has taken over",                                 \
+      "the sum over all processes grows for minutes: more of them, up to one a partition")         \
     X(WAIT, "quern_wait_seconds", QN_GAUGE, "",                                                    \
       "how long the oldest event that the engine has not taken waits, 0 without one",              \
       "near `limits: wait`, beyond which events are refused with 429")                             \

@@ -47,6 +47,10 @@ struct qn_intake_options {
     const struct qn_clock *clock;   /* NULL = qn_clock_system                                   */
     uint64_t (*lag)(void *arg);     /* records that wait for the engine; NULL = no limit        */
     void *lag_arg;
+    /* What the source says of a consumer group (source.h); NULL = nobody wants to know */
+    void (*group_lag)(void *arg, const char *group, const char *topic, uint32_t partition,
+                      int64_t records);
+    void *group_lag_arg;
     uint64_t lag_max;     /* reading pauses above it, and goes on below half of it              */
     qn_intake_tell *tell; /* NULL = silent                                                      */
     void *tell_arg;

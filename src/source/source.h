@@ -27,6 +27,11 @@ struct qn_source_boot {
     struct qn_str stream; /* "transactions"                                                   */
     bool (*must_stop)(void *arg); /* asked while waiting for the outside, 5 times a second      */
     void *must_stop_arg;
+    /* Records of a partition that a consumer group has not committed; NULL = nobody wants to know.
+     * At most about once a second; as intake's thread. */
+    void (*lag)(void *arg, const char *group, const char *topic, uint32_t partition,
+                int64_t records);
+    void *lag_arg;
 };
 
 /* Events as a source hands them over. Given with everything empty. */

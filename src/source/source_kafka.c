@@ -123,6 +123,7 @@ enum {
     PARTITIONS_MAX = 100000,
     POLL_MS = 100,
     LOOK_MS = 30000, /* for partitions that are new */
+    LAG_MS = 1000,   /* between two looks at the lag */
     ASK_MS = 10000,
     CLUSTER_BYTES = 64,
     TOPIC_BYTES = 256
@@ -140,7 +141,7 @@ struct kafka {
     rd_kafka_message_t **messages; /* [MESSAGES_MAX] that events borrow from */
     uint32_t count;
     uint64_t troubles; /* of the client, when last looked at */
-    int64_t looked_ns;
+    int64_t looked_ns, lag_ns;
     char note[160];
 };
 
@@ -294,6 +295,7 @@ static qn_status kafka_open(void *st, const struct qn_source_boot *boot, const v
     QN_TRY(find_start(k, err));
     k->troubles = k->client.troubles;
     k->looked_ns = boot->clock->mono_ns(boot->clock->st);
+    memcpy(k->told, k->next, k->partitions * sizeof(*k->told));
     return assign(k, err);
 }
 
@@ -386,12 +388,33 @@ static qn_status fill(struct kafka *k, struct qn_source_batch *batch, struct qn_
     return QN_OK;
 }
 
+/* What lies behind the positions that the group was told; ends as the last fetch saw them. */
+static void tell_lag(struct kafka *k)
+{
+    const int64_t now = k->boot->clock->mono_ns(k->boot->clock->st);
+
+    if (k->boot->lag == NULL || k->opt->group == NULL ||
+        now - k->lag_ns < (int64_t)LAG_MS * 1000000)
+        return;
+    k->lag_ns = now;
+    for (uint32_t p = 0; p < k->partitions; p++) {
+        int64_t oldest = 0, end = 0;
+
+        if (rd_kafka_get_watermark_offsets(k->client.rk, k->topic, (int32_t)p, &oldest, &end) ==
+                RD_KAFKA_RESP_ERR_NO_ERROR &&
+            end >= 0 && k->told[p] >= 0)
+            k->boot->lag(k->boot->lag_arg, k->opt->group, k->topic, p,
+                         end > k->told[p] ? end - k->told[p] : 0);
+    }
+}
+
 static qn_status kafka_read(void *st, struct qn_source_batch *batch, enum qn_flow *flow,
                             struct qn_err *err)
 {
     struct kafka *k = st;
 
     release(k);
+    tell_lag(k); /* of what is durable: told is one read behind */
     memcpy(k->told, k->next, k->partitions * sizeof(*k->told));
     QN_TRY(fill(k, batch, err));
     if (k->note[0] != '\0')

@@ -180,6 +180,8 @@ def test_http_says_where_events_go(kafka, tmp_path):
     assert [s["state"] for s in status["log"]["ours"]] == ["live", "live"] and status["outputs"][0]["records"] > 90
     lag = [line for line in p.get("/metrics").body.decode().splitlines() if line.startswith("ml_stream_consumer_lag{")]
     assert len(lag) == 2, lag
+    lag = [f'kafka_consumergroup_lag{{consumergroup="http",topic="http",partition="{n}"}} 0' for n in range(2)]
+    p.await_true(lambda: set(lag) <= set(p.get("/metrics").body.decode().splitlines()))
     assert p.stop() == 0
 
 

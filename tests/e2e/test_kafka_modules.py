@@ -77,6 +77,8 @@ def test_events_come_and_answers_leave(kafka, tmp_path):
     end = time.monotonic() + 20
     while sum(kafka.committed("told", "plain", 3)) < 6900 and time.monotonic() < end:
         kafka.produce("plain", records(7000, 1, 3))  # what is told is one read behind
+    lag = [f'kafka_consumergroup_lag{{consumergroup="told",topic="plain",partition="{n}"}} 0' for n in range(3)]
+    p.await_true(lambda: set(lag) <= set(p.get("/metrics").body.decode().splitlines()))
     assert p.stop() == 0
     values = [v.encode() for v in log_values(tmp_path)]
     by_partition = [[v for v in values if json.loads(v)["order_id"] % 7 % 3 == n] for n in range(3)]
