@@ -100,6 +100,35 @@ static void put_block(struct qn_buf *b, const struct qn_buf *t)
     }
 }
 
+/* A JSON string in which what YAML takes for a line end, or for nothing at all, is escaped too. */
+static void put_quoted(struct qn_buf *b, struct qn_str text)
+{
+    struct qn_buf json = {0};
+
+    qn_json_string(&json, text);
+    for (size_t i = 0; i < json.len; i++) {
+        const unsigned char *p = (const unsigned char *)json.data + i;
+        const size_t left = json.len - i;
+
+        if (p[0] == 0x7f) {
+            qn_buf_text(b, "\\u007f");
+        } else if (left > 1 && p[0] == 0xc2 && p[1] < 0xa0) {
+            qn_buf_printf(b, "\\u00%02x", p[1]);
+            i += 1;
+        } else if (left > 2 && p[0] == 0xe2 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9)) {
+            qn_buf_printf(b, "\\u20%02x", p[2] - 0x80);
+            i += 2;
+        } else if (left > 2 && p[0] == 0xef && p[1] == 0xbb && p[2] == 0xbf) {
+            qn_buf_text(b, "\\ufeff");
+            i += 2;
+        } else {
+            qn_buf_byte(b, (char)p[0]);
+        }
+    }
+    b->failed |= json.failed;
+    qn_buf_fini(&json);
+}
+
 static void put_files(struct qn_buf *b, const struct qn_deploy *d, bool is_text)
 {
     bool is_first = true;
@@ -121,7 +150,7 @@ static void put_files(struct qn_buf *b, const struct qn_deploy *d, bool is_text)
         else if (is_plain_text(&f->bytes))
             put_block(b, &f->bytes);
         else
-            qn_json_string(b, bytes);
+            put_quoted(b, bytes);
         if (!is_text || !is_plain_text(&f->bytes))
             qn_buf_byte(b, '\n');
     }
