@@ -372,25 +372,21 @@ static qn_status replaced(const struct qn_service_kafka *k, struct qn_err *err)
                       k->sv->plan->kafka.instance);
 }
 
-/* The consumer will never read again. A join whose answer was lost makes the brokers take what
- * comes after it for another process of the same instance, so a first time is forgiven. Where there
- * are two indeed, the older one is put out twice. */
-static qn_status broken(struct qn_service_kafka *k, const rd_kafka_message_t *m, struct qn_err *err)
+/* A join whose answer was lost makes the brokers take what comes after it for another process of
+ * the same instance, so a first time is forgiven. Where there are two indeed, the older one is put
+ * out twice. */
+qn_status qn_kafka_broken(struct qn_service_kafka *k, rd_kafka_resp_err_t code, struct qn_err *err)
 {
-    const char *instance = k->sv->plan->kafka.instance;
-    const rd_kafka_resp_err_t code =
-        m->err == RD_KAFKA_RESP_ERR__FATAL ? rd_kafka_fatal_error(k->consumer.rk, NULL, 0) : m->err;
-
-    if (code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID && instance != NULL &&
-        (k->fenced_ns == 0 || now_ns(k) - k->fenced_ns > FENCED_NS)) {
-        k->is_fenced = true;
-        k->fenced_ns = now_ns(k);
-        return QN_OK;
-    }
-    if (code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID && instance != NULL)
+    if (code == RD_KAFKA_RESP_ERR__FATAL)
+        code = rd_kafka_fatal_error(k->consumer.rk, NULL, 0);
+    if (code != RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID || k->sv->plan->kafka.instance == NULL)
+        return qn_err_set(err, QN_IO, "the topic cannot be read any more: %s",
+                          rd_kafka_err2str(code));
+    if (k->fenced_ns != 0 && now_ns(k) - k->fenced_ns <= FENCED_NS)
         return replaced(k, err);
-    return qn_err_set(err, QN_IO, "the topic cannot be read any more: %s",
-                      rd_kafka_message_errstr(m));
+    k->is_fenced = true;
+    k->fenced_ns = now_ns(k);
+    return QN_OK;
 }
 
 static qn_status no_message(struct qn_service_kafka *k, const rd_kafka_message_t *m,
@@ -404,7 +400,7 @@ static qn_status no_message(struct qn_service_kafka *k, const rd_kafka_message_t
                           (int)m->partition, k->input);
     case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
     case RD_KAFKA_RESP_ERR__FATAL:
-        return broken(k, m, err);
+        return qn_kafka_broken(k, m->err, err);
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
         return qn_err_set(err, QN_DENIED,

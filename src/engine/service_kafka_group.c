@@ -255,6 +255,12 @@ static void forget_shards(struct qn_service_kafka *k)
 
 qn_status qn_kafka_join_anew(struct qn_service_kafka *k, struct qn_err *err)
 {
+    const rd_kafka_resp_err_t code = rd_kafka_fatal_error(k->consumer.rk, NULL, 0);
+
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        QN_TRY(qn_kafka_broken(k, code, err));
+        return qn_kafka_replace_consumer(k, err);
+    }
     forget_shards(k);
     (void)rd_kafka_unsubscribe(k->consumer.rk);
     return qn_kafka_subscribe(k, err);

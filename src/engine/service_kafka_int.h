@@ -65,6 +65,9 @@ qn_status qn_kafka_step_all(struct qn_service_kafka *k, struct qn_err *err);
  * QN_OK with *is_done false: nothing of it is committed, and the reason is in k->told. */
 qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct qn_err *err);
 
+/* The consumer will never read again, for that reason. QN_OK: with another one it may
+ * (k->is_fenced). */
+qn_status qn_kafka_broken(struct qn_service_kafka *k, rd_kafka_resp_err_t code, struct qn_err *err);
 /* Opens the consumer and lets it be the one that is polled. */
 qn_status qn_kafka_consume(struct qn_service_kafka *k, struct qn_err *err);
 
