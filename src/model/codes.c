@@ -22,6 +22,7 @@ enum {
     CATEGORY_MAX = 65000, /* class numbers are uint16 */
     LIMIT_NEVER = 127,    /* above every code         */
     LIMIT_MISSING = 126,  /* only code 255 - 128      */
+    RUN_MIN = 8,          /* trees that add to one output, for their sum to stay in a register */
     KINDS = 3             /* numeric, numeric with zero as missing, category */
 };
 
@@ -454,6 +455,7 @@ static bool plan_perfect_tree(struct qn_model *m, const struct qn_tree *t,
 static bool plan_trees(struct qn_model *m)
 {
     struct qn_plan *p = &m->plan;
+    size_t changes = 0;
 
     if (!plan_nodes(m))
         return false;
@@ -466,6 +468,7 @@ static bool plan_trees(struct qn_model *m)
             p->full_run[t] = p->full_run[t + 1] < 255 ? p->full_run[t + 1] + 1 : 255;
     }
     for (size_t t = 0; t < m->forest.tree_count; t++) {
+        changes += t > 0 && m->forest.trees[t].output != m->forest.trees[t - 1].output;
         p->walk_steps += m->forest.trees[t].depth;
         if (m->forest.trees[t].depth > QN_MODEL_PERFECT_DEPTH)
             continue;
@@ -473,6 +476,7 @@ static bool plan_trees(struct qn_model *m)
             return false;
         p->perfect_count++;
     }
+    p->has_runs = changes * RUN_MIN <= m->forest.tree_count;
     return true;
 }
 

@@ -187,6 +187,7 @@ struct qn_plan {
     struct qn_plan_perfect *perfect; /* parallel to qn_forest.trees; splits NULL = deeper    */
     uint32_t perfect_count;
     uint8_t *full_run; /* per tree: how many from it on have the full perfect depth, at most 255 */
+    bool has_runs;     /* of several outputs: trees of one mostly stand together             */
     const struct qn_lanes *lanes; /* lanes.h: the same for vector kernels; NULL = none runs here */
     const struct qn_squares *squares; /* squares.h: for `avx512x8`; NULL = it cannot run          */
     uint64_t quantise_steps, walk_steps;

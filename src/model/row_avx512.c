@@ -443,11 +443,11 @@ INLINED void reach_block(const struct qn_lanes_row_block *block, const int8_t *c
         reach_tests(block, codes, registers, leaf);
 }
 
-/* `rows` rows, one or four, through all trees; it and is_single are constants. The leaves of the
- * next 64 trees are found before those of the last are added, one after the other. */
+/* `rows` rows, one or four, through all trees; it, is_single and has_runs are constants. The leaves
+ * of the next 64 trees are found before those of the last are added, one after the other. */
 #define ROWS_TREES(name, type)                                                                     \
     INLINED void name(const struct qn_model *m, const int8_t *codes, uint32_t row,                 \
-                      const unsigned rows, const bool is_single, type *sums)                       \
+                      const unsigned rows, const bool is_single, const bool has_runs, type *sums)  \
     {                                                                                              \
         const struct qn_lanes_row_block *block = m->plan.lanes->row.blocks;                        \
         const unsigned registers = registers_for(m->plan.code_count);                              \
@@ -471,17 +471,24 @@ INLINED void reach_block(const struct qn_lanes_row_block *block, const int8_t *c
                 reach_block(block + 1, codes + i * QN_LANES_ROW_CODES, registers, leaf[!now][i]);  \
             for (size_t k = 0; k < n;) {                                                           \
                 const uint32_t output = m->forest.trees[t + k].output;                             \
-                const size_t end = is_single ? n : qn_model_same_output(m, t + k, t + n) - t;      \
+                const size_t end = is_single  ? n                                                  \
+                                   : has_runs ? qn_model_same_output(m, t + k, t + n) - t          \
+                                              : k + 1;                                             \
                 type *to = sums + (size_t)output * QN_MODEL_BLOCK + row;                           \
                                                                                                    \
-                for (unsigned i = 0; i < rows && !is_single; i++)                                  \
+                for (unsigned i = 0; i < rows && has_runs; i++)                                    \
                     sum[i] = to[i];                                                                \
                 _Pragma("GCC unroll 4") for (; k < end; k++, leaves += leaf_count)                 \
                 {                                                                                  \
-                    _Pragma("GCC unroll 4") for (unsigned i = 0; i < rows; i++) sum[i] +=          \
-                        leaves[leaf[now][i][k]];                                                   \
+                    _Pragma("GCC unroll 4") for (unsigned i = 0; i < rows; i++)                    \
+                    {                                                                              \
+                        if (is_single || has_runs)                                                 \
+                            sum[i] += leaves[leaf[now][i][k]];                                     \
+                        else                                                                       \
+                            to[i] += leaves[leaf[now][i][k]];                                      \
+                    }                                                                              \
                 }                                                                                  \
-                for (unsigned i = 0; i < rows && !is_single; i++)                                  \
+                for (unsigned i = 0; i < rows && has_runs; i++)                                    \
                     to[i] = sum[i];                                                                \
             }                                                                                      \
         }                                                                                          \
@@ -544,9 +551,11 @@ ROWS_SYMMETRIC(rows_symmetric_double, double)
         else if (m->plan.lanes->symmetric.tests != NULL)                                           \
             rows_symmetric(m, codes, row, rows, 4, sums);                                          \
         else if (m->info.outputs == 1)                                                             \
-            rows_trees(m, codes, row, rows, true, sums);                                           \
+            rows_trees(m, codes, row, rows, true, false, sums);                                    \
+        else if (m->plan.has_runs)                                                                 \
+            rows_trees(m, codes, row, rows, false, true, sums);                                    \
         else                                                                                       \
-            rows_trees(m, codes, row, rows, false, sums);                                          \
+            rows_trees(m, codes, row, rows, false, false, sums);                                   \
     }
 
 ROWS_BY(rows_by_float, float, rows_trees_float, rows_symmetric_float)
