@@ -246,6 +246,7 @@ struct growth {
     struct qn_half_space_cell *cells;
     uint16_t *rest; /* [window] */
     uint32_t used, depth, window;
+    uint32_t deepest;
 };
 
 /* `list` holds the leaves below the cell, in any order. */
@@ -253,9 +254,12 @@ static void grow(struct growth *g, uint32_t cell, uint16_t *list, uint32_t count
 {
     uint32_t left = 0, right = 0, next;
 
-    g->cells[cell] = (struct qn_half_space_cell){.mass = count};
-    if (level == g->depth || count * SHARE < g->window)
+    if (level == g->depth || count * SHARE < g->window) {
+        g->cells[cell] =
+            (struct qn_half_space_cell){.value = (uint64_t)count << level, .next = cell};
+        g->deepest = level > g->deepest ? level : g->deepest;
         return;
+    }
     for (uint32_t i = 0; i < count; i++) { /* without a branch: the turns are anybody's guess */
         const uint16_t leaf = list[i];
         const uint32_t turn = (leaf >> (g->depth - 1 - level)) & 1;
@@ -265,7 +269,8 @@ static void grow(struct growth *g, uint32_t cell, uint16_t *list, uint32_t count
         right += turn;
     }
     memcpy(list + left, g->rest, right * sizeof *list);
-    next = g->cells[cell].next = g->used;
+    next = g->used;
+    g->cells[cell] = (struct qn_half_space_cell){.next = next, .turn = 1};
     g->used += 2;
     grow(g, next, list, left, level + 1);
     grow(g, next + 1, list + left, right, level + 1);
@@ -285,8 +290,25 @@ void qn_half_space_profile(const struct qn_half_space *h, const uint16_t *leaves
 
         memcpy(scratch, leaves + (size_t)t * window, window * sizeof *scratch);
         grow(&g, 0, scratch, window, 0);
+        g.cells[0].level = (uint16_t)g.deepest;
         QN_ASSERT(g.used <= cells);
     }
+}
+
+/* Some rows in step, all of them as deep as the profile goes: whoever has come to his end stays. */
+static void descend(const struct qn_half_space_cell *tree, const uint16_t *leaf, uint32_t depth,
+                    uint64_t *mass)
+{
+    uint32_t at[TOGETHER] = {0};
+
+    for (uint32_t level = 1; level <= tree->level; level++)
+        for (uint32_t k = 0; k < TOGETHER; k++) {
+            const struct qn_half_space_cell *c = &tree[at[k]];
+
+            at[k] = c->next + ((uint32_t)(leaf[k] >> (depth - level)) & c->turn);
+        }
+    for (uint32_t k = 0; k < TOGETHER; k++)
+        mass[k] += tree[at[k]].value;
 }
 
 void qn_half_space_mass(const struct qn_half_space *h, const struct qn_half_space_cell *profile,
@@ -301,15 +323,16 @@ void qn_half_space_mass(const struct qn_half_space *h, const struct qn_half_spac
         const struct qn_half_space_cell *tree = profile + (size_t)t * cells;
         const uint16_t *leaf = leaves + (size_t)t * stride;
 
-        for (uint32_t r = first; r < end; r++) {
-            const uint32_t way = leaf[r];
-            uint32_t at = 0, level = 0;
+        uint32_t r = first;
 
-            while (tree[at].next != 0) {
-                level++;
-                at = tree[at].next + ((way >> (depth - level)) & 1);
-            }
-            mass[r] += (uint64_t)tree[at].mass << level;
+        for (; r + TOGETHER <= end; r += TOGETHER)
+            descend(tree, leaf + r, depth, mass + r);
+        for (; r < end; r++) {
+            uint32_t at = 0;
+
+            for (uint32_t level = 1; tree[at].turn != 0; level++)
+                at = tree[at].next + ((leaf[r] >> (depth - level)) & 1);
+            mass[r] += tree[at].value;
         }
     }
 }

@@ -64,8 +64,10 @@ void qn_half_space_leaves(const struct qn_half_space *h, const double *z, uint32
 
 /* A node that scores look at: one with a tenth of the window or more, or a child of one. */
 struct qn_half_space_cell {
-    uint32_t mass;
-    uint32_t next; /* of the left child, the right one beside it; 0 = scores end here */
+    uint64_t value; /* mass * 2^depth, where ways end                                     */
+    uint32_t next;  /* the left child, the right one beside it; where ways end: itself    */
+    uint16_t turn;  /* 1, or where ways end 0: nobody goes on                             */
+    uint16_t level; /* of the root: of the deepest cell                                   */
 };
 /* Cells of a tree, at most; a profile has so many of each tree, root first. */
 uint32_t qn_half_space_cells(const struct qn_half_space *h);
