@@ -16,60 +16,39 @@
 
 enum { TOGETHER = 8, SHARE = 10, COST_ROUNDS = 20, COST_ROWS = 64, COST_NS_MAX = 2000000 };
 
-struct node {
-    double split; /* right where z >= split */
-    uint32_t input;
+/* Where an input's cells lie in a tree's work space. */
+struct space {
+    double from, scale; /* cell = (z - from) * scale */
 };
 
 struct qn_half_space {
     struct qn_half_space_options opt;
     bool learns_ranges;
-    struct node *nodes; /* [trees][1 << depth], the first of each tree unused */
+    uint16_t *inputs;     /* [trees][1 << depth] that a node splits, the first of a tree unused */
+    struct space *spaces; /* [trees][inputs] */
 };
 
 /* ---- drawing ---- */
 
-/* What is left of the work space at a node, and around it. */
-struct space {
-    double *low, *high; /* [inputs] */
-};
-
-/* Splits in the middle, from the root down. */
-static void split(struct node *tree, uint32_t i, uint32_t end, const struct space *s)
-{
-    const uint32_t q = tree[i].input;
-    const double low = s->low[q], high = s->high[q];
-
-    tree[i].split = (low + high) / 2;
-    if (2 * i >= end)
-        return;
-    s->high[q] = tree[i].split;
-    split(tree, 2 * i, end, s);
-    s->high[q] = high;
-    s->low[q] = tree[i].split;
-    split(tree, 2 * i + 1, end, s);
-    s->low[q] = low;
-}
-
-static void draw(struct qn_half_space *h, const struct space *s)
+static void draw(struct qn_half_space *h)
 {
     const uint32_t end = UINT32_C(1) << h->opt.depth;
     struct qn_rng rng;
 
     qn_rng_seed(&rng, h->opt.seed);
     for (uint32_t t = 0; t < h->opt.trees; t++) {
-        struct node *tree = h->nodes + (size_t)t * end;
+        struct space *spaces = h->spaces + (size_t)t * h->opt.inputs;
+        uint16_t *inputs = h->inputs + (size_t)t * end;
 
         for (uint32_t q = 0; q < h->opt.inputs; q++) {
             const double middle = qn_rng_unit(&rng);
             const double reach = 2 * (middle > 1 - middle ? middle : 1 - middle);
 
-            s->low[q] = middle - reach;
-            s->high[q] = middle + reach;
+            spaces[q] = (struct space){middle - reach, (double)end / (2 * reach)};
         }
+        inputs[0] = 0;
         for (uint32_t i = 1; i < end; i++)
-            tree[i].input = qn_rng_below(&rng, h->opt.inputs);
-        split(tree, 1, end, s);
+            inputs[i] = (uint16_t)qn_rng_below(&rng, h->opt.inputs);
     }
 }
 
@@ -105,31 +84,24 @@ static qn_status fill(struct qn_model *m, const struct qn_half_space_options *op
 {
     struct qn_half_space *h = QN_NEW(&m->arena, struct qn_half_space);
     const size_t nodes = (size_t)opt->trees << opt->depth;
-    struct space s;
 
     QN_TRY(qn_model_shape(m, opt->inputs, 1, err));
     QN_TRY(qn_model_names(m, opt->names, err));
-    s.low = qn_mem_zalloc(opt->inputs, sizeof(double));
-    s.high = qn_mem_zalloc(opt->inputs, sizeof(double));
-    if (h != NULL) {
-        h->opt = *opt;
-        h->opt.names = m->info.input_names;
-        h->opt.low = copy_doubles(&m->arena, opt->low, opt->inputs);
-        h->opt.high = copy_doubles(&m->arena, opt->high, opt->inputs);
-        h->nodes = qn_arena_aligned(&m->arena, 64, nodes * sizeof *h->nodes);
-    }
-    if (h != NULL && h->opt.low && h->opt.high && h->nodes && s.low && s.high) {
-        for (uint32_t i = 0; i < opt->inputs; i++)
-            h->learns_ranges |= isnan(opt->low[i]);
-        for (uint32_t t = 0; t < opt->trees; t++)
-            h->nodes[(size_t)t << opt->depth] = (struct node){0};
-        draw(h, &s);
-        m->half_space = h;
-    }
-    qn_mem_free(s.low);
-    qn_mem_free(s.high);
-    return m->half_space != NULL ? QN_OK
-                                 : qn_err_set(err, QN_NOMEM, "out of memory for half-space trees");
+    if (h == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for half-space trees");
+    h->opt = *opt;
+    h->opt.names = m->info.input_names;
+    h->opt.low = copy_doubles(&m->arena, opt->low, opt->inputs);
+    h->opt.high = copy_doubles(&m->arena, opt->high, opt->inputs);
+    h->inputs = qn_arena_aligned(&m->arena, 64, nodes * sizeof *h->inputs);
+    h->spaces = QN_NEW_N(&m->arena, struct space, (size_t)opt->trees * opt->inputs);
+    if (!h->opt.low || !h->opt.high || !h->inputs || !h->spaces)
+        return qn_err_set(err, QN_NOMEM, "out of memory for half-space trees");
+    for (uint32_t i = 0; i < opt->inputs; i++)
+        h->learns_ranges |= isnan(opt->low[i]);
+    draw(h);
+    m->half_space = h;
+    return QN_OK;
 }
 
 qn_status qn_model_half_space_new(const struct qn_half_space_options *opt, struct qn_model **out,
@@ -195,41 +167,64 @@ void qn_half_space_place(const struct qn_half_space *h, uint32_t input, double l
         z[(size_t)r * inputs + input] = (x[r] - low) / width;
 }
 
-/* Some rows in step: a row alone would wait for each node. */
-static void walk_together(const struct node *tree, const double *z, uint32_t inputs, uint32_t depth,
+/* The cells of rows in a tree's work space, as the turns of their ways: the first one is bit 31. */
+static void find_cells(const struct qn_half_space *h, const struct space *spaces, const double *z,
+                       uint32_t rows, uint32_t *cells)
+{
+    const uint32_t inputs = h->opt.inputs, unused = 32 - h->opt.depth;
+    const double most = (double)((UINT32_C(1) << h->opt.depth) - 1);
+
+    for (uint32_t r = 0; r < rows; r++, z += inputs, cells += inputs)
+        for (uint32_t q = 0; q < inputs; q++) {
+            double cell = (z[q] - spaces[q].from) * spaces[q].scale;
+
+            cell = cell >= 0 ? cell : 0; /* NaN, too */
+            cell = cell < most ? cell : most;
+            cells[q] = (uint32_t)cell << unused;
+        }
+}
+
+/* Some rows in step: a row alone would wait for each node. Takes the cells' bits. */
+static void walk_together(const uint16_t *tree, uint32_t *cells, uint32_t inputs, uint32_t depth,
                           uint32_t at[TOGETHER])
 {
     for (uint32_t k = 0; k < TOGETHER; k++)
         at[k] = 1;
     for (uint32_t d = 0; d < depth; d++)
         for (uint32_t k = 0; k < TOGETHER; k++) {
-            const struct node *n = &tree[at[k]];
+            uint32_t *cell = &cells[(size_t)k * inputs + tree[at[k]]];
 
-            at[k] = 2 * at[k] + (z[(size_t)k * inputs + n->input] >= n->split);
+            at[k] = 2 * at[k] + (*cell >> 31);
+            *cell <<= 1;
         }
 }
 
 void qn_half_space_leaves(const struct qn_half_space *h, const double *z, uint32_t rows,
-                          const uint32_t *to, uint16_t *leaves, uint32_t stride)
+                          const uint32_t *to, uint32_t *cells, uint16_t *leaves, uint32_t stride)
 {
     const uint32_t inputs = h->opt.inputs, depth = h->opt.depth, end = UINT32_C(1) << depth;
     uint32_t at[TOGETHER];
 
     for (uint32_t t = 0; t < h->opt.trees; t++) {
-        const struct node *tree = h->nodes + (size_t)t * end;
+        const uint16_t *tree = h->inputs + (size_t)t * end;
         uint16_t *out = leaves + (size_t)t * stride;
         uint32_t r = 0;
 
+        find_cells(h, h->spaces + (size_t)t * inputs, z, rows, cells);
         for (; r + TOGETHER <= rows; r += TOGETHER) {
-            walk_together(tree, z + (size_t)r * inputs, inputs, depth, at);
+            walk_together(tree, cells + (size_t)r * inputs, inputs, depth, at);
             for (uint32_t k = 0; k < TOGETHER; k++)
                 out[to[r + k]] = (uint16_t)(at[k] - end);
         }
         for (; r < rows; r++) {
             uint32_t i = 1;
 
-            while (i < end)
-                i = 2 * i + (z[(size_t)r * inputs + tree[i].input] >= tree[i].split);
+            while (i < end) {
+                uint32_t *cell = &cells[(size_t)r * inputs + tree[i]];
+
+                i = 2 * i + (*cell >> 31);
+                *cell <<= 1;
+            }
             out[to[r]] = (uint16_t)(i - end);
         }
     }
@@ -358,6 +353,7 @@ double qn_half_space_score(const struct qn_half_space *h, uint64_t mass)
 
 struct cost {
     double *z;
+    uint32_t *cells;
     uint16_t *leaves, *window, *scratch;
     struct qn_half_space_cell *profile;
     uint64_t mass[COST_ROWS];
@@ -371,18 +367,19 @@ static bool cost_init(struct cost *c, const struct qn_half_space *h)
 
     *c = (struct cost){
         .z = qn_mem_zalloc((size_t)COST_ROWS * o->inputs, sizeof(double)),
+        .cells = qn_mem_zalloc((size_t)COST_ROWS * o->inputs, sizeof(uint32_t)),
         .leaves = qn_mem_zalloc((size_t)COST_ROWS * o->trees, sizeof(uint16_t)),
         .window = qn_mem_zalloc((size_t)o->window * o->trees, sizeof(uint16_t)),
         .scratch = qn_mem_zalloc(2 * (size_t)o->window, sizeof(uint16_t)),
         .profile = qn_mem_zalloc((size_t)qn_half_space_cells(h) * o->trees, sizeof *c->profile)};
-    if (!c->z || !c->leaves || !c->window || !c->scratch || !c->profile)
+    if (!c->z || !c->cells || !c->leaves || !c->window || !c->scratch || !c->profile)
         return false;
     qn_rng_seed(&rng, 1);
     for (size_t i = 0; i < (size_t)COST_ROWS * o->inputs; i++) /* around the middle */
         c->z[i] = (qn_rng_unit(&rng) + qn_rng_unit(&rng)) / 2;
     for (uint32_t r = 0; r < COST_ROWS; r++)
         c->to[r] = r;
-    qn_half_space_leaves(h, c->z, COST_ROWS, c->to, c->leaves, COST_ROWS);
+    qn_half_space_leaves(h, c->z, COST_ROWS, c->to, c->cells, c->leaves, COST_ROWS);
     for (uint32_t t = 0; t < o->trees; t++)
         for (uint32_t i = 0; i < o->window; i++)
             c->window[(size_t)t * o->window + i] = c->leaves[t * COST_ROWS + i % COST_ROWS];
@@ -392,6 +389,7 @@ static bool cost_init(struct cost *c, const struct qn_half_space *h)
 static void cost_fini(struct cost *c)
 {
     qn_mem_free(c->z);
+    qn_mem_free(c->cells);
     qn_mem_free(c->leaves);
     qn_mem_free(c->window);
     qn_mem_free(c->scratch);
@@ -420,11 +418,11 @@ bool qn_half_space_cost(const struct qn_half_space *h, double *alone_ns, double 
 
         qn_half_space_profile(h, c.window, c.scratch, c.profile);
         b = now_ns();
-        qn_half_space_leaves(h, c.z, COST_ROWS, c.to, c.leaves, COST_ROWS);
+        qn_half_space_leaves(h, c.z, COST_ROWS, c.to, c.cells, c.leaves, COST_ROWS);
         qn_half_space_mass(h, c.profile, c.leaves, COST_ROWS, 0, COST_ROWS, c.mass);
         d = now_ns();
         for (uint32_t r = 0; r < COST_ROWS; r++) {
-            qn_half_space_leaves(h, c.z + (size_t)r * h->opt.inputs, 1, c.to + r, c.leaves,
+            qn_half_space_leaves(h, c.z + (size_t)r * h->opt.inputs, 1, c.to + r, c.cells, c.leaves,
                                  COST_ROWS);
             qn_half_space_mass(h, c.profile, c.leaves, COST_ROWS, r, r + 1, c.mass);
         }

@@ -56,9 +56,10 @@ bool qn_half_space_learns_ranges(const struct qn_half_space *h);
 /* Column `input` of rows into z[row * inputs + input], (x - low) / width; NaN stays. */
 void qn_half_space_place(const struct qn_half_space *h, uint32_t input, double low, double width,
                          const double *x, uint32_t rows, double *z);
-/* leaves[tree * stride + to[row]] of rows of z, as above; NaN goes left. */
+/* leaves[tree * stride + to[row]] of rows of z, as above; NaN goes left. cells: scratch, rows *
+ * inputs. */
 void qn_half_space_leaves(const struct qn_half_space *h, const double *z, uint32_t rows,
-                          const uint32_t *to, uint16_t *leaves, uint32_t stride);
+                          const uint32_t *to, uint32_t *cells, uint16_t *leaves, uint32_t stride);
 
 /* ---- what is known of such places ---- */
 

@@ -25,6 +25,7 @@ enum { BLOCK = 64, STATE_VERSION = 1 };
 /* Of a worker; one more is the stepping thread's. */
 struct scratch {
     double *z;            /* [BLOCK][inputs] */
+    uint32_t *cells;      /* the same        */
     double packed[BLOCK]; /* an input        */
     uint32_t rows[BLOCK];
 };
@@ -120,7 +121,8 @@ static bool make(struct qn_learner *l, struct qn_arena *boot)
               l->leaves && l->mass && l->pivot && l->scratch;
     for (uint32_t w = 0; is_good && w <= l->workers; w++) {
         l->scratch[w].z = qn_arena_aligned(boot, 64, (size_t)BLOCK * o->inputs * sizeof(double));
-        is_good = l->scratch[w].z != NULL;
+        l->scratch[w].cells = QN_NEW_N(boot, uint32_t, (size_t)BLOCK * o->inputs);
+        is_good = l->scratch[w].z != NULL && l->scratch[w].cells != NULL;
     }
     return is_good;
 }
@@ -163,7 +165,7 @@ static void look_block(struct qn_learner *l, const struct qn_col *const *cols, s
         qn_score_pack(l->model, i, cols[l->columns[i]], s->rows, n, s->packed);
         qn_half_space_place(l->trees, i, l->from[i], l->width[i], s->packed, n, s->z);
     }
-    qn_half_space_leaves(l->trees, s->z, n, s->rows, l->leaves, l->rows_max);
+    qn_half_space_leaves(l->trees, s->z, n, s->rows, s->cells, l->leaves, l->rows_max);
 }
 
 static void look(struct qn_learner *l, const struct qn_col *const *cols, const uint8_t *want,

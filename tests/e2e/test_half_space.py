@@ -96,22 +96,23 @@ class HalfSpaceTrees:
             for _ in range(q):
                 s = rng.unit()
                 reach = 2 * max(s, 1 - s)
-                space.append((s - reach, s + reach))
-            self.trees.append((space, [None] + [rng.below(q) for _ in range(2 ** depth - 1)], {}))
+                space.append((s - reach, 2.0 ** depth / (2 * reach)))
+            self.trees.append((space, [None] + [rng.below(q) for _ in range(2 ** depth - 1)]))
         self.reference, self.latest, self.seen = None, [{} for _ in self.trees], 0
 
     def nodes(self, tree, z):
         """The way of an event from the root to its leaf."""
-        space, inputs, splits = tree
-        lo, hi = [list(side) for side in zip(*space)]
+        space, inputs = tree
+        cells = [0 if v is None else int(min(max((v - start) * scale, 0), 2 ** self.depth - 1))
+                 for v, (start, scale) in zip(z, space)]
+        turns = [format(c, f"0{self.depth}b") for c in cells]
+        used = [0] * len(z)
         i = 1
         for _ in range(self.depth):
             yield i
             q = inputs[i]
-            at = splits.setdefault(i, (lo[q] + hi[q]) / 2)
-            right = z[q] is not None and z[q] >= at
-            (lo if right else hi)[q] = at
-            i = 2 * i + right
+            i = 2 * i + (turns[q][used[q]] == "1")
+            used[q] += 1
         yield i
 
     def answer(self, x):

@@ -152,7 +152,7 @@ static void test_masses_are_counts(void **state)
     static uint16_t window[TREES * WINDOW], leaves[TREES * PLACES], scratch[2 * WINDOW];
     static struct qn_half_space_cell profile[TREES * (1 + 20 * DEPTH)];
     static double z[PLACES * INPUTS];
-    static uint32_t to[PLACES];
+    static uint32_t to[PLACES], cells[PLACES * INPUTS];
     static uint64_t mass[PLACES];
 
     assert_int_equal(qn_half_space_cells(h), 1 + 20 * DEPTH);
@@ -161,7 +161,7 @@ static void test_masses_are_counts(void **state)
         for (uint32_t i = 0; i < INPUTS; i++)
             z[r * INPUTS + i] = models_draw(9) == 0 ? (double)NAN : models_draw(1000) / 999.0;
     }
-    qn_half_space_leaves(h, z, PLACES, to, leaves, PLACES);
+    qn_half_space_leaves(h, z, PLACES, to, cells, leaves, PLACES);
     for (uint32_t t = 0; t < TREES; t++)
         for (uint32_t i = 0; i < WINDOW; i++) /* few places, so that some are dense */
             window[t * WINDOW + i] = leaves[t * PLACES + models_draw(1 + i)];
