@@ -3,6 +3,7 @@
 any number of threads, in batches of any size, and over kills, lost snapshots and another spec."""
 import json
 import math
+import os
 import random
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 
 import pytest
 
+import kafka_run
 from fraud_data import QUERN
 from running import Running
 
@@ -308,3 +310,37 @@ def test_a_score_without_contributions_is_explained(tmp_path, orders):
     told = json.loads(done.stdout)
     assert told["scores"] == [records[2000]["score"]] and told["outputs"] is None
     assert told["explains_not"].startswith("half-space trees")
+
+
+def test_the_plan_tells_ranges_and_state(tmp_path):
+    (tmp_path / "spec.yaml").write_text(spec_of("some declared"))
+    done = subprocess.run([str(QUERN), "check", "spec.yaml", "--json"], cwd=tmp_path, stdout=subprocess.PIPE, timeout=60,
+                          check=True)
+    model, = json.loads(done.stdout)["plan"]["models"]
+    assert [i.get("range") for i in model["inputs"]] == [None, [0, 20], None]
+    assert (model["format"], model["trees"], model["depth"], model["window"]) == ("half-space-trees", 3, 16, 50)
+    assert model["state_bytes"] == 2 * 2 * 3 * 50 + 2 * 8 * 3 and "file" not in model
+    done = subprocess.run([str(QUERN), "check", "spec.yaml"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=60,
+                          check=True)
+    assert "half-space trees · window 50 events · 3 trees, depth 16 · scores" in done.stdout
+    assert "orders_1h  int64, range 0 to 20" in done.stdout and "amount     field, double, range learnt" in done.stdout
+
+
+def test_with_kafka_each_partition_learns_by_itself(kafka, tmp_path):
+    topic, rng = "halfspace", random.Random(5)
+    models = "models: {odd: {half_space_trees: {trees: 5, window: 40}, inputs: [amount, count_1h]}}\nscore: {model: odd}\n"
+    text = kafka_run.spec(kafka, topic).replace("outputs:", models + "outputs:").replace("amount > 90", "score > 0.9")
+    kafka_run.create(kafka, topic, 2)
+    p = None
+    rounds = (0, 1000) if os.environ.get("QUERN_LONG") else (0,)  # a start from snapshots
+    for first in rounds:
+        kafka.produce(topic, kafka_run.cards(rng, first, 1000, 2))
+        if p is None:
+            p = kafka_run.Process(tmp_path, text, options=("--threads", "2"))
+        else:
+            p.start()
+        p.ready()
+        p.await_true(lambda: kafka_run.caught_up(kafka, topic, topic, 2))
+        assert ("restored" in p.said()) == (first > 0)
+        assert p.stop() == 0, p.said()
+    assert kafka_run.compare(kafka, tmp_path, text, topic) > 950 * len(rounds)
