@@ -221,7 +221,9 @@ qn_status qn_deploy_write_scale(const struct qn_deploy *d, struct qn_deploy_obje
         write_authentication(d, &id, out);
     b = qn_deploy_object(d, out, "keda.sh/v1alpha1", "ScaledObject", "",
                          "# Needs KEDA in the cluster. The lag is what the brokers say of the "
-                         "consumer group: also with no\n# pod at all.\n");
+                         "consumer group, also while there is\n# no pod. They forget the positions "
+                         "of a group without members after offsets.retention.minutes\n# (7 days): "
+                         "where nothing may come for longer, --min-pods 1, or it begins anew.\n");
     qn_buf_printf(b,
                   "spec:\n  scaleTargetRef:\n    apiVersion: apps/v1\n    kind: %s\n    name: %s\n"
                   "  pollingInterval: %lld\n  cooldownPeriod: %d\n  minReplicaCount: %lld\n",

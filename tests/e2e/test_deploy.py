@@ -68,7 +68,7 @@ def find(all_, kind):
     return one
 
 
-# ---- validators --------------------------------------------------------------------------------------------------------
+# ---- validators ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
@@ -173,7 +173,7 @@ def test_kustomization(tmp_path):
     assert sorted(objects(made.stdout), key=key) == sorted(objects(deploy(tmp_path / "kafka")), key=key)
 
 
-# ---- what it must say --------------------------------------------------------------------------------------------------
+# ---- what it must say ------------------------------------------------------------------------------------------------
 
 
 def pods():
@@ -190,7 +190,8 @@ def test_pods_are_restricted():
         assert not pod["automountServiceAccountToken"]
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
         s = c["securityContext"]
-        assert s == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        assert s == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                     "capabilities": {"drop": ["ALL"]}}
         assert all(set(v) & {"configMap", "secret", "persistentVolumeClaim", "emptyDir"} for v in pod["volumes"])
         port, = c["ports"]
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -274,8 +275,9 @@ def test_a_pod_finds_its_spec(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("text", ["\ttab: 1\r\n", "no end", "  begins with blanks\n", "two\n\n", "\u00a0\u2028\u0085\u2029\n", "\x7f\ufeff\u0090é\n",
-                                  "# a comment\n---\n...\n"])
+@pytest.mark.parametrize("text", [
+    "\ttab: 1\r\n", "no end", "  begins with blanks\n", "two\n\n", "\u00a0\u2028\u0085\u2029\n", "\x7f\ufeff\u0090é\n",
+    "# a comment\n---\n...\n"])
 def test_files_of_any_kind(tmp_path, text):
     """A text that a block of YAML would change is quoted; it comes back as it was."""
     shutil.copytree(GOLDEN / "kafka", tmp_path / "kafka")
@@ -311,7 +313,7 @@ def test_files_stay(tmp_path):
     deploy(tmp_path / "kafka", "--output", "k8s", "--force")
 
 
-# ---- scaling -----------------------------------------------------------------------------------------------------------
+# ---- scaling ---------------------------------------------------------------------------------------------------------
 
 
 def group_lag(broker, group, topic, partitions):
@@ -402,7 +404,7 @@ def scaler(kafka, tmp_path, topic, partitions, threshold):
 
 
 def test_to_zero_and_back(kafka, tmp_path):
-    """0 -> 4 -> 0 -> 1 -> 0 pods, driven by the group's lag; each event is answered exactly once, and leaving is clean."""
+    """0 -> 4 -> 0 -> 1 -> 0 pods, driven by the group's lag; each event is answered once, and pods leave in time."""
     topic, rng = "scaled", random.Random(SEED)
     create(kafka, topic, 4)
     s, text = scaler(kafka, tmp_path, topic, 4, 500)
