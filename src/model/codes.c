@@ -561,7 +561,7 @@ static uint32_t class_of(const struct qn_model *m, const struct qn_plan_column *
     if (isnan(x))
         return pc->class_count + 1;
     if (!(x > -1.0) || !(x < (double)pc->category_max + 1.0) ||
-        (x < 0 && !m->forest.truncates_negative))
+        (x < 0 && !m->forest.truncates_negative) || (m->forest.is_whole_only && x != trunc(x)))
         return 0;
     return pc->class_of[(uint32_t)x];
 }

@@ -246,7 +246,8 @@ bool qn_model_set_has(const struct qn_forest *f, uint32_t set, double x)
 
     /* The bounds keep the conversion defined: outside of them the libraries find no member either.
      */
-    if (!(x > -1.0) || !(x < 4294967296.0) || (x < 0 && !f->truncates_negative))
+    if (!(x > -1.0) || !(x < 4294967296.0) || (x < 0 && !f->truncates_negative) ||
+        (f->is_whole_only && x != trunc(x)))
         return false;
     category = (uint32_t)x;
     while (low < high) {

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * load_onnx.c - ONNX models that are one tree ensemble (TreeEnsembleRegressor,
- * TreeEnsembleClassifier of ai.onnx.ml 1 to 3, float), read from the protobuf and run by our
- * kernels.
+ * TreeEnsembleClassifier of ai.onnx.ml 1 to 3; TreeEnsemble of version 5), read from the protobuf
+ * and run by our kernels.
  *
  * A reader of our own for the few messages needed; nothing is decoded but what a tree ensemble has.
  * Around the operator Cast and Identity may stand, behind it ZipMap; every other graph goes to the
  * reader of linear models (load_onnx_linear.c) and then to ONNX Runtime (load_onnxruntime.c). Sums
- * in float32 in tree order, base values last: as trees of one leaf. Thread: the loader's. Memory:
- * growing arrays, a few times the bytes of the file. */
+ * in tree order, base values last: as trees of one leaf; in float32, or in double where the
+ * operator reads doubles (attributes *_as_tensor). TreeEnsemble has other lists: its trees are
+ * written into the lists of the older operators. Thread: the loader's. Memory: growing arrays, a
+ * few times the bytes of the file. */
 #include "model/onnx.h"
 #include "model/onnxruntime.h"
 #include "model/protobuf.h"
@@ -16,8 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct floats {
-    float *v;
+struct numbers {
+    double *v;
     size_t count, cap;
 };
 
@@ -37,10 +39,16 @@ enum int_list {
     LEAF_NODES,
     LEAF_OUTPUTS,
     LABELS,
+    SETS,        /* number of a node's set of categories, for EQ, NEQ and MEMBER */
+    TRUE_LEAFS,  /* TreeEnsemble: 1 where the id is that of a leaf                */
+    FALSE_LEAFS, /* TreeEnsemble                                                  */
+    ROOTS,       /* TreeEnsemble                                                  */
     INT_LISTS
 };
-enum float_list { THRESHOLDS, LEAF_WEIGHTS, BASES, FLOAT_LISTS };
-enum mode { LEQ, LT, GTE, GT, LEAF, MODES };
+enum float_list { THRESHOLDS, LEAF_WEIGHTS, BASES, MEMBERS, FLOAT_LISTS };
+/* The first seven as TreeEnsemble numbers them. */
+enum mode { LEQ, LT, GTE, GT, EQ, NEQ, MEMBER, LEAF, MODES };
+enum tensor_type { FLOAT = 1, UINT8 = 2, DOUBLE = 11 };
 
 /* Node and leaf entries by (tree, node), sorted; `at` is the place in the file's lists. */
 struct entry {
@@ -53,14 +61,17 @@ struct onnx {
     struct qn_model *m;
     const uint8_t *start;
     struct qn_part op, graph_input, cast_in, cast_out;
-    bool has_op, is_classifier, has_cast, casts_to_float;
+    bool has_op, is_classifier, is_v5, is_double, has_cast, casts_to_float;
+    bool has_type[DOUBLE + 1];                  /* types of the tensors among the attributes */
     uint64_t graph_inputs, input_type, columns; /* columns: 0 = the file does not say */
     struct ints ints[INT_LISTS];
-    struct floats floats[FLOAT_LISTS];
+    struct numbers floats[FLOAT_LISTS];
     struct ints modes;
     size_t label_texts;
     uint64_t targets;
     struct qn_part transform, aggregate;
+    uint64_t transform_number, aggregate_number; /* TreeEnsemble */
+    bool averages;
     struct entry *nodes, *leaves;
     struct qn_raw_node *raw;
     size_t raw_cap, budget;
@@ -100,6 +111,15 @@ static qn_status next(struct onnx *o, struct qn_part *in, struct qn_protobuf_fie
 
 /* ---- lists ---- */
 
+static void free_lists(struct onnx *o)
+{
+    for (unsigned i = 0; i < INT_LISTS; i++)
+        qn_mem_free(o->ints[i].v);
+    for (unsigned i = 0; i < FLOAT_LISTS; i++)
+        qn_mem_free(o->floats[i].v);
+    qn_mem_free(o->modes.v);
+}
+
 static qn_status push_int(struct onnx *o, struct ints *list, uint64_t v)
 {
     if (!qn_model_grow(&list->v, &list->cap, list->count + 1, sizeof(*list->v)))
@@ -108,12 +128,20 @@ static qn_status push_int(struct onnx *o, struct ints *list, uint64_t v)
     return QN_OK;
 }
 
-static qn_status push_float(struct onnx *o, struct floats *list, uint32_t bits)
+static qn_status push_number(struct onnx *o, struct numbers *list, double v)
 {
     if (!qn_model_grow(&list->v, &list->cap, list->count + 1, sizeof(*list->v)))
         return no_memory(o);
-    memcpy(&list->v[list->count++], &bits, sizeof(bits));
+    list->v[list->count++] = v;
     return QN_OK;
+}
+
+static qn_status push_float(struct onnx *o, struct numbers *list, uint32_t bits)
+{
+    float v;
+
+    memcpy(&v, &bits, sizeof(v));
+    return push_number(o, list, (double)v);
 }
 
 /* Numbers of a list, packed or one by one. */
@@ -131,7 +159,7 @@ static qn_status add_ints(struct onnx *o, struct qn_protobuf_field *f, struct in
     return QN_OK;
 }
 
-static qn_status add_floats(struct onnx *o, struct qn_protobuf_field *f, struct floats *list)
+static qn_status add_floats(struct onnx *o, struct qn_protobuf_field *f, struct numbers *list)
 {
     if (f->type == 5)
         return push_float(o, list, (uint32_t)f->value);
@@ -140,6 +168,59 @@ static qn_status add_floats(struct onnx *o, struct qn_protobuf_field *f, struct 
     for (; f->piece.p < f->piece.end; f->piece.p += 4)
         QN_TRY(push_float(o, list, qn_protobuf_little32(f->piece.p)));
     return QN_OK;
+}
+
+static qn_status add_doubles(struct onnx *o, struct qn_protobuf_field *f, struct numbers *list)
+{
+    if ((f->type != 1 && f->type != 2) || (f->piece.end - f->piece.p) % 8 != 0)
+        return bad(o, "a list of numbers is cut off");
+    for (; f->piece.p < f->piece.end; f->piece.p += 8) {
+        const uint64_t bits =
+            qn_protobuf_little32(f->piece.p) | (uint64_t)qn_protobuf_little32(f->piece.p + 4) << 32;
+        double v;
+
+        memcpy(&v, &bits, sizeof(v));
+        QN_TRY(push_number(o, list, v));
+    }
+    return QN_OK;
+}
+
+/* A tensor's numbers: float or double into `list`, bytes into `bytes`; either may be NULL. */
+static qn_status add_tensor(struct onnx *o, struct qn_part in, struct qn_part name,
+                            struct numbers *list, struct ints *bytes)
+{
+    struct qn_part rest = in;
+    struct qn_protobuf_field f;
+    uint64_t type = 0;
+    bool more;
+
+    for (;;) {
+        QN_TRY(next(o, &rest, &f, &more));
+        if (!more)
+            break;
+        if (f.number == 2 && f.type == 0)
+            type = f.value;
+        else if (f.number == 13 || (f.number == 14 && f.value != 0))
+            return unavailable(o, name, "in another file: attribute");
+    }
+    if (!(list != NULL && (type == FLOAT || type == DOUBLE)) && !(bytes != NULL && type == UINT8))
+        return unavailable(o, name, "type of attribute");
+    o->has_type[type] = true;
+    for (;;) {
+        QN_TRY(next(o, &in, &f, &more));
+        if (!more)
+            return QN_OK;
+        if (type == UINT8 && f.number == 9 && f.type == 2) {
+            for (; f.piece.p < f.piece.end; f.piece.p++)
+                QN_TRY(push_int(o, bytes, *f.piece.p));
+        } else if (type == UINT8 && f.number == 5) {
+            QN_TRY(add_ints(o, &f, bytes));
+        } else if (type == FLOAT && (f.number == 4 || f.number == 9)) {
+            QN_TRY(add_floats(o, &f, list));
+        } else if (type == DOUBLE && (f.number == 10 || f.number == 9)) {
+            QN_TRY(add_doubles(o, &f, list));
+        }
+    }
 }
 
 /* ---- the operator's attributes ---- */
@@ -154,7 +235,9 @@ static const struct int_attribute {
     {"target_treeids", LEAF_TREES},    {"target_nodeids", LEAF_NODES},
     {"target_ids", LEAF_OUTPUTS},      {"class_treeids", LEAF_TREES},
     {"class_nodeids", LEAF_NODES},     {"class_ids", LEAF_OUTPUTS},
-    {"classlabels_int64s", LABELS},
+    {"classlabels_int64s", LABELS},    {"nodes_trueleafs", TRUE_LEAFS},
+    {"nodes_falseleafs", FALSE_LEAFS}, {"tree_roots", ROOTS},
+    {"leaf_targetids", LEAF_OUTPUTS},
 };
 
 static const struct float_attribute {
@@ -167,13 +250,24 @@ static const struct float_attribute {
     {"base_values", BASES},
 };
 
+/* Those of TreeEnsemble, and those of version 3 that are double. */
+static const struct float_attribute TENSOR_ATTRIBUTES[] = {
+    {"nodes_splits", THRESHOLDS},
+    {"nodes_values_as_tensor", THRESHOLDS},
+    {"leaf_weights", LEAF_WEIGHTS},
+    {"target_weights_as_tensor", LEAF_WEIGHTS},
+    {"class_weights_as_tensor", LEAF_WEIGHTS},
+    {"base_values_as_tensor", BASES},
+    {"membership_values", MEMBERS},
+};
+
 static qn_status add_mode(struct onnx *o, struct qn_part text)
 {
-    static const char *const names[MODES] = {"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT",
-                                             "LEAF"};
+    static const char *const names[MODES] = {"BRANCH_LEQ", "BRANCH_LT",  "BRANCH_GTE", "BRANCH_GT",
+                                             "BRANCH_EQ",  "BRANCH_NEQ", NULL,         "LEAF"};
 
     for (unsigned i = 0; i < MODES; i++) {
-        if (is(text, names[i]))
+        if (names[i] != NULL && is(text, names[i]))
             return push_int(o, &o->modes, i);
     }
     return unavailable(o, text, "node mode");
@@ -183,7 +277,7 @@ static qn_status read_attribute(struct onnx *o, struct qn_part in)
 {
     struct qn_part name = {NULL, NULL}, whole = in;
     struct ints *ints = NULL;
-    struct floats *floats = NULL;
+    struct numbers *floats = NULL, *tensor = NULL;
     struct qn_protobuf_field f;
     bool more, is_ignored, is_mode, is_label;
 
@@ -202,9 +296,13 @@ static qn_status read_attribute(struct onnx *o, struct qn_part in)
         if (is(name, FLOAT_ATTRIBUTES[i].name))
             floats = &o->floats[FLOAT_ATTRIBUTES[i].list];
     }
+    for (unsigned i = 0; i < sizeof(TENSOR_ATTRIBUTES) / sizeof(TENSOR_ATTRIBUTES[0]); i++) {
+        if (is(name, TENSOR_ATTRIBUTES[i].name))
+            tensor = &o->floats[TENSOR_ATTRIBUTES[i].list];
+    }
     is_mode = is(name, "nodes_modes");
     is_label = is(name, "classlabels_strings");
-    is_ignored = is(name, "nodes_hitrates");
+    is_ignored = is(name, "nodes_hitrates") || is(name, "nodes_hitrates_as_tensor");
     for (;;) {
         QN_TRY(next(o, &whole, &f, &more));
         if (!more)
@@ -223,7 +321,13 @@ static qn_status read_attribute(struct onnx *o, struct qn_part in)
             o->transform = f.piece;
         else if (f.number == 4 && f.type == 2 && is(name, "aggregate_function"))
             o->aggregate = f.piece;
-        else if (f.number == 5 || f.number == 10 || f.number == 6 ||
+        else if (f.number == 3 && f.type == 0 && is(name, "post_transform"))
+            o->transform_number = f.value;
+        else if (f.number == 3 && f.type == 0 && is(name, "aggregate_function"))
+            o->aggregate_number = f.value;
+        else if (f.number == 5 && f.type == 2 && (tensor != NULL || is_mode))
+            QN_TRY(add_tensor(o, f.piece, name, tensor, is_mode ? &o->modes : NULL));
+        else if ((f.number == 5 && !is_ignored) || f.number == 10 || f.number == 6 ||
                  ((f.number == 7 || f.number == 8 || f.number == 9) && !is_ignored))
             return unavailable(o, name, "attribute");
     }
@@ -283,11 +387,13 @@ static qn_status read_node(struct onnx *o, struct qn_part in)
             QN_TRY(cast_type(o, f.piece, &type));
     }
     is_cast = is(op, "Cast");
-    if (is(op, "TreeEnsembleRegressor") || is(op, "TreeEnsembleClassifier")) {
+    if (is(op, "TreeEnsembleRegressor") || is(op, "TreeEnsembleClassifier") ||
+        is(op, "TreeEnsemble")) {
         if (o->has_op)
             return unavailable(o, op, "a second operator");
         o->has_op = true;
         o->is_classifier = is(op, "TreeEnsembleClassifier");
+        o->is_v5 = is(op, "TreeEnsemble");
         return read_operator(o, whole);
     }
     if (!is_cast && !is(op, "Identity") && !is(op, "ZipMap"))
@@ -367,11 +473,178 @@ static qn_status check_graph(struct onnx *o)
     if (!qn_part_same(o->op, o->has_cast ? o->cast_out : o->graph_input) ||
         (o->has_cast && !qn_part_same(o->cast_in, o->graph_input)))
         return unavailable(o, o->op, "a graph whose trees do not read the input but");
-    if (o->input_type != 1 && !(o->input_type == 11 && o->casts_to_float))
-        return unavailable(o, none, "an input that is no float32 tensor");
-    if (o->aggregate.p != NULL && !is(o->aggregate, "SUM"))
-        return unavailable(o, o->aggregate, "aggregate_function");
+    o->is_double = o->input_type == DOUBLE && !o->casts_to_float;
+    if (o->input_type != FLOAT && o->input_type != DOUBLE)
+        return unavailable(o, none, "an input that is no tensor of float32 or double");
+    if (o->has_type[o->is_double ? FLOAT : DOUBLE] || (o->is_double && !o->has_type[DOUBLE]))
+        return unavailable(o, none, "attributes of another type than the input");
+    if (o->is_v5
+            ? o->aggregate_number > 1
+            : o->aggregate.p != NULL && !is(o->aggregate, "SUM") && !is(o->aggregate, "AVERAGE"))
+        return unavailable(o, o->aggregate.p != NULL ? o->aggregate : o->op, "aggregate_function");
+    if (o->is_v5 && o->transform_number != 0)
+        return unavailable(o, o->op, "post_transform of");
+    o->averages =
+        o->is_v5 ? o->aggregate_number == 0 : o->aggregate.p != NULL && !is(o->aggregate, "SUM");
     return QN_OK;
+}
+
+/* ---- sets of categories ---- */
+
+/* Whether our kernels can tell x == v by a set: they look at whole numbers. */
+static bool is_category(double v)
+{
+    return v >= 0 && v < 16777216 && v == floor(v);
+}
+
+static qn_status add_set(struct onnx *o, const double *values, size_t count)
+{
+    uint32_t *members = qn_mem_zalloc(count + 1, sizeof(*members));
+    uint32_t set = 0;
+    qn_status rc = QN_OK;
+
+    if (members == NULL)
+        return no_memory(o);
+    for (size_t i = 0; i < count && rc == QN_OK; i++) {
+        if (is_category(values[i]))
+            members[i] = (uint32_t)values[i];
+        else
+            rc = unavailable(o, (struct qn_part){o->start, o->start},
+                             "a comparison for equality with what is no whole number from 0 on");
+    }
+    if (rc == QN_OK)
+        rc = qn_model_forest_set(&o->m->forest, members, count, &set, o->err);
+    qn_mem_free(members);
+    return rc == QN_OK ? push_int(o, &o->ints[SETS], set) : rc;
+}
+
+/* The set of every node that compares for equality; NaN stands behind the members of each. */
+static qn_status make_sets(struct onnx *o)
+{
+    const struct numbers *members = &o->floats[MEMBERS];
+    size_t at = 0;
+
+    o->m->forest.is_whole_only = true;
+    for (size_t i = 0; i < o->modes.count; i++) {
+        const size_t first = at;
+
+        if (o->modes.v[i] == EQ || o->modes.v[i] == NEQ) {
+            QN_TRY(add_set(o, &o->floats[THRESHOLDS].v[i], 1));
+        } else if (o->modes.v[i] == MEMBER) {
+            while (at < members->count && !isnan(members->v[at]))
+                at++;
+            if (at == first)
+                return bad(o, "a node has no members");
+            QN_TRY(add_set(o, members->v + first, at - first));
+            at++;
+        } else {
+            QN_TRY(push_int(o, &o->ints[SETS], 0));
+        }
+    }
+    return at < members->count ? bad(o, "there are more members than nodes for them") : QN_OK;
+}
+
+/* ---- TreeEnsemble ---- */
+
+static qn_status check_v5(struct onnx *o)
+{
+    static const enum int_list parallel[] = {FEATURES, TRUE_IDS, FALSE_IDS, TRUE_LEAFS,
+                                             FALSE_LEAFS};
+    const size_t nodes = o->modes.count;
+
+    for (unsigned i = 0; i < sizeof(parallel) / sizeof(parallel[0]); i++) {
+        if (o->ints[parallel[i]].count != nodes)
+            return bad(o, "the lists of nodes differ in length");
+    }
+    if (o->floats[THRESHOLDS].count != nodes || nodes == 0 || o->ints[ROOTS].count == 0 ||
+        (o->ints[MISSING_TRUE].count != nodes && o->ints[MISSING_TRUE].count != 0))
+        return bad(o, "the lists of nodes differ in length");
+    if (o->floats[LEAF_WEIGHTS].count != o->ints[LEAF_OUTPUTS].count)
+        return bad(o, "the lists of weights differ in length");
+    for (size_t i = 0; i < nodes; i++) {
+        if (o->modes.v[i] < 0 || o->modes.v[i] > MEMBER)
+            return bad(o, "a node has an unknown mode");
+    }
+    return QN_OK;
+}
+
+/* Adds one entry to the lists of nodes: of a tree, with the next id. `from`: node or leaf of f. */
+static qn_status copy_entry(struct onnx *o, const struct onnx *f, int64_t tree, int64_t id,
+                            size_t from, bool is_leaf)
+{
+    const int64_t missing =
+        !is_leaf && f->ints[MISSING_TRUE].count > 0 ? f->ints[MISSING_TRUE].v[from] : 0;
+
+    QN_TRY(push_int(o, &o->ints[TREE_IDS], (uint64_t)tree));
+    QN_TRY(push_int(o, &o->ints[NODE_IDS], (uint64_t)id));
+    QN_TRY(push_int(o, &o->ints[FEATURES], is_leaf ? 0 : (uint64_t)f->ints[FEATURES].v[from]));
+    QN_TRY(push_int(o, &o->ints[MISSING_TRUE], (uint64_t)missing));
+    QN_TRY(push_int(o, &o->ints[SETS], is_leaf ? 0 : (uint64_t)f->ints[SETS].v[from]));
+    QN_TRY(push_int(o, &o->modes, is_leaf ? LEAF : (uint64_t)f->modes.v[from]));
+    QN_TRY(push_number(o, &o->floats[THRESHOLDS], is_leaf ? 0 : f->floats[THRESHOLDS].v[from]));
+    QN_TRY(push_int(o, &o->ints[TRUE_IDS], 0));
+    QN_TRY(push_int(o, &o->ints[FALSE_IDS], 0));
+    if (!is_leaf)
+        return QN_OK;
+    QN_TRY(push_int(o, &o->ints[LEAF_TREES], (uint64_t)tree));
+    QN_TRY(push_int(o, &o->ints[LEAF_NODES], (uint64_t)id));
+    QN_TRY(push_int(o, &o->ints[LEAF_OUTPUTS], (uint64_t)f->ints[LEAF_OUTPUTS].v[from]));
+    return push_number(o, &o->floats[LEAF_WEIGHTS], f->floats[LEAF_WEIGHTS].v[from]);
+}
+
+/* Writes the tree behind the others, breadth first; `seen` has a byte per node, `source` remembers
+ * which node an entry came from. */
+static qn_status flatten_tree(struct onnx *o, const struct onnx *f, size_t tree, uint8_t *seen,
+                              struct ints *source)
+{
+    const size_t nodes = f->modes.count, leaves = f->ints[LEAF_OUTPUTS].count;
+    const int64_t root = f->ints[ROOTS].v[tree];
+    int64_t count = 0;
+
+    source->count = 0;
+    if (root < 0 || (uint64_t)root >= nodes || seen[root]++)
+        return bad(o, "a root does not exist, or is reached twice");
+    QN_TRY(copy_entry(o, f, (int64_t)tree, count++, (size_t)root, false));
+    QN_TRY(push_int(o, source, (uint64_t)root));
+    for (size_t head = 0; head < source->count; head++) {
+        const int64_t from = source->v[head];
+        const size_t at = o->ints[TREE_IDS].count - (size_t)count + head;
+
+        for (unsigned side = 0; side < 2 && from >= 0; side++) {
+            const int64_t child = f->ints[side == 0 ? TRUE_IDS : FALSE_IDS].v[from];
+            const bool is_leaf = f->ints[side == 0 ? TRUE_LEAFS : FALSE_LEAFS].v[from] != 0;
+
+            if (child < 0 || (uint64_t)child >= (is_leaf ? leaves : nodes))
+                return bad(o, "a node has a child outside the tree");
+            if (!is_leaf && seen[child]++)
+                return bad(o, "a node has a child that is reached twice");
+            o->ints[side == 0 ? TRUE_IDS : FALSE_IDS].v[at] = count;
+            QN_TRY(copy_entry(o, f, (int64_t)tree, count++, (size_t)child, is_leaf));
+            QN_TRY(push_int(o, source, is_leaf ? UINT64_MAX : (uint64_t)child));
+        }
+    }
+    return QN_OK;
+}
+
+/* TreeEnsemble's lists become those of the older operators. */
+static qn_status flatten(struct onnx *o)
+{
+    struct onnx from = *o;
+    uint8_t *seen = qn_mem_zalloc(from.modes.count + 1, 1);
+    struct ints source = {0};
+    qn_status rc = seen != NULL ? QN_OK : no_memory(o);
+
+    for (unsigned i = 0; i < INT_LISTS; i++)
+        o->ints[i] = (struct ints){0};
+    for (unsigned i = 0; i < FLOAT_LISTS; i++)
+        o->floats[i] = (struct numbers){0};
+    o->modes = (struct ints){0};
+    for (size_t t = 0; t < from.ints[ROOTS].count && rc == QN_OK; t++)
+        rc = flatten_tree(o, &from, t, seen, &source);
+    qn_mem_free(seen);
+    qn_mem_free(source.v);
+    free_lists(&from);
+    return rc;
 }
 
 /* ---- trees ---- */
@@ -447,8 +720,9 @@ static qn_status build_node(struct onnx *o, size_t at, size_t first, size_t coun
     const int64_t tree = o->ints[TREE_IDS].v[at], node = o->ints[NODE_IDS].v[at];
     const size_t leaves = o->ints[LEAF_TREES].count;
     const enum mode mode = (enum mode)o->modes.v[at];
-    const float threshold = o->floats[THRESHOLDS].v[at];
-    const bool is_swapped = mode == GTE || mode == GT;
+    const double threshold = o->floats[THRESHOLDS].v[at];
+    const bool is_swapped = mode == GTE || mode == GT || mode == NEQ;
+    const bool has_set = mode == EQ || mode == NEQ || mode == MEMBER;
     int64_t sides[2] = {o->ints[TRUE_IDS].v[at], o->ints[FALSE_IDS].v[at]};
     bool missing_true;
 
@@ -459,25 +733,34 @@ static qn_status build_node(struct onnx *o, size_t at, size_t first, size_t coun
         out->flags = QN_NODE_LEAF;
         if (leaf < leaves && o->leaves[leaf].tree == tree && o->leaves[leaf].node == node &&
             o->leaves[leaf].output == output)
-            out->value = (double)o->floats[LEAF_WEIGHTS].v[o->leaves[leaf].at];
+            out->value = o->floats[LEAF_WEIGHTS].v[o->leaves[leaf].at];
         return QN_OK;
     }
-    if (isnan(threshold) || o->ints[FEATURES].v[at] < 0)
+    if ((isnan(threshold) && mode != MEMBER) || o->ints[FEATURES].v[at] < 0)
         return bad(o, "a node compares with NaN or tests a negative feature");
     for (unsigned i = 0; i < 2; i++) {
         const size_t child = find(o->nodes + first, count, tree, sides[i], 0);
 
         sides[i] = child < count && o->nodes[first + child].node == sides[i] ? (int64_t)child : -1;
     }
-    missing_true = o->ints[MISSING_TRUE].count > 0 && o->ints[MISSING_TRUE].v[at] != 0;
+    /* NaN differs from every number */
+    missing_true =
+        mode == NEQ || (o->ints[MISSING_TRUE].count > 0 && o->ints[MISSING_TRUE].v[at] != 0);
     out->left = sides[is_swapped];
     out->right = sides[!is_swapped];
     out->column = (uint64_t)o->ints[FEATURES].v[at];
     out->flags = missing_true == is_swapped ? QN_NODE_MISSING_RIGHT : 0;
-    if (mode == LT || mode == GTE)
+    if (has_set) {
+        out->flags |= QN_NODE_CATEGORY; /* members go left */
+        out->set = (uint32_t)o->ints[SETS].v[at];
+    } else if (mode == LT || mode == GTE) {
         out->value = threshold;
-    else
-        out->value = threshold == INFINITY ? (double)NAN : (double)nextafterf(threshold, INFINITY);
+    } else if (threshold == INFINITY) {
+        out->value = (double)NAN;
+    } else {
+        out->value = o->is_double ? nextafter(threshold, INFINITY)
+                                  : (double)nextafterf((float)threshold, INFINITY);
+    }
     return QN_OK;
 }
 
@@ -582,6 +865,9 @@ static qn_status shape(struct onnx *o, uint64_t *outputs)
         if (of->v[i] < 0 || of->v[i] >= QN_MODEL_OUTPUTS_MAX)
             return bad(o, "a weight belongs to an output that does not exist");
     }
+    if (is_one && of->count > 0 && of->v[0] != 0 && o->floats[BASES].count > 0)
+        return unavailable(o, (struct qn_part){o->start, o->start},
+                           "base_values of a classifier whose weights belong to its second class");
     for (size_t i = 0; is_one && i < of->count; i++)
         of->v[i] = 0;
     *outputs = is_one ? 1 : o->is_classifier ? classes : o->targets;
@@ -589,12 +875,15 @@ static qn_status shape(struct onnx *o, uint64_t *outputs)
         if ((uint64_t)of->v[i] >= *outputs)
             return bad(o, "a weight belongs to an output that does not exist");
     }
-    o->m->info.objective = o->is_classifier ? "TreeEnsembleClassifier" : "TreeEnsembleRegressor";
-    t->link = QN_LINK_IDENTITY;
+    o->m->info.objective = o->is_v5           ? "TreeEnsemble"
+                           : o->is_classifier ? "TreeEnsembleClassifier"
+                                              : "TreeEnsembleRegressor";
+    /* the older operators answer in float32 whatever they add in */
+    t->link = o->is_double && !o->is_v5 ? QN_LINK_ROUND_FLOAT : QN_LINK_IDENTITY;
     if (o->transform.p != NULL && !is(o->transform, "NONE")) {
         if (o->is_classifier && is(o->transform, "LOGISTIC") && is_one && !is_positive)
             t->link = QN_LINK_FLOAT_LOGISTIC_FLIPPED;
-        else if (o->is_classifier && is(o->transform, "SOFTMAX") && !is_one)
+        else if (o->is_classifier && is(o->transform, "SOFTMAX") && !is_one && !o->is_double)
             t->link = QN_LINK_FLOAT_SOFTMAX;
         else
             return unavailable(o, o->transform, "post_transform");
@@ -609,16 +898,18 @@ static qn_status shape(struct onnx *o, uint64_t *outputs)
 /* Base values are added last: leaves behind the trees. */
 static qn_status add_bases(struct onnx *o, uint64_t outputs)
 {
-    const struct floats *bases = &o->floats[BASES];
+    const struct numbers *bases = &o->floats[BASES];
 
     if (bases->count != 0 && bases->count != outputs)
         return unavailable(o, (struct qn_part){o->start, o->start}, "number of base_values");
     for (size_t k = 0; k < bases->count; k++) {
         const struct qn_raw_node leaf = {
-            .value = (double)bases->v[k], .set = UINT32_MAX, .flags = QN_NODE_LEAF};
+            .value = bases->v[k], .set = UINT32_MAX, .flags = QN_NODE_LEAF};
 
         if (!isfinite(bases->v[k]))
             return bad(o, "a base value is not finite");
+        if (bases->v[k] != 0 && o->averages)
+            return unavailable(o, o->aggregate, "base_values with aggregate_function");
         if (bases->v[k] != 0)
             QN_TRY(qn_model_forest_add(o->m, &leaf, 1, k, o->err));
     }
@@ -633,12 +924,19 @@ static qn_status load(struct onnx *o, struct qn_part file)
     QN_TRY(inside(o, file, 7, &graph));
     QN_TRY(read_graph(o, graph));
     QN_TRY(check_graph(o));
+    if (o->is_v5)
+        QN_TRY(check_v5(o));
+    QN_TRY(make_sets(o));
+    if (o->is_v5)
+        QN_TRY(flatten(o));
     QN_TRY(check_lists(o));
     QN_TRY(shape(o, &outputs));
-    o->m->info.is_float = true;
+    o->m->info.is_float = !o->is_double;
     o->m->info.version = "";
     QN_TRY(sort_entries(o));
     QN_TRY(add_trees(o));
+    if (o->averages)
+        o->m->transform.divide = o->m->info.trees_in_file;
     return add_bases(o, outputs);
 }
 
@@ -693,11 +991,7 @@ qn_status qn_model_load_onnx(struct qn_model *m, struct qn_str bytes,
     qn_status rc;
 
     rc = load(&o, (struct qn_part){p, p + bytes.len});
-    for (unsigned i = 0; i < INT_LISTS; i++)
-        qn_mem_free(o.ints[i].v);
-    for (unsigned i = 0; i < FLOAT_LISTS; i++)
-        qn_mem_free(o.floats[i].v);
-    qn_mem_free(o.modes.v);
+    free_lists(&o);
     qn_mem_free(o.nodes);
     qn_mem_free(o.leaves);
     qn_mem_free(o.raw);

@@ -95,6 +95,7 @@ struct qn_forest {
     bool snaps_zero;         /* |x| <= 1e-35f becomes 0 before all else (LightGBM)         */
     bool truncates_negative; /* -0.5 is category 0 (LightGBM); else every negative number is in no
                                 set     */
+    bool is_whole_only;      /* 2.5 is in no set (ONNX); else it is category 2 */
     uint64_t
         *queue; /* for verification only: (old index, new index) pairs in breadth-first order */
     size_t queue_cap;
@@ -125,6 +126,7 @@ enum qn_link {
     QN_LINK_LOG1P_EXP,
     QN_LINK_SIGNED_SQUARE,
     QN_LINK_FLOAT_LOGISTIC_FLIPPED, /* ONNX Runtime: of |x|, then 1 - it where x < 0 */
+    QN_LINK_ROUND_FLOAT,            /* ONNX: added in double, answered in float32 */
     QN_LINK_ISOLATION               /* slope * 2^-x - offset */
 };
 

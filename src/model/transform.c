@@ -219,6 +219,8 @@ double qn_model_predict(const struct qn_transform *tr, double margin)
         return margin < 0 ? -(margin * margin) : margin * margin;
     case QN_LINK_FLOAT_LOGISTIC_FLIPPED:
         return flipped_logistic((float)margin);
+    case QN_LINK_ROUND_FLOAT:
+        return (double)(float)margin;
     case QN_LINK_ISOLATION:
         return tr->slope * qn_pow2(-margin) - tr->offset;
     default:
@@ -301,8 +303,12 @@ void qn_model_transform(const struct qn_model *m, const void *sums, uint32_t row
         else
             for (uint32_t k = 0; k < outputs; k++) {
                 size_t at = (size_t)k * QN_MODEL_BLOCK + r;
-                double margin = m->info.is_float ? (double)f[at] : d[at] / tr->divide;
+                double margin = m->info.is_float ? (double)f[at] : d[at];
 
+                if (tr->divide != 1)
+                    margin /= tr->divide;
+                if (m->info.is_float && tr->divide != 1)
+                    margin = (double)(float)margin; /* the quotient of two floats, rounded once */
                 prediction[(size_t)k * stride + r] = qn_model_predict(tr, margin);
             }
     }
