@@ -99,7 +99,64 @@ static void put_column(const struct qn_model *m, const struct qn_ort_input *in, 
     }
 }
 
-static void fill(const struct qn_model *m, const struct qn_ort_class *c,
+bool qn_model_reads_text(const struct qn_model *m, uint32_t input)
+{
+    for (uint32_t t = 0; m->ort != NULL && t < m->ort->input_count; t++) {
+        const struct qn_ort_input *in = &m->ort->inputs[t];
+
+        if (input >= in->first && input < in->first + in->width)
+            return in->type == QN_ORT_TEXT;
+    }
+    return false;
+}
+
+/* The text that a column's value stands for (qn_model_text_place); what is no place is empty. */
+static struct qn_str text_at(double x)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &x, sizeof(bits));
+    if (bits == 0 || bits >> 52 != 0)
+        return (struct qn_str){"", 0};
+    return *(const struct qn_str *)(uintptr_t)bits;
+}
+
+/* One tensor of texts. A text with NUL in it has no place in the library's interface: no score. */
+static void put_texts(const struct qn_ort *ort, const struct qn_ort_input *in, uint32_t t,
+                      const struct qn_ort_class *c, struct qn_buf *texts,
+                      const double *const *columns, uint32_t first, uint32_t rows, uint8_t *lacking)
+{
+    const size_t count = (size_t)rows * in->width;
+    const char **to = c->buffers[t];
+    struct qn_ort_status *status;
+    size_t at = 0;
+
+    qn_buf_clear(texts);
+    for (size_t i = 0; i < count; i++) {
+        const struct qn_str text =
+            text_at(columns[in->first + i % in->width][first + i / in->width]);
+
+        lacking[i / in->width] |= text.len > 0 && memchr(text.p, 0, text.len) != NULL;
+        qn_buf_add(texts, text.p, text.len);
+        qn_buf_byte(texts, 0);
+    }
+    if (texts->failed) { /* no memory: no row has a score */
+        memset(lacking, 1, rows);
+        return;
+    }
+    for (size_t i = 0; i < (size_t)c->rows * in->width; i++) {
+        to[i] = i < count ? texts->data + at : to[i - in->width];
+        if (i < count)
+            at += text_at(columns[in->first + i % in->width][first + i / in->width]).len + 1;
+    }
+    status = ort->api.fill_texts(c->values[t], to, (size_t)c->rows * in->width);
+    if (status != NULL) {
+        ort->api.release_status(status);
+        memset(lacking, 1, rows);
+    }
+}
+
+static void fill(const struct qn_model *m, struct qn_ort_run *run, const struct qn_ort_class *c,
                  const double *const *columns, uint32_t first, uint32_t rows, uint8_t *lacking)
 {
     const struct qn_ort *ort = m->ort;
@@ -109,6 +166,11 @@ static void fill(const struct qn_model *m, const struct qn_ort_class *c,
         const struct qn_ort_input *in = &ort->inputs[t];
         const size_t row_bytes = in->width * qn_ort_width(in->type);
         char *buffer = c->buffers[t];
+
+        if (in->type == QN_ORT_TEXT) {
+            put_texts(ort, in, t, c, &run->texts, columns, first, rows, lacking);
+            continue;
+        }
 
         for (uint32_t k = 0; k < in->width; k++)
             put_column(m, in, columns[in->first + k] + first, rows, k, buffer, lacking);
@@ -164,19 +226,20 @@ static bool run_class(const struct qn_ort *ort, struct qn_ort_class *c)
 }
 
 /* Rows [0, rows) of a batch, which stand from `at` on in the block. */
-static void batch(const struct qn_model *m, struct qn_ort_class *c, const double *const *columns,
-                  uint32_t first, uint32_t rows, uint32_t at, void *sums)
+static void batch(const struct qn_model *m, struct qn_ort_run *run, struct qn_ort_class *c,
+                  const double *const *columns, uint32_t first, uint32_t rows, uint32_t at,
+                  void *sums)
 {
     uint8_t lacking[QN_MODEL_BLOCK];
 
-    fill(m, c, columns, first + at, rows, lacking);
+    fill(m, run, c, columns, first + at, rows, lacking);
     if (run_class(m->ort, c)) {
         for (uint32_t r = 0; r < rows; r++)
             take_row(m, lacking[r] ? NULL : c->out_buffer, r, at + r, sums);
         return;
     }
     for (uint32_t r = 0; r < rows; r++) {
-        fill(m, c, columns, first + at + r, 1, lacking);
+        fill(m, run, c, columns, first + at + r, 1, lacking);
         take_row(m, lacking[0] || !run_class(m->ort, c) ? NULL : c->out_buffer, 0, at + r, sums);
     }
 }
@@ -188,7 +251,7 @@ void qn_model_ort_class(const struct qn_model *m, const double *const *columns, 
     struct qn_ort_class *c = &run->classes[class_at];
 
     for (uint32_t at = 0; at < rows; at += c->rows)
-        batch(m, c, columns, first, rows - at < c->rows ? rows - at : c->rows, at, sums);
+        batch(m, run, c, columns, first, rows - at < c->rows ? rows - at : c->rows, at, sums);
     give_back(run);
 }
 
@@ -215,7 +278,7 @@ static void onnxruntime_score(const struct qn_model *m, const double *const *col
         struct qn_ort_class *c = &run->classes[class_for(ort, rest)];
         const uint32_t n = rest < c->rows ? rest : c->rows;
 
-        batch(m, c, columns, first, n, at, sums);
+        batch(m, run, c, columns, first, n, at, sums);
         at += n;
     }
     give_back(run);

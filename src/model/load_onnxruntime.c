@@ -74,7 +74,9 @@ static void take_all(const void *t, struct qn_ort_api *a)
     take(t, &a->name[0], 36);
     take(t, &a->name[1], 37);
     take(t, &a->create_tensor, 49);
+    take(t, &a->create_owned, 48);
     take(t, &a->tensor_data, 51);
+    take(t, &a->fill_texts, 52);
     take(t, &a->tensor_of_type, 55);
     take(t, &a->kind_of_type, 56);
     take(t, &a->element_type, 60);
@@ -251,11 +253,10 @@ static bool is_number(int type)
 
 static qn_status refuse_input(struct loading *l, const char *name, const char *why)
 {
-    return qn_err_set(
-        l->err, QN_UNSUPPORTED,
-        "ONNX: input '%.60s' %s; inputs are tensors of float, double, int64, int32 or "
-        "bool of shape [rows] or [rows, columns]",
-        name, why);
+    return qn_err_set(l->err, QN_UNSUPPORTED,
+                      "ONNX: input '%.60s' %s; inputs are tensors of float, double, int64, int32, "
+                      "bool or string of shape [rows] or [rows, columns]",
+                      name, why);
 }
 
 static qn_status read_input(struct loading *l, size_t i, uint64_t *columns)
@@ -268,9 +269,7 @@ static qn_status read_input(struct loading *l, size_t i, uint64_t *columns)
     l->ort->input_names[i] = in->name;
     if (s.kind != KIND_TENSOR)
         return refuse_input(l, in->name, "is a list or map");
-    if (s.type == QN_ORT_TEXT)
-        return refuse_input(l, in->name, "is text");
-    if (!is_number(s.type))
+    if (!is_number(s.type) && s.type != QN_ORT_TEXT)
         return refuse_input(l, in->name, "has a type that is not supported");
     if (s.rank < 1 || s.rank > 2)
         return refuse_input(l, in->name, "has another number of dimensions");
@@ -313,21 +312,38 @@ static qn_status read_inputs(struct loading *l, uint64_t *columns)
     return QN_OK;
 }
 
-/* Names where every tensor is one column. */
+/* Names where there are several tensors: theirs; of one with several columns NAME_0, NAME_1, ... */
 static qn_status put_names(struct loading *l)
 {
     const struct qn_ort *ort = l->ort;
     struct qn_str *names;
+    char text[TEXT_BYTES];
     qn_status rc;
 
-    if (ort->input_count != l->m->info.inputs)
+    if (ort->input_count == 1 && l->m->info.inputs != 1)
         return QN_OK;
-    names = qn_mem_zalloc(ort->input_count, sizeof(*names));
+    names = qn_mem_zalloc(l->m->info.inputs, sizeof(*names));
     if (names == NULL)
         return qn_err_set(l->err, QN_NOMEM, "out of memory");
-    for (uint32_t i = 0; i < ort->input_count; i++)
-        names[i] = qn_str_of(ort->input_names[i]);
-    rc = qn_model_names(l->m, names, l->err);
+    rc = QN_OK;
+    for (uint32_t i = 0; i < ort->input_count; i++) {
+        const struct qn_ort_input *in = &ort->inputs[i];
+
+        for (uint32_t k = 0; k < in->width && rc == QN_OK; k++) {
+            const char *copy = in->name;
+
+            if (in->width > 1) {
+                snprintf(text, sizeof(text), "%.200s_%u", in->name, k);
+                copy = qn_model_text(l->m, qn_str_of(text));
+            }
+            if (copy == NULL)
+                rc = qn_err_set(l->err, QN_NOMEM, "out of memory");
+            else
+                names[in->first + k] = qn_str_of(copy);
+        }
+    }
+    if (rc == QN_OK)
+        rc = qn_model_names(l->m, names, l->err);
     qn_mem_free(names);
     return rc;
 }
@@ -408,6 +424,15 @@ static qn_status make_class_inputs(struct loading *l, struct qn_ort_class *c, ui
         const struct qn_ort_input *in = &ort->inputs[i];
 
         QN_TRY(make_buffer(l, rows, in->width, in->type, &c->buffers[i]));
+        if (in->type == QN_ORT_TEXT) {
+            const int64_t dims[2] = {rows, in->width};
+
+            QN_TRY(check(
+                l,
+                ort->api.create_owned(l->allocator, dims, in->rank, (int)in->type, &c->values[i]),
+                "cannot make a tensor"));
+            continue;
+        }
         QN_TRY(make_tensor(l, c->buffers[i], (size_t)rows * in->width * qn_ort_width(in->type),
                            in->rank, rows, in->width, in->type, &c->values[i]));
     }
@@ -532,10 +557,13 @@ static void fill_probe(const struct qn_ort *ort, uint64_t *step, double *values)
         for (size_t i = (size_t)in->first * QN_MODEL_BLOCK;
              i < (size_t)(in->first + in->width) * QN_MODEL_BLOCK; i++) {
             static const double sizes[] = {0.05, 0.6, 1, 5};
+            static const struct qn_str words[] = {{"", 0}, {"a", 1}, {"b", 1}, {"Quern", 5}};
 
             *step = *step * 6364136223846793005u + 1442695040888963407u;
             values[i] = is_fraction ? ((double)(*step >> 40) * 0x1p-23 - 1) * sizes[i % 4]
                                     : (double)(*step >> 63);
+            if (in->type == QN_ORT_TEXT)
+                values[i] = qn_model_text_place(&words[*step >> 62]);
         }
     }
 }
@@ -752,6 +780,7 @@ void qn_model_ort_fini(struct qn_ort *ort)
     if (ort == NULL)
         return;
     for (uint32_t r = 0; r < ort->run_count; r++) {
+        qn_buf_fini(&ort->runs[r].texts);
         for (uint32_t i = 0; i < QN_ORT_CLASSES; i++) {
             struct qn_ort_class *c = &ort->runs[r].classes[i];
 

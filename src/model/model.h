@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 struct qn_model; /* private: model_int.h */
 
@@ -95,6 +96,19 @@ uint32_t qn_model_words(const struct qn_model *m, uint32_t input, const struct q
 /* What stands for a text of such an input in qn_model_score: its code, or what the library makes of
  * a text that was not there in training (LightGBM: NaN, missing; XGBoost: -1, in no set). */
 double qn_model_code(const struct qn_model *m, uint32_t input, struct qn_str text);
+
+/* Whether an input of a model that ONNX Runtime runs is a text. */
+bool qn_model_reads_text(const struct qn_model *m, uint32_t input);
+/* What stands for a text of such an input in qn_model_score: where it lies. The text must stay
+ * there until the score is made; NaN (missing) is the empty text. */
+static inline double qn_model_text_place(const struct qn_str *text)
+{
+    const uint64_t bits = (uint64_t)(uintptr_t)text;
+    double place;
+
+    memcpy(&place, &bits, sizeof(place));
+    return place;
+}
 
 /* Scratch that one call of qn_model_score needs, for up to `rows` rows; align to 64. */
 size_t qn_model_scratch_bytes(const struct qn_model *m, uint32_t rows);

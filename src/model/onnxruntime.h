@@ -12,6 +12,7 @@
 #ifndef QN_MODEL_ONNXRUNTIME_H
 #define QN_MODEL_ONNXRUNTIME_H
 
+#include "base/buffer.h"
 #include "model/model_int.h"
 
 enum {
@@ -58,6 +59,12 @@ struct qn_ort_api {
     struct qn_ort_status *(*create_tensor)(const struct qn_ort_object *memory, void *data,
                                            size_t bytes, const int64_t *dims, size_t dim_count,
                                            int type, struct qn_ort_object **);
+    /* Like create_tensor, in memory of the library: for texts. */
+    struct qn_ort_status *(*create_owned)(struct qn_ort_object *allocator, const int64_t *dims,
+                                          size_t dim_count, int type, struct qn_ort_object **);
+    /* Copies `count` texts with NUL, all of the tensor. */
+    struct qn_ort_status *(*fill_texts)(struct qn_ort_object *value, const char *const *texts,
+                                        size_t count);
     struct qn_ort_status *(*tensor_data)(struct qn_ort_object *value, void **);
     struct qn_ort_status *(*tensor_of_type)(const struct qn_ort_object *type,
                                             const struct qn_ort_object **tensor);
@@ -92,7 +99,7 @@ struct qn_ort_input {
 /* Tensors for one number of rows. */
 struct qn_ort_class {
     uint32_t rows;
-    void **buffers;                /* [inputs] row-major                        */
+    void **buffers; /* [inputs] row-major; of texts: pointers into the run's `texts` */
     struct qn_ort_object **values; /* [inputs] over the buffers                  */
     void *out_buffer;
     struct qn_ort_object *out_value;
@@ -102,6 +109,7 @@ struct qn_ort_class {
 struct qn_ort_run {
     _Alignas(64) bool is_claimed; /* atomic */
     struct qn_ort_class classes[QN_ORT_CLASSES];
+    struct qn_buf texts; /* of the tensor that is being filled, with NUL; grows to the largest */
 };
 
 struct qn_ort {

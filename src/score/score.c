@@ -94,10 +94,15 @@ static void pack_double(double *to, const struct qn_col *c, const uint32_t *rows
         to[i] = c->valid[rows[i]] ? c->f64[rows[i]] : (double)NAN;
 }
 
-/* Categories as text become their codes. */
+/* Categories as text become their codes; a text that the model reads itself stays where it is. */
 static void pack_text(double *to, const struct qn_model *m, uint32_t input, const struct qn_col *c,
                       const uint32_t *rows, uint32_t n)
 {
+    if (qn_model_reads_text(m, input)) {
+        for (uint32_t i = 0; i < n; i++)
+            to[i] = c->valid[rows[i]] ? qn_model_text_place(&c->str[rows[i]]) : (double)NAN;
+        return;
+    }
     for (uint32_t i = 0; i < n; i++)
         to[i] = c->valid[rows[i]] ? qn_model_code(m, input, c->str[rows[i]]) : (double)NAN;
 }
@@ -117,7 +122,7 @@ void qn_score_pack(const struct qn_model *m, uint32_t input, const struct qn_col
         pack_double(to, c, rows, n);
         break;
     case QN_STRING:
-        QN_ASSERT(qn_model_words(m, input, NULL) > 0);
+        QN_ASSERT(qn_model_words(m, input, NULL) > 0 || qn_model_reads_text(m, input));
         pack_text(to, m, input, c, rows, n);
         break;
     default:

@@ -145,7 +145,15 @@ static void feed(struct model *md, uint32_t input, int32_t column, struct qn_str
     char kind[24];
 
     md->inputs[input] = (struct qn_model_input){name, n->column, n->kind};
-    if (b->names_broken[column] || is_number_kind(n->kind))
+    if (b->names_broken[column])
+        return;
+    if (md->m->model != NULL && qn_model_reads_text(md->m->model, input)) {
+        if (n->kind.type != QN_STRING)
+            QN_REPORT(&md->b->bind, MODEL, at, NULL, "the model reads '%.*s' as text, found %s",
+                      QN_STR_ARG(n->name), qn_kind_print(n->kind, kind));
+        return;
+    }
+    if (is_number_kind(n->kind))
         return;
     if (n->kind.type == QN_STRING &&
         (md->m->model == NULL || qn_model_words(md->m->model, input, NULL) > 0))

@@ -114,7 +114,8 @@ def version_3(rng, doubles, trees, targets, modes, prefix="target", ids=None):
              for i in (range(targets) if ids is None else ids)]
     found = {
         "nodes_treeids": [n[0] for n in nodes], "nodes_nodeids": [n[1] for n in nodes],
-        "nodes_modes": ["LEAF" if n[2] is None else NAMES[n[2]] for n in nodes], "nodes_featureids": [n[3] for n in nodes],
+        "nodes_modes": ["LEAF" if n[2] is None else NAMES[n[2]] for n in nodes],
+        "nodes_featureids": [n[3] for n in nodes],
         "nodes_truenodeids": [0 if n[2] is None else 2 * n[1] + 1 for n in nodes],
         "nodes_falsenodeids": [0 if n[2] is None else 2 * n[1] + 2 for n in nodes],
         "nodes_missing_value_tracks_true": [int(rng.integers(2)) for _ in nodes],

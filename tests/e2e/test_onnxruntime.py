@@ -197,7 +197,7 @@ def test_refusals(scorer, tmp_path, monkeypatch):
 
     text = save(tmp_path / "t.onnx", [helper.make_node("Identity", ["X"], ["Y"])],
                 [tensor("X", TensorProto.STRING, "N", 1)], [tensor("Y", TensorProto.STRING, "N", 1)])
-    refused(text, "input 'X' is text")
+    refused(text, "no output of numbers")
     deep = save(tmp_path / "d.onnx", [helper.make_node("Relu", ["X"], ["Y"])],
                 [tensor("X", TensorProto.FLOAT, "N", 2, 2)], [tensor("Y", TensorProto.FLOAT, "N", 2, 2)])
     refused(deep, "input 'X' has another number of dimensions")
@@ -273,3 +273,69 @@ def test_place_in_the_batch_never_shows(scorer, tmp_path):
     x = np.arange(50, dtype=float).reshape(-1, 1)
     facts = equal(scorer, path, x, x)
     assert "one row a call" in facts["kernel_reason"]
+
+
+def test_texts(tmp_path):
+    """A pipeline of scikit-learn over text, numbers and an embedding, as skl2onnx writes it; missing text is empty."""
+    skl2onnx, compose = pytest.importorskip("skl2onnx"), pytest.importorskip("sklearn.compose")
+    pandas = pytest.importorskip("pandas")
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+    rng = np.random.default_rng(SEED)
+    words = np.array(["de", "fr", "é" * 40, "a b", ""])
+    data = pandas.DataFrame({"country": rng.choice(words, 300), "kind": rng.choice(words[:3], 300),
+                             "amount": rng.normal(size=300).astype(np.float32)})
+    encode = compose.ColumnTransformer([("t", OneHotEncoder(handle_unknown="ignore"), ["country", "kind"])],
+                                       remainder="passthrough")
+    model = make_pipeline(encode, LogisticRegression()).fit(data, rng.integers(0, 2, 300))
+    types = [("country", StringTensorType([None, 1])), ("kind", StringTensorType([None, 1])),
+             ("amount", FloatTensorType([None, 1]))]
+    path = tmp_path / "m.onnx"
+    path.write_bytes(skl2onnx.convert_sklearn(model, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3},
+                                              options={"zipmap": False}).SerializeToString())
+    data.loc[::7, "country"] = "new"
+    spec = tmp_path / "s.yaml"
+    spec.write_text("""quern: 1
+name: s
+streams:
+  orders:
+    id: id
+    time: at
+    key: id
+    fields:
+      {id: string, at: {type: timestamp, unit: s}, country: {type: string, optional: true}, kind: string, amount: double}
+models:
+  m: {file: m.onnx}
+score: {model: m}
+outputs:
+  predictions: {to: topic}
+""")
+    events = "".join(json.dumps({"id": f"e{i}", "at": i, "country": r.country or None, "kind": r.kind,
+                                 "amount": float(r.amount)}) + "\n" for i, r in enumerate(data.itertuples()))
+    feeds = {n: data[[n]].to_numpy(dtype=np.float32 if n == "amount" else object) for n in data}
+    for threads in ("1", "2"):
+        out = subprocess.run([QUERN, "pipe", spec, "--threads", threads], input=events, capture_output=True, text=True)
+        assert out.returncode == 0, out.stderr
+        got = np.array([json.loads(line)["score"] for line in out.stdout.splitlines()], dtype=np.float32)
+        assert len(got) == 300
+        assert np.abs(got - session(path).run(None, feeds)[1][:, 1]).max() < 1e-6
+    out = subprocess.run([QUERN, "pipe", spec], input="", capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    spec.write_text(spec.read_text().replace("country: {type: string, optional: true}", "country: double"))
+    out = subprocess.run([QUERN, "check", spec], capture_output=True, text=True)
+    assert out.returncode == 2 and "reads 'country' as text" in out.stdout + out.stderr
+
+
+def test_several_wide_tensors(scorer, tmp_path):
+    nodes = [helper.make_node("Concat", ["embedding", "amount"], ["all"], axis=1),
+             helper.make_node("ReduceMax", ["all"], ["score"], axes=[1], keepdims=0)]
+    path = save(tmp_path / "m.onnx", nodes, [tensor("embedding", TensorProto.FLOAT, "N", 8),
+                                             tensor("amount", TensorProto.FLOAT, "N", 1)],
+                [tensor("score", TensorProto.FLOAT, "N")])
+    x = np.random.default_rng(SEED).normal(size=(70, 9))
+    f = x.astype(np.float32)
+    equal(scorer, path, x, oracle(scorer, path, {"embedding": f[:, :8], "amount": f[:, 8:]}))
+    out = subprocess.run([QUERN, "model", "inspect", path, "--json"], capture_output=True, text=True)
+    assert json.loads(out.stdout)["inputs"] == [f"embedding_{k}" for k in range(8)] + ["amount"]
