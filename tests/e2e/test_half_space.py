@@ -314,21 +314,25 @@ def test_a_score_without_contributions_is_explained(tmp_path, orders):
 
 def test_the_plan_tells_ranges_and_state(tmp_path):
     (tmp_path / "spec.yaml").write_text(spec_of("some declared"))
-    done = subprocess.run([str(QUERN), "check", "spec.yaml", "--json"], cwd=tmp_path, stdout=subprocess.PIPE, timeout=60,
-                          check=True)
-    model, = json.loads(done.stdout)["plan"]["models"]
+
+    def check(*options):
+        done = subprocess.run([str(QUERN), "check", "spec.yaml", *options], cwd=tmp_path, stdout=subprocess.PIPE,
+                              text=True, timeout=60, check=True)
+        return done.stdout
+
+    model, = json.loads(check("--json"))["plan"]["models"]
     assert [i.get("range") for i in model["inputs"]] == [None, [0, 20], None]
     assert (model["format"], model["trees"], model["depth"], model["window"]) == ("half-space-trees", 3, 16, 50)
     assert model["state_bytes"] == 2 * 2 * 3 * 50 + 2 * 8 * 3 and "file" not in model
-    done = subprocess.run([str(QUERN), "check", "spec.yaml"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=60,
-                          check=True)
-    assert "half-space trees · window 50 events · 3 trees, depth 16 · scores" in done.stdout
-    assert "orders_1h  int64, range 0 to 20" in done.stdout and "amount     field, double, range learnt" in done.stdout
+    text = check()
+    assert "half-space trees · window 50 events · 3 trees, depth 16 · scores" in text
+    assert "orders_1h  int64, range 0 to 20" in text and "amount     field, double, range learnt" in text
 
 
 def test_with_kafka_each_partition_learns_by_itself(kafka, tmp_path):
     topic, rng = "halfspace", random.Random(5)
-    models = "models: {odd: {half_space_trees: {trees: 5, window: 40}, inputs: [amount, count_1h]}}\nscore: {model: odd}\n"
+    models = ("models: {odd: {half_space_trees: {trees: 5, window: 40}, inputs: [amount, count_1h]}}\n"
+              "score: {model: odd}\n")
     text = kafka_run.spec(kafka, topic).replace("outputs:", models + "outputs:").replace("amount > 90", "score > 0.9")
     kafka_run.create(kafka, topic, 2)
     p = None
