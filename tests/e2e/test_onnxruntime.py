@@ -305,7 +305,8 @@ streams:
     time: at
     key: id
     fields:
-      {id: string, at: {type: timestamp, unit: s}, country: {type: string, optional: true}, kind: string, amount: double}
+      {id: string, at: {type: timestamp, unit: s}, country: {type: string, optional: true}, kind: string,
+       amount: double}
 models:
   m: {file: m.onnx}
 score: {model: m}
