@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "log/transcode.h"
 
 enum { READ_MAX = 256 };
 
@@ -161,6 +162,14 @@ static void give(struct qn_input_log *in, struct qn_batch *b, const struct qn_lo
     if (rec->value.len > QN_EVENT_BYTES_MAX) {
         b->verdict[r] = QN_DEAD;
         b->reason[r] = QN_REASON_TOO_LARGE;
+    }
+    if (rec->headers.len > 0) { /* what was no event at the door was kept all the same */
+        const enum qn_reason reason = qn_transcode_reason(rec->headers);
+
+        if (reason != QN_REASON_NONE) {
+            b->verdict[r] = QN_DEAD;
+            b->reason[r] = (uint8_t)reason;
+        }
     }
     if (in->past != NULL) {
         enum qn_reason reason = qn_dead_past_reason(in->past, s, rec->offset);

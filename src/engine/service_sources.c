@@ -96,6 +96,7 @@ qn_status qn_service_sources_start(struct qn_service *sv, struct qn_err *err)
         const struct qn_intake_options opt = {.log = sv->log,
                                               .topic = sv->stream_topics[source->stream],
                                               .source = source,
+                                              .wire = &p->wire[source->stream],
                                               .files = sv->opt.files,
                                               .clock = sv->opt.clock,
                                               .lag = lag,

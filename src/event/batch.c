@@ -44,6 +44,11 @@ static const char *const reason_names[QN_REASON_COUNT] = {
     [QN_REASON_FUTURE_TIME] = "future_time",
     [QN_REASON_DUPLICATE] = "duplicate",
     [QN_REASON_STATE_FULL] = "state_full",
+    [QN_REASON_NOT_FRAMED] = "not_framed",
+    [QN_REASON_SCHEMA_UNKNOWN] = "schema_unknown",
+    [QN_REASON_BAD_SCHEMA] = "bad_schema",
+    [QN_REASON_BAD_RECORD] = "bad_record",
+    [QN_REASON_BAD_ENVELOPE] = "bad_envelope",
 };
 
 const char *qn_reason_name(enum qn_reason r)

@@ -57,7 +57,12 @@ const char *qn_verdict_name(enum qn_verdict v);
     X(TOO_LATE, "TRANSFORMATION", "too far behind the watermark for its windows")                  \
     X(FUTURE_TIME, "TRANSFORMATION", "more than a minute ahead of its arrival")                    \
     X(DUPLICATE, "TRANSFORMATION", "an id that was seen before")                                   \
-    X(STATE_FULL, "TRANSFORMATION", "no room in the state: limits: memory")
+    X(STATE_FULL, "TRANSFORMATION", "no room in the state: limits: memory")                        \
+    X(NOT_FRAMED, "VALUE_CONVERTER", "without the id of a schema in front")                        \
+    X(SCHEMA_UNKNOWN, "VALUE_CONVERTER", "a schema that the registry does not have")               \
+    X(BAD_SCHEMA, "VALUE_CONVERTER", "a schema that cannot be read")                               \
+    X(BAD_RECORD, "VALUE_CONVERTER", "bytes that are not what their schema says")                  \
+    X(BAD_ENVELOPE, "VALUE_CONVERTER", "not the envelope that was expected")
 
 enum qn_reason {
 #define QN_REASON_ENUM(name, stage, text) QN_REASON_##name,

@@ -24,6 +24,8 @@ static const struct {
     {"quern.field", offsetof(struct qn_dead_letter, field)},
     {"quern.expected", offsetof(struct qn_dead_letter, expected)},
     {"quern.contract", offsetof(struct qn_dead_letter, contract)},
+    {"quern.schema_id", offsetof(struct qn_dead_letter, schema_id)},
+    {"quern.detail", offsetof(struct qn_dead_letter, detail)},
 };
 enum { TEXTS = sizeof texts / sizeof texts[0] };
 
@@ -156,6 +158,8 @@ void qn_dead_letter_json(const struct qn_log_record *r, struct qn_buf *out)
     member(out, "stage", d.stage);
     member(out, "field", d.field);
     member(out, "expected", d.expected);
+    member(out, "schema_id", d.schema_id);
+    member(out, "detail", d.detail);
     member(out, "stream", d.topic);
     qn_buf_printf(out, ",\"position\":\"%.*s:%u:%" PRIu64 "\"", QN_STR_ARG(d.topic), d.partition,
                   d.offset);

@@ -5,7 +5,8 @@
  * The names are those of Kafka Connect, so that tools which know them can group and count
  * (__connect.errors.topic, partition, offset, connector.name, task.id, stage, class.name,
  * exception.class.name, exception.message), and ours (quern.reason, field, expected, contract,
- * position, attempts). A header that the original has already is never overwritten. Thread: any; no
+ * position, attempts), beside those that reading from a topic leaves (transcode.h: schema_id,
+ * detail). A header that the original has already is never overwritten. Thread: any; no
  * state. */
 #ifndef QN_LOG_DEAD_LETTER_H
 #define QN_LOG_DEAD_LETTER_H
@@ -22,6 +23,8 @@ struct qn_dead_letter {
     struct qn_str reason, text;    /* stable code; words                                   */
     struct qn_str field, expected; /* path in the event; what the contract asks of it      */
     struct qn_str contract;        /* version of the contract it was held against          */
+    struct qn_str schema_id;       /* of the schema it was written with, in the registry   */
+    struct qn_str detail;          /* what about the bytes was wrong                       */
     uint32_t attempts;             /* times a delivery was tried, 0 = none                 */
 };
 

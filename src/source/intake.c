@@ -41,7 +41,7 @@ struct qn_intake {
     bool is_flying;         /* submitted, and not yet known to be durable */
     uint64_t events_flying; /* in the append, and their bytes             */
     uint64_t bytes_flying;
-    struct qn_str *events;
+    struct qn_str *events, *headers, *keys; /* [events_max] */
     uint32_t events_max;
     size_t bytes_max, event_max;
     int64_t retry_ms; /* 0 = the last try was good */
@@ -220,6 +220,11 @@ static qn_status pack(struct qn_intake *in, const struct qn_source_batch *b, str
 
         if (r.value.len > in->event_max)
             r.value.len = (uint32_t)in->event_max;
+        if (b->has_headers) {
+            QN_ASSERT(b->headers[i].len <= b->headers_max && b->keys[i].len <= b->headers_max);
+            r.headers = b->headers[i];
+            r.key = b->keys[i];
+        }
         QN_TRY(qn_log_append_record(in->append, in->opt.topic, QN_LOG_RECORDS, &r, err));
         in->events_flying++;
         in->bytes_flying += r.value.len;
@@ -269,6 +274,9 @@ static qn_status take(struct qn_intake *in, enum qn_flow *flow, int64_t *wait_us
                       struct qn_err *err)
 {
     struct qn_source_batch b = {.events = in->events,
+                                .headers = in->headers,
+                                .keys = in->keys,
+                                .headers_max = (uint32_t)in->event_max / 2,
                                 .max = in->events_max,
                                 .bytes_max = in->bytes_max,
                                 .position = &in->position_next};
@@ -435,6 +443,9 @@ static void intake_free(struct qn_intake *in)
     qn_log_append_free(in->append);
     qn_buf_fini(&in->position);
     qn_buf_fini(&in->position_next);
+    qn_transcoder_free(in->boot.transcoder);
+    qn_mem_free(in->keys);
+    qn_mem_free(in->headers);
     qn_mem_free(in->events);
     qn_mem_free(in->st);
     pthread_cond_destroy(&in->wake);
@@ -458,10 +469,11 @@ static struct qn_intake *intake_new(const struct qn_intake_options *opt)
     in->boot = (struct qn_source_boot){.files = in->opt.files,
                                        .clock = in->opt.clock,
                                        .must_stop = must_stop,
-                                       .must_stop_arg = in,
-                                       .lag = opt->group_lag,
-                                       .lag_arg = opt->group_lag_arg};
-    /* Parts of what an append may hold: events, the last one of them, overhead, the position. */
+                                        .must_stop_arg = in,
+                                        .lag = opt->group_lag,
+                                        .lag_arg = opt->group_lag_arg};
+    /* Parts of what an append may hold: events, the last one of them with key and headers,
+     * overhead, the position. */
     in->bytes_max = limit / 4 < QN_INTAKE_BYTES ? limit / 4 : QN_INTAKE_BYTES;
     in->event_max = limit / 4;
     in->events_max = limit / 256 < QN_INTAKE_EVENTS ? (uint32_t)(limit / 256) : QN_INTAKE_EVENTS;
@@ -472,10 +484,26 @@ static struct qn_intake *intake_new(const struct qn_intake_options *opt)
     pthread_condattr_destroy(&attr);
     in->st = qn_mem_zalloc(1, opt->source->ops->state_bytes);
     in->events = qn_mem_zalloc(in->events_max, sizeof(*in->events));
-    if (in->st != NULL && in->events != NULL)
+    in->headers = qn_mem_zalloc(in->events_max, sizeof(*in->headers));
+    in->keys = qn_mem_zalloc(in->events_max, sizeof(*in->keys));
+    if (in->st != NULL && in->events != NULL && in->headers != NULL && in->keys != NULL)
         return in;
     intake_free(in);
     return NULL;
+}
+
+/* It stays when the source is closed and opened again, and with it the schemas it knows. */
+static qn_status make_transcoder(struct qn_intake *in, struct qn_err *err)
+{
+    struct qn_transcode_options wire;
+
+    if (in->opt.wire == NULL || !qn_transcode_is_needed(in->opt.wire))
+        return QN_OK;
+    wire = *in->opt.wire;
+    wire.clock = in->opt.clock;
+    wire.registry.must_stop = must_stop;
+    wire.registry.must_stop_arg = in;
+    return qn_transcoder_new(&wire, &in->boot.transcoder, err);
 }
 
 /* Signals are for the main thread. */
@@ -506,6 +534,8 @@ qn_status qn_intake_start(const struct qn_intake_options *opt, struct qn_intake 
     rc = find_position(in, err);
     if (rc == QN_OK)
         rc = qn_log_append_new(opt->log, &in->append, err);
+    if (rc == QN_OK)
+        rc = make_transcoder(in, err);
     if (rc == QN_OK)
         rc = start_thread(in, err);
     if (rc != QN_OK) {

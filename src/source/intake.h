@@ -43,9 +43,10 @@ struct qn_intake_options {
     struct qn_log *log;
     uint32_t topic;                 /* of the stream                                            */
     const struct qn_source *source; /* outlives the intake                                      */
-    const struct qn_files *files;   /* NULL = qn_files_system                                   */
-    const struct qn_clock *clock;   /* NULL = qn_clock_system                                   */
-    uint64_t (*lag)(void *arg);     /* records that wait for the engine; NULL = no limit        */
+    const struct qn_transcode_options *wire; /* of the stream; NULL = records are events        */
+    const struct qn_files *files; /* NULL = qn_files_system                                   */
+    const struct qn_clock *clock; /* NULL = qn_clock_system                                   */
+    uint64_t (*lag)(void *arg);   /* records that wait for the engine; NULL = no limit        */
     void *lag_arg;
     /* What the source says of a consumer group (source.h); NULL = nobody wants to know */
     void (*group_lag)(void *arg, const char *group, const char *topic, uint32_t partition,

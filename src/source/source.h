@@ -19,6 +19,7 @@
 #include "base/options.h"
 #include "base/status.h"
 #include "log/log_file.h"
+#include "log/transcode.h"
 
 /* What an instance is told when it is opened; all of it outlives the instance. */
 struct qn_source_boot {
@@ -32,6 +33,7 @@ struct qn_source_boot {
     void (*lag)(void *arg, const char *group, const char *topic, uint32_t partition,
                 int64_t records);
     void *lag_arg;
+    struct qn_transcoder *transcoder; /* how records become events; NULL = they are events       */
 };
 
 /* Events as a source hands them over. Given with everything empty. */
@@ -39,6 +41,11 @@ struct qn_source_batch {
     struct qn_str *events; /* [max], filled by the source; each of 1 to QN_EVENT_BYTES_MAX + 1
                               bytes (one more than allowed is what the engine calls too large),
                               borrowed until the next read or close                      */
+    struct qn_str *headers, *keys; /* [max], filled where has_headers: of each event, headers as
+                                      the log keeps them and at most headers_max bytes; borrowed
+                                      like events                                             */
+    bool has_headers;
+    uint32_t headers_max; /* of one event: its headers, and its key                           */
     uint32_t max, count;
     size_t bytes_max; /* of the events: with the one that reaches it the batch is full          */
     struct qn_buf *position; /* where to go on behind these events; filled where count > 0, or

@@ -5,10 +5,12 @@
  * Where it stands, one offset per partition, is the position that the intake keeps in the same
  * append as the events; Kafka is asked for what follows and never told where we are, unless `group`
  * names a group that is told for the sake of those who watch its lag. Only committed transactions
- * are read. Invariant: a record below the next offset of its partition is dropped, whatever
- * librdkafka does on its way back from an error. Partitions are merged as they come: the local log
- * then holds that order for ever. Position: "1 CLUSTER TOPIC\n", then "PARTITION NEXT\n" for each.
- * Thread: the intake's. Memory: librdkafka's, bounded by its settings; one array of messages. */
+ * are read. What a record is made of is the transcoder's business; while it cannot tell, nothing
+ * behind it is read. Invariant: a record below the next offset of its partition is dropped,
+ * whatever librdkafka does on its way back from an error. Partitions are merged as they come: the
+ * local log then holds that order for ever. Position: "1 CLUSTER TOPIC\n", then "PARTITION NEXT\n"
+ * for each. Thread: the intake's. Memory: librdkafka's, bounded by its settings; one array of
+ * messages. */
 #include "source/source_int.h"
 
 #include "base/check.h"
@@ -129,6 +131,12 @@ enum {
     TOPIC_BYTES = 256
 };
 
+/* Where an event and its headers lie: buffers that grow move. */
+struct place {
+    struct qn_str event; /* p NULL: in `events`, from `begin` on */
+    size_t begin, headers_begin, headers_end;
+};
+
 struct kafka {
     const struct kafka_options *opt;
     const struct qn_source_boot *boot;
@@ -139,8 +147,11 @@ struct kafka {
         *told; /* [partitions] as it was before the last read: durable when `durable` is called */
     uint32_t partitions;
     rd_kafka_message_t **messages; /* [MESSAGES_MAX] that events borrow from */
+    struct place *places;          /* [MESSAGES_MAX] */
     uint32_t count;
-    uint64_t troubles; /* of the client, when last looked at */
+    rd_kafka_message_t *held;             /* taken, and not decided yet */
+    struct qn_buf events, headers, given; /* of the batch; given: of one record */
+    uint64_t troubles;                    /* of the client, when last looked at */
     int64_t looked_ns, lag_ns;
     char note[160];
 };
@@ -286,7 +297,8 @@ static qn_status kafka_open(void *st, const struct qn_source_boot *boot, const v
     k->next = qn_mem_zalloc(k->partitions, sizeof(*k->next));
     k->told = qn_mem_zalloc(k->partitions, sizeof(*k->told));
     k->messages = qn_mem_zalloc(MESSAGES_MAX, sizeof(rd_kafka_message_t *));
-    if (k->next == NULL || k->told == NULL || k->messages == NULL)
+    k->places = qn_mem_zalloc(MESSAGES_MAX, sizeof(*k->places));
+    if (k->next == NULL || k->told == NULL || k->messages == NULL || k->places == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for a kafka source");
     for (uint32_t p = 0; p < k->partitions; p++)
         k->next[p] = o->start == 1 ? RD_KAFKA_OFFSET_END : RD_KAFKA_OFFSET_BEGINNING;
@@ -304,6 +316,8 @@ static void release(struct kafka *k)
     for (uint32_t i = 0; i < k->count; i++)
         rd_kafka_message_destroy(k->messages[i]);
     k->count = 0;
+    qn_buf_clear(&k->events);
+    qn_buf_clear(&k->headers);
 }
 
 static void kafka_close(void *st)
@@ -311,7 +325,13 @@ static void kafka_close(void *st)
     struct kafka *k = st;
 
     release(k);
+    if (k->held != NULL)
+        rd_kafka_message_destroy(k->held);
     qn_kafka_close(&k->client);
+    qn_buf_fini(&k->events);
+    qn_buf_fini(&k->headers);
+    qn_buf_fini(&k->given);
+    qn_mem_free(k->places);
     qn_mem_free(k->messages);
     qn_mem_free(k->told);
     qn_mem_free(k->next);
@@ -334,12 +354,70 @@ static qn_status failed_message(struct kafka *k, const rd_kafka_message_t *m, st
 }
 
 /* A record without a value is the JSON null: set aside by the contract, and seen. */
-static struct qn_str event_of(const rd_kafka_message_t *m)
+static struct qn_str value_of(const rd_kafka_message_t *m)
 {
-    if (m->payload == NULL || m->len == 0)
-        return qn_str_of("null");
     return (struct qn_str){m->payload,
                            m->len > QN_EVENT_BYTES_MAX ? QN_EVENT_BYTES_MAX + 1 : (uint32_t)m->len};
+}
+
+static void place_plain(struct kafka *k, struct qn_str value, struct place *at)
+{
+    at->event = value.len > 0 ? value : qn_str_of("null");
+    qn_buf_add(&k->headers, k->given.data, k->given.len);
+}
+
+/* The event of a message, and its headers; headers that are too large for the log stay behind.
+ * *is_skipped: there is none. */
+static qn_status make_event(struct kafka *k, const rd_kafka_message_t *m, uint32_t headers_max,
+                            struct place *at, bool *is_skipped, struct qn_err *err)
+{
+    const struct qn_str value = value_of(m);
+
+    *is_skipped = false;
+    *at = (struct place){.headers_begin = k->headers.len};
+    qn_buf_clear(&k->given);
+    qn_kafka_headers_read(m, &k->given);
+    if (k->given.len > headers_max / 2) /* ours come to them */
+        qn_buf_clear(&k->given);
+    if (k->boot->transcoder == NULL || value.len > QN_EVENT_BYTES_MAX) {
+        place_plain(k, value, at);
+    } else {
+        struct qn_transcoded r;
+
+        QN_TRY(qn_transcode(k->boot->transcoder, value,
+                            (struct qn_str){k->given.data, (uint32_t)k->given.len}, &k->events,
+                            &k->headers, &r, err));
+        *is_skipped = r.is_skipped;
+        at->begin = r.begin;
+        at->event = (struct qn_str){r.event.p, r.len};
+        if (r.len == 0 && r.event.p != NULL)
+            at->event = qn_str_of("null");
+    }
+    at->headers_end = k->headers.len;
+    if (k->given.failed || k->headers.failed)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the headers of a record");
+    return QN_OK;
+}
+
+/* The buffers stay where they are now. */
+static void hand_over(struct kafka *k, struct qn_source_batch *batch)
+{
+    batch->has_headers = true;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        const struct place *at = &k->places[i];
+        const rd_kafka_message_t *m = k->messages[i];
+        const bool has_key = m->key != NULL && m->key_len <= batch->headers_max;
+
+        batch->events[i] = at->event;
+        if (at->event.p == NULL)
+            batch->events[i].p = k->events.data + at->begin;
+        batch->headers[i] = (struct qn_str){NULL, 0};
+        if (at->headers_end > at->headers_begin)
+            batch->headers[i] = (struct qn_str){k->headers.data + at->headers_begin,
+                                                (uint32_t)(at->headers_end - at->headers_begin)};
+        batch->keys[i] =
+            (struct qn_str){has_key ? m->key : NULL, has_key ? (uint32_t)m->key_len : 0};
+    }
 }
 
 /* More partitions than when it was opened: an error, behind which they are read too. */
@@ -359,31 +437,62 @@ static qn_status look_for_partitions(struct kafka *k, struct qn_err *err)
     return QN_OK;
 }
 
-static qn_status fill(struct kafka *k, struct qn_source_batch *batch, struct qn_err *err)
+/* The next message, or one that was held; NULL where there is none now. */
+static qn_status next_message(struct kafka *k, int wait_ms, rd_kafka_message_t **out,
+                              struct qn_err *err)
+{
+    rd_kafka_message_t *m = k->held;
+
+    k->held = NULL;
+    *out = NULL;
+    if (m == NULL)
+        m = rd_kafka_consumer_poll(k->client.rk, wait_ms);
+    if (m != NULL && m->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        qn_status rc = failed_message(k, m, err);
+
+        rd_kafka_message_destroy(m);
+        return rc;
+    }
+    *out = m;
+    return QN_OK;
+}
+
+/* *has_moved: past a record, whether it was an event or not. */
+static qn_status fill(struct kafka *k, struct qn_source_batch *batch, bool *has_moved,
+                      struct qn_err *err)
 {
     size_t given = 0;
     int wait_ms = POLL_MS;
 
     while (batch->count < batch->max && batch->count < MESSAGES_MAX && given < batch->bytes_max) {
-        rd_kafka_message_t *m = rd_kafka_consumer_poll(k->client.rk, wait_ms);
+        struct place *at = &k->places[batch->count];
+        rd_kafka_message_t *m;
+        bool is_skipped;
+        qn_status rc;
 
+        QN_TRY(next_message(k, wait_ms, &m, err));
         if (m == NULL)
             break;
-        if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-            qn_status rc = failed_message(k, m, err);
-
-            rd_kafka_message_destroy(m);
-            return rc;
-        }
         if ((uint32_t)m->partition >= k->partitions || m->offset < k->next[m->partition]) {
             rd_kafka_message_destroy(m);
             continue;
         }
         wait_ms = 0;
-        k->messages[k->count++] = m;
+        rc = make_event(k, m, batch->headers_max, at, &is_skipped, err);
+        if (rc != QN_OK) { /* what came before goes on its way first */
+            k->held = m;
+            return rc != QN_NOMEM && *has_moved ? QN_OK : rc;
+        }
         k->next[m->partition] = m->offset + 1;
-        batch->events[batch->count] = event_of(m);
-        given += batch->events[batch->count++].len;
+        *has_moved = true;
+        if (is_skipped) {
+            rd_kafka_message_destroy(m);
+            continue;
+        }
+        given += (at->event.p != NULL ? at->event.len : k->events.len - at->begin) +
+                 (at->headers_end - at->headers_begin) + m->key_len;
+        k->messages[k->count++] = m;
+        batch->count++;
     }
     return QN_OK;
 }
@@ -412,16 +521,18 @@ static qn_status kafka_read(void *st, struct qn_source_batch *batch, enum qn_flo
                             struct qn_err *err)
 {
     struct kafka *k = st;
+    bool has_moved = false;
 
     release(k);
     tell_lag(k); /* of what is durable: told is one read behind */
     memcpy(k->told, k->next, k->partitions * sizeof(*k->told));
-    QN_TRY(fill(k, batch, err));
+    QN_TRY(fill(k, batch, &has_moved, err));
     if (k->note[0] != '\0')
         snprintf(batch->note, sizeof(batch->note), "%s", k->note);
     k->note[0] = '\0';
-    if (batch->count > 0) {
+    if (has_moved) {
         k->troubles = k->client.troubles;
+        hand_over(k, batch);
         write_position(k, batch->position);
         *flow = QN_MORE;
         return QN_OK;

@@ -177,6 +177,23 @@ static void read_late(struct stream *st)
     }
 }
 
+/* Which registry the schemas come from stands elsewhere: bind_registry.c. */
+static void read_wire(struct stream *st)
+{
+    const struct qn_slot *format = &st->slots[STREAM_FORMAT],
+                         *envelope = &st->slots[STREAM_ENVELOPE];
+    struct qn_transcode_options *w = &st->b->plan->wire[st->s - st->b->plan->schemas];
+
+    if (format->is_set) {
+        w->format = (enum qn_wire_format)format->i64;
+        st->notes->format = format->value;
+    }
+    if (envelope->is_set) {
+        w->envelope = (enum qn_envelope)(envelope->i64 + 1);
+        st->notes->envelope = envelope->value;
+    }
+}
+
 static qn_status build_stream(struct qn_builder *b, const struct qn_yaml_item *item,
                               struct qn_schema *s, struct qn_stream_notes *notes)
 {
@@ -196,6 +213,7 @@ static qn_status build_stream(struct qn_builder *b, const struct qn_yaml_item *i
         st.slots[STREAM_LATENESS].is_set ? st.slots[STREAM_LATENESS].i64 : LATENESS_DEFAULT_US;
     read_late(&st);
     read_dedup(&st);
+    read_wire(&st);
     if (st.slots[STREAM_SOURCE].is_set)
         qn_build_source(b, &st.slots[STREAM_SOURCE], (uint32_t)(s - b->plan->schemas));
     if (!st.slots[STREAM_FIELDS].is_set) {
@@ -244,9 +262,10 @@ qn_status qn_build_streams(struct qn_builder *b)
     b->plan->schemas = QN_NEW_N(b->bind.arena, struct qn_schema, count);
     b->streams = QN_NEW_N(b->bind.arena, struct qn_stream_notes, count);
     hidden = QN_NEW_N(b->bind.arena, const bool *, count);
+    b->plan->wire = QN_NEW_N(b->bind.arena, struct qn_transcode_options, count);
     b->plan->sources = QN_NEW_N(b->bind.arena, struct qn_source, count);
     if (b->plan->schemas == NULL || b->streams == NULL || hidden == NULL ||
-        b->plan->sources == NULL)
+        b->plan->sources == NULL || b->plan->wire == NULL)
         return qn_no_memory(b->err);
     b->plan->field_hidden = hidden;
     b->plan->schema_count = count;

@@ -173,6 +173,19 @@ static const struct qn_key stream_keys[] = {
                        .since = "0.2",
                        .help = "what brings its events into the log of `quern run`; without it "
                                "they come over HTTP, or by --input to the other commands"},
+    [STREAM_FORMAT] = {.name = "format",
+                       .type = QN_KEY_CHOICE,
+                       .choices = "json|avro|!protobuf|json-schema",
+                       .choice_advice = "known: json, avro, json-schema",
+                       .fallback = "json",
+                       .since = "0.2",
+                       .help = "how its records in Kafka are written; all but json with the id of "
+                               "a schema in front, which `schema_registry` has"},
+    [STREAM_ENVELOPE] = {.name = "envelope",
+                         .type = QN_KEY_CHOICE,
+                         .choices = "cloudevents|debezium",
+                         .not_yet = "name fields by their path: from: after.amount",
+                         .help = "what is around the event in its records in Kafka"},
     {.name = "idle",
      .type = QN_KEY_DURATION,
      .not_yet = "nothing waits for the watermark yet: leave it out",
@@ -223,7 +236,11 @@ static const struct qn_key_synonym stream_synonyms[] = {
     {"input", "source"},
     {"sources", "source"},
     {"connector", "source"},
-    {"format", "leave it out: the file's ending tells JSON from CSV"},
+    {"value_format", "format"},
+    {"serialization", "format"},
+    {"deserializer", "format"},
+    {"wrapper", "envelope"},
+    {"schema_registry", "it stands at the top of the spec: schema_registry: {url: ...}"},
     {NULL, NULL},
 };
 
@@ -947,6 +964,65 @@ const struct qn_key_table qn_keys_kafka = {
     .help = "With `log: kafka:` events are read from topics and answers written to topics, in "
             "transactions: each event counts once, whatever process or broker fails."};
 
+static const struct qn_key registry_keys[] = {
+    [REGISTRY_URL] = {.name = "url",
+                      .type = QN_KEY_TEXT,
+                      .is_required = true,
+                      .value = "a URL",
+                      .since = "0.2",
+                      .help = "where it answers, `http://registry:8081`; several with commas are "
+                              "asked in turn"},
+    [REGISTRY_BASIC_AUTH] = {.name = "basic_auth",
+                             .type = QN_KEY_TEXT,
+                             .value = "USER:PASSWORD",
+                             .since = "0.2",
+                             .help = "who asks, from outside the spec: "
+                                     "`\"${REGISTRY_USER}:${REGISTRY_PASSWORD}\"`"},
+    [REGISTRY_TOKEN] = {.name = "token",
+                        .type = QN_KEY_TEXT,
+                        .value = "a token",
+                        .since = "0.2",
+                        .help = "a bearer token instead, from outside the spec: "
+                                "`\"${file:registry.token}\"`"},
+    [REGISTRY_CA_FILE] = {.name = "ca_file",
+                          .type = QN_KEY_TEXT,
+                          .value = "a path",
+                          .fallback = "the system's",
+                          .since = "0.2",
+                          .help = "certificates (PEM) that are trusted"},
+    [REGISTRY_TIMEOUT] = {.name = "timeout",
+                          .type = QN_KEY_DURATION,
+                          .min = 100000,
+                          .max = 60000000,
+                          .fallback = "5s",
+                          .since = "0.2",
+                          .help = "how long one request may take"},
+};
+
+static const struct qn_key_synonym registry_synonyms[] = {
+    {"urls", "url"},
+    {"address", "url"},
+    {"schema.registry.url", "url"},
+    {"basic.auth.user.info", "basic_auth"},
+    {"user_info", "basic_auth"},
+    {"username", "write basic_auth: \"${REGISTRY_USER}:${REGISTRY_PASSWORD}\""},
+    {"password", "write basic_auth: \"${REGISTRY_USER}:${REGISTRY_PASSWORD}\""},
+    {"bearer_token", "token"},
+    {"ssl.ca.location", "ca_file"},
+    {NULL, NULL},
+};
+
+const struct qn_key_table qn_keys_registry = {
+    .id = "schema_registry",
+    .path = "schema_registry:",
+    .what = "schema_registry",
+    .keys = registry_keys,
+    .count = COUNT(registry_keys),
+    .synonyms = registry_synonyms,
+    .help = "Where the schemas are of streams whose `format` is not json: anything that speaks the "
+            "REST API of Confluent's Schema Registry. A schema is asked for once; while no "
+            "registry answers, events wait."};
+
 static const struct qn_key top_keys[] = {
     [KEY_QUERN] = {.name = "quern",
                    .type = QN_KEY_TEXT,
@@ -1034,6 +1110,11 @@ static const struct qn_key top_keys[] = {
                       .help =
                           "with `log: kafka:`: transactions, or less delay and, after a failure, "
                           "some answers again with the same id"},
+    [KEY_REGISTRY] = {.name = "schema_registry",
+                      .type = QN_KEY_TABLE,
+                      .sub = &qn_keys_registry,
+                      .since = "0.2",
+                      .help = "where schemas of Avro, Protobuf and JSON Schema are"},
     {.name = "tables",
      .type = QN_KEY_MAP,
      .not_yet = "join the table before, and send its columns as fields of the event",
@@ -1086,6 +1167,8 @@ static const struct qn_key_synonym top_synonyms[] = {
     {"checkpoints", "snapshots"},
     {"snapshot", "snapshots"},
     {"broker", "log"},
+    {"registry", "schema_registry"},
+    {"schema_registry_url", "schema_registry"},
     {"retention", "write storage: {keep: 7d}"},
     {"metrics", "monitor"},
     {"http", "serve"},
@@ -1110,7 +1193,7 @@ const struct qn_key_table qn_keys_top = {.id = "spec",
 const struct qn_key_table *const qn_key_tables[] = {
     &qn_keys_top,    &qn_keys_stream, &qn_keys_field,   &qn_keys_model,     &qn_keys_half_space,
     &qn_keys_score,  &qn_keys_output, &qn_keys_storage, &qn_keys_snapshots, &qn_keys_serve,
-    &qn_keys_tokens, &qn_keys_tls,    &qn_keys_limits,  &qn_keys_kafka,     NULL};
+    &qn_keys_tokens, &qn_keys_tls,    &qn_keys_limits,  &qn_keys_kafka, &qn_keys_registry, NULL};
 
 _Static_assert(COUNT(top_keys) == KEY_TOP_LAST + 1 && COUNT(top_keys) <= KEYS_MAX, "rows and enum");
 _Static_assert(COUNT(stream_keys) == STREAM_LAST + 1, "rows and enum");
@@ -1124,5 +1207,6 @@ _Static_assert(COUNT(snapshots_keys) == SNAPSHOTS_LAST + 1, "rows and enum");
 _Static_assert(COUNT(serve_keys) == SERVE_LAST + 1, "rows and enum");
 _Static_assert(COUNT(tokens_keys) == TOKENS_LAST + 1, "rows and enum");
 _Static_assert(COUNT(kafka_keys) == KAFKA_LAST + 1, "rows and enum");
+_Static_assert(COUNT(registry_keys) == REGISTRY_LAST + 1, "rows and enum");
 _Static_assert(COUNT(tls_keys) == TLS_LAST + 1, "rows and enum");
 _Static_assert(COUNT(limits_keys) == LIMITS_LAST + 1, "rows and enum");

@@ -140,6 +140,12 @@ static qn_status set_versions(struct qn_builder *b)
         if (p->outputs[i].from != UINT64_C(1) << p->main_stream)
             add_int(&all, (int64_t)p->outputs[i].from);
     }
+    for (uint32_t s = 0; s < p->schema_count; s++)
+        if (qn_transcode_is_needed(&p->wire[s])) { /* what an event is made of */
+            add_int(&all, s);
+            add_str(&all, qn_str_of(qn_wire_format_name(p->wire[s].format)));
+            add_str(&all, qn_str_of(qn_envelope_name(p->wire[s].envelope)));
+        }
     if (p->limits.memory_bytes > 0) {
         add_str(&all, qn_str_of("memory"));
         add_int(&all, (int64_t)p->limits.memory_bytes);
@@ -221,6 +227,7 @@ static qn_status build(struct qn_builder *b, const struct qn_yaml_node *root)
     QN_TRY(qn_build_serve(b));
     QN_TRY(qn_build_limits(b));
     QN_TRY(qn_build_kafka(b));
+    QN_TRY(qn_build_registry(b));
     return QN_OK;
 }
 

@@ -15,6 +15,7 @@
 #include "event/schema.h"
 #include "feature/feature.h"
 #include "log/kafka_target.h"
+#include "log/transcode.h"
 #include "model/model.h"
 #include "sink/sink.h"
 #include "source/source.h"
@@ -125,8 +126,9 @@ struct qn_plan {
     uint64_t version;          /* hash of the resolved spec: what predictions call "spec" */
     struct qn_schema *schemas; /* in the order of the spec */
     uint32_t schema_count;
-    uint32_t main_stream;         /* index: the stream that gets features and scores */
-    struct qn_features *features; /* never NULL; may have none */
+    struct qn_transcode_options *wire; /* [schema_count] how its records come from Kafka */
+    uint32_t main_stream;              /* index: the stream that gets features and scores */
+    struct qn_features *features;      /* never NULL; may have none */
     struct qn_plan_model *models;
     uint32_t model_count;
     int32_t score_model;            /* index, -1 = nothing is scored */

@@ -86,7 +86,8 @@ enum {
     KEY_LIMITS,
     KEY_KAFKA,
     KEY_DELIVERY,
-    KEY_TOP_LAST = KEY_DELIVERY + 4
+    KEY_REGISTRY,
+    KEY_TOP_LAST = KEY_REGISTRY + 4
 };
 enum {
     STREAM_ID,
@@ -97,7 +98,9 @@ enum {
     STREAM_DEDUP,
     STREAM_FIELDS,
     STREAM_SOURCE,
-    STREAM_LAST = STREAM_SOURCE + 1
+    STREAM_FORMAT,
+    STREAM_ENVELOPE,
+    STREAM_LAST = STREAM_ENVELOPE + 1
 };
 enum {
     FIELD_TYPE,
@@ -176,12 +179,20 @@ enum {
     KAFKA_SETTINGS,
     KAFKA_LAST = KAFKA_SETTINGS
 };
+enum {
+    REGISTRY_URL,
+    REGISTRY_BASIC_AUTH,
+    REGISTRY_TOKEN,
+    REGISTRY_CA_FILE,
+    REGISTRY_TIMEOUT,
+    REGISTRY_LAST = REGISTRY_TIMEOUT
+};
 enum { OUTPUT_WHEN, OUTPUT_INCLUDE, OUTPUT_TO, OUTPUT_FROM, OUTPUT_LAST = OUTPUT_FROM };
 enum { KEYS_MAX = 24 };
 
 extern const struct qn_key_table qn_keys_top, qn_keys_stream, qn_keys_field, qn_keys_model,
     qn_keys_half_space, qn_keys_score, qn_keys_output, qn_keys_storage, qn_keys_snapshots,
-    qn_keys_serve, qn_keys_tokens, qn_keys_tls, qn_keys_limits, qn_keys_kafka;
+    qn_keys_serve, qn_keys_tokens, qn_keys_tls, qn_keys_limits, qn_keys_kafka, qn_keys_registry;
 /* All of them in the order of the spec, NULL-ended. */
 extern const struct qn_key_table *const qn_key_tables[];
 
@@ -240,7 +251,8 @@ struct qn_stream_notes {
     const struct qn_yaml_node **field_keys; /* [field_count]                                     */
     bool *field_broken; /* [field_count]: known, but its type is not                */
     bool *field_hidden; /* [field_count]: its limits hold a secret                  */
-    bool is_broken;     /* its fields cannot be relied on at all                    */
+    const struct qn_yaml_node *format, *envelope; /* NULL = not there                        */
+    bool is_broken; /* its fields cannot be relied on at all                    */
 };
 
 struct qn_builder {
@@ -271,6 +283,7 @@ qn_status qn_build_log(struct qn_builder *b);      /* bind_log.c     */
 qn_status qn_build_serve(struct qn_builder *b);    /* bind_serve.c   */
 qn_status qn_build_limits(struct qn_builder *b);   /* bind_limits.c  */
 qn_status qn_build_kafka(struct qn_builder *b);    /* bind_kafka.c   */
+qn_status qn_build_registry(struct qn_builder *b); /* bind_registry.c */
 /* Makes the trees of a model with `half_space_trees` and `inputs`; slots[MODEL_LAST + 1];
  * bind_half_space.c. *out NULL: reported. */
 qn_status qn_build_half_space(struct qn_builder *b, const struct qn_slot *slots,

@@ -8,6 +8,7 @@ import pytest  # noqa: E402
 
 import kafka_broker  # noqa: E402
 import kafka_run  # noqa: E402
+import schema_registry  # noqa: E402
 from fraud_data import QUERN  # noqa: E402
 
 
@@ -18,6 +19,15 @@ def kafka(tmp_path_factory):
     broker = kafka_broker.Broker(tmp_path_factory.mktemp("kafka"))
     yield broker
     broker.stop()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory):
+    """A schema registry, one for all tests; subjects have names of their own."""
+    pytest.importorskip("confluent_kafka.schema_registry", reason="no confluent-kafka[avro,protobuf,json] in .venv")
+    r = schema_registry.Registry(tmp_path_factory.mktemp("registry"))
+    yield r
+    r.stop()
 
 
 @pytest.fixture(autouse=True)
