@@ -469,9 +469,9 @@ static struct qn_intake *intake_new(const struct qn_intake_options *opt)
     in->boot = (struct qn_source_boot){.files = in->opt.files,
                                        .clock = in->opt.clock,
                                        .must_stop = must_stop,
-                                        .must_stop_arg = in,
-                                        .lag = opt->group_lag,
-                                        .lag_arg = opt->group_lag_arg};
+                                       .must_stop_arg = in,
+                                       .lag = opt->group_lag,
+                                       .lag_arg = opt->group_lag_arg};
     /* Parts of what an append may hold: events, the last one of them with key and headers,
      * overhead, the position. */
     in->bytes_max = limit / 4 < QN_INTAKE_BYTES ? limit / 4 : QN_INTAKE_BYTES;

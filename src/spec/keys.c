@@ -1191,9 +1191,10 @@ const struct qn_key_table qn_keys_top = {.id = "spec",
                                          .help = "One YAML file describes one pipeline."};
 
 const struct qn_key_table *const qn_key_tables[] = {
-    &qn_keys_top,    &qn_keys_stream, &qn_keys_field,   &qn_keys_model,     &qn_keys_half_space,
-    &qn_keys_score,  &qn_keys_output, &qn_keys_storage, &qn_keys_snapshots, &qn_keys_serve,
-    &qn_keys_tokens, &qn_keys_tls,    &qn_keys_limits,  &qn_keys_kafka, &qn_keys_registry, NULL};
+    &qn_keys_top,        &qn_keys_stream, &qn_keys_field,    &qn_keys_model,
+    &qn_keys_half_space, &qn_keys_score,  &qn_keys_output,   &qn_keys_storage,
+    &qn_keys_snapshots,  &qn_keys_serve,  &qn_keys_tokens,   &qn_keys_tls,
+    &qn_keys_limits,     &qn_keys_kafka,  &qn_keys_registry, NULL};
 
 _Static_assert(COUNT(top_keys) == KEY_TOP_LAST + 1 && COUNT(top_keys) <= KEYS_MAX, "rows and enum");
 _Static_assert(COUNT(stream_keys) == STREAM_LAST + 1, "rows and enum");
