@@ -264,7 +264,8 @@ static qn_status reload(struct qn_cli *c, struct running *r, struct qn_err *err)
                       next.plan == NULL ? "the spec has mistakes"
                                         : "another log needs another process");
         forget_plan(&next);
-    } else if (qn_serve_check(&next.plan->serve, r->opt.http, &qn_files_system, &why) != QN_OK) {
+    } else if (qn_serve_check(&next.plan->serve, r->opt.http, &qn_files_system, &why) != QN_OK ||
+               qn_service_check(next.plan, c->clock, &qn_random_system, &why) != QN_OK) {
         qn_report_err(r->report, QN_LEVEL_ERROR, "run", &why);
         qn_report_say(r->report, QN_LEVEL_ERROR, "run", "the old spec goes on");
         forget_plan(&next);

@@ -48,6 +48,10 @@ struct qn_service_options {
     const struct qn_plan_options *load;
 };
 
+/* Asks for what a start needs of others: the bucket of the snapshots, where there is one. As
+ * qn_s3_list. */
+qn_status qn_service_check(const struct qn_plan *plan, const struct qn_clock *clock,
+                           const struct qn_random *random, struct qn_err *err);
 /* Opens the log and everything the plan names; nothing moves yet. The plan must outlive the
  * service and serves it alone. */
 qn_status qn_service_new(struct qn_plan *plan, const struct qn_service_options *opt,

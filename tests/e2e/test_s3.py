@@ -4,6 +4,7 @@ spoiled on the way, a server that is gone; and snapshots that are of another his
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -194,9 +195,13 @@ def test_a_server_that_is_gone(tmp_path, reference):
     p.await_true(lambda: p.snapshot()["failed"] > 0)
     assert "quern_snapshot_failed_total 1" in p.get("/metrics").body.decode()
     assert p.said().count("no answer") == 1 and SECRET not in p.said(), p.said()
+    p.process.send_signal(signal.SIGHUP)  # nothing is ended that could not begin again
+    p.await_true(lambda: "the old spec goes on" in p.said())
     p.send(200, 100)
     s3.start()
     p.await_true(lambda: "published again" in p.said())
+    p.process.send_signal(signal.SIGHUP)
+    p.await_true(lambda: "the new spec runs" in p.said())
     p.kill()
     p.start()
     assert " restored: " in p.said() and "passed over" not in p.said(), p.said()
