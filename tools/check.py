@@ -192,8 +192,8 @@ def phase_golden(env, _):
 
 # Tests that mostly wait for servers of others run beside the rest, a lane each, from when there is a release build.
 LANES = [("test_kafka_log.py",), ("test_kafka_faults.py", "test_kafka_recorded.py"),
-         ("test_kafka_modules.py", "test_kafka_rights.py", "test_neon.py", "test_s3.py",
-          "test_deploy.py")]
+         ("test_kafka_modules.py", "test_kafka_rights.py", "test_kafka_formats.py", "test_neon.py",
+          "test_s3.py", "test_deploy.py")]
 
 
 def start_lane(env, name, files):

@@ -34,8 +34,7 @@ static const struct qn_option options[] = {
 
 const struct qn_command_usage qn_usage_model = {
     .name = "model",
-    .summary = "what a model file holds: inputs, outputs, trees, and which kernel will run it; of "
-               "several files also what they share when they score the same rows",
+    .summary = "what model files hold, which kernel will run them, and what several of them share",
     .positional = "inspect FILE...",
     .options = options,
     .examples = {"quern model inspect fraud.ubj", "quern model inspect fraud.ubj --json",

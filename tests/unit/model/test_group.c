@@ -394,7 +394,8 @@ static void test_out_of_memory(void **state)
     for (bool is_done = false; !is_done;) {
         qn_status rc;
 
-        qn_mem_fail_at(++nth, nth % 2 == 0);
+        nth++;
+        qn_mem_fail_at(nth, nth % 2 == 0);
         rc = qn_model_group_new(all.members, all.count, COLUMNS, &g, &err);
         qn_mem_fail_at(0, false);
         is_done = rc == QN_OK;
