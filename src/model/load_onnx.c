@@ -61,6 +61,8 @@ struct onnx {
     struct qn_model *m;
     const uint8_t *start;
     struct qn_part op, graph_input, cast_in, cast_out;
+    struct qn_part scores; /* the tensor that the operator answers in */
+    bool casts_scores;     /* a Cast to float32 reads it */
     bool has_op, is_classifier, is_v5, is_double, has_cast, casts_to_float;
     bool has_type[DOUBLE + 1];                  /* types of the tensors among the attributes */
     uint64_t graph_inputs, input_type, columns; /* columns: 0 = the file does not say */
@@ -70,7 +72,7 @@ struct onnx {
     size_t label_texts;
     uint64_t targets;
     struct qn_part transform, aggregate;
-    uint64_t transform_number, aggregate_number; /* TreeEnsemble */
+    uint64_t transform_number, aggregate_number; /* TreeEnsemble; left out: 0 NONE, 1 SUM */
     bool averages;
     struct entry *nodes, *leaves;
     struct qn_raw_node *raw;
@@ -394,6 +396,7 @@ static qn_status read_node(struct onnx *o, struct qn_part in)
         o->has_op = true;
         o->is_classifier = is(op, "TreeEnsembleClassifier");
         o->is_v5 = is(op, "TreeEnsemble");
+        o->scores = to; /* of a classifier the second output: the first are labels */
         return read_operator(o, whole);
     }
     if (!is_cast && !is(op, "Identity") && !is(op, "ZipMap"))
@@ -407,6 +410,11 @@ static qn_status read_node(struct onnx *o, struct qn_part in)
         o->cast_out = to;
         if (is_cast && type != 1)
             return unavailable(o, op, "not to float32: operator");
+    } else if (!is(op, "ZipMap") && qn_part_same(from, o->scores)) {
+        if (is_cast && type != FLOAT && type != DOUBLE)
+            return unavailable(o, op, "behind the trees and not to float32 or double: operator");
+        o->casts_scores = o->casts_scores || (is_cast && type == FLOAT);
+        o->scores = to;
     }
     return QN_OK;
 }
@@ -474,6 +482,8 @@ static qn_status check_graph(struct onnx *o)
         (o->has_cast && !qn_part_same(o->cast_in, o->graph_input)))
         return unavailable(o, o->op, "a graph whose trees do not read the input but");
     o->is_double = o->input_type == DOUBLE && !o->casts_to_float;
+    if (o->is_v5 && o->is_double && o->casts_scores)
+        return unavailable(o, o->op, "a Cast to float32 behind the double TreeEnsemble that reads");
     if (o->input_type != FLOAT && o->input_type != DOUBLE)
         return unavailable(o, none, "an input that is no tensor of float32 or double");
     if (o->has_type[o->is_double ? FLOAT : DOUBLE] || (o->is_double && !o->has_type[DOUBLE]))
@@ -524,6 +534,8 @@ static qn_status make_sets(struct onnx *o)
     const struct numbers *members = &o->floats[MEMBERS];
     size_t at = 0;
 
+    if (o->floats[THRESHOLDS].count != o->modes.count)
+        return bad(o, "the lists of nodes differ in length");
     o->m->forest.is_whole_only = true;
     for (size_t i = 0; i < o->modes.count; i++) {
         const size_t first = at;
@@ -713,6 +725,31 @@ static qn_status sort_entries(struct onnx *o)
     return QN_OK;
 }
 
+/* Two classes with weights of both: ONNX Runtime answers with the negative of the first class's sum
+ * in a row where no leaf has a weight of the second, and adds base values in a way of its own.
+ * Ours is the same where in one tree every leaf has a weight of the second class, and there are no
+ * base values. */
+static qn_status check_two_classes(struct onnx *o)
+{
+    const size_t nodes = o->ints[TREE_IDS].count, leaves = o->ints[LEAF_TREES].count;
+    size_t i = 0, k = 0;
+
+    while (i < nodes) {
+        const int64_t tree = o->nodes[i].tree;
+        size_t missing = 0; /* leaves less weights of the second class */
+
+        for (; i < nodes && o->nodes[i].tree == tree; i++)
+            missing += o->modes.v[o->nodes[i].at] == LEAF;
+        for (; k < leaves && o->leaves[k].tree == tree; k++)
+            missing -= o->leaves[k].output == 1;
+        if (missing == 0 && o->floats[BASES].count == 0)
+            return QN_OK;
+    }
+    return unavailable(o, (struct qn_part){o->start, o->start},
+                       "a classifier of two classes with base_values, or rows without a weight of "
+                       "the second class");
+}
+
 /* Node `at` of the file's lists as element of a tree whose nodes begin at `first`. */
 static qn_status build_node(struct onnx *o, size_t at, size_t first, size_t count, int64_t output,
                             struct qn_raw_node *out)
@@ -745,7 +782,7 @@ static qn_status build_node(struct onnx *o, size_t at, size_t first, size_t coun
     }
     /* NaN differs from every number */
     missing_true =
-        mode == NEQ || (o->ints[MISSING_TRUE].count > 0 && o->ints[MISSING_TRUE].v[at] != 0);
+        mode == NEQ || (o->ints[MISSING_TRUE].count > 0 && o->ints[MISSING_TRUE].v[at] == 1);
     out->left = sides[is_swapped];
     out->right = sides[!is_swapped];
     out->column = (uint64_t)o->ints[FEATURES].v[at];
@@ -934,6 +971,8 @@ static qn_status load(struct onnx *o, struct qn_part file)
     o->m->info.is_float = !o->is_double;
     o->m->info.version = "";
     QN_TRY(sort_entries(o));
+    if (o->is_classifier && outputs == 2)
+        QN_TRY(check_two_classes(o));
     QN_TRY(add_trees(o));
     if (o->averages)
         o->m->transform.divide = o->m->info.trees_in_file;
@@ -987,7 +1026,7 @@ qn_status qn_model_load_onnx(struct qn_model *m, struct qn_str bytes,
                              const struct qn_model_options *opt, struct qn_err *err)
 {
     const uint8_t *p = (const uint8_t *)bytes.p;
-    struct onnx o = {.err = err, .m = m, .start = p, .targets = 1};
+    struct onnx o = {.err = err, .m = m, .start = p, .targets = 1, .aggregate_number = 1};
     qn_status rc;
 
     rc = load(&o, (struct qn_part){p, p + bytes.len});

@@ -220,6 +220,59 @@ def test_what_goes_to_onnx_runtime(scorer, tmp_path):
     refused("second class", "TreeEnsembleClassifier", classlabels_int64s=[0, 1], base_values=[0.5], **second)
 
 
+def test_cast_of_the_answer(scorer, tmp_path):
+    """A Cast behind the trees that changes the answer is not passed over."""
+    rng = np.random.default_rng(SEED)
+    for dtype, to, is_ours in ((np.float32, TensorProto.DOUBLE, True), (np.float32, TensorProto.INT64, False),
+                               (np.float64, TensorProto.DOUBLE, True), (np.float64, TensorProto.FLOAT, False)):
+        kind = TensorProto.FLOAT if dtype == np.float32 else TensorProto.DOUBLE
+        path = save(tmp_path / "m.onnx", "TreeEnsemble", kind, 1, **version_5(rng, dtype, 3, 1, (LEQ,)))
+        model = onnx.load(path)
+        model.graph.node[0].output[0] = "sums"
+        model.graph.node.extend([helper.make_node("Identity", ["sums"], ["same"]),
+                                 helper.make_node("Cast", ["same"], ["Y"], to=to)])
+        model.graph.output[0].type.tensor_type.elem_type = to
+        path.write_bytes(model.SerializeToString())
+        if is_ours:
+            equal(scorer, path, matrix(rng, dtype))
+        else:
+            p, _, _ = scorer.run(path)
+            assert not isinstance(p, dict) and "Cast" in p.stderr, p
+
+
+def test_tracks_true_is_one(scorer, tmp_path):
+    rng = np.random.default_rng(SEED)
+    five = version_5(rng, np.float32, 9, 1, (LEQ, GT))
+    five["nodes_missing_value_tracks_true"] = [int(v) for v in rng.integers(-1, 3, size=len(five["nodes_featureids"]))]
+    equal(scorer, save(tmp_path / "m.onnx", "TreeEnsemble", TensorProto.FLOAT, 1, **five), matrix(rng, np.float32))
+
+
+@pytest.mark.parametrize("doubles", [False, True])
+def test_two_classes(scorer, tmp_path, doubles):
+    rng = np.random.default_rng(SEED)
+    kind = TensorProto.DOUBLE if doubles else TensorProto.FLOAT
+    x = matrix(rng, np.float64 if doubles else np.float32)
+    full = version_3(rng, doubles, 5, 2, (LEQ, GT), "class")
+    path, op = tmp_path / "m.onnx", "TreeEnsembleClassifier"
+    equal(scorer, save(path, op, kind, 2, classlabels_int64s=[0, 1], **full), x)
+    based = {**full, **numbers("base_values", [0.25, 0.5], doubles)}
+    weights = "class_weights_as_tensor" if doubles else "class_weights"
+    values = numpy_helper.to_array(full[weights]).tolist() if doubles else full[weights]
+    for first_only in ([0], [0, 1, 2, 3, 4]):  # trees that lack a weight of the second class in a leaf
+        kept = [i for i, (t, n, c) in enumerate(zip(full["class_treeids"], full["class_nodeids"], full["class_ids"]))
+                if not (t in first_only and n == 7 and c == 1)]
+        sparse = {**full, **{k: [full[k][i] for i in kept] for k in ("class_treeids", "class_nodeids", "class_ids")},
+                  **numbers("class_weights", [values[i] for i in kept], doubles)}
+        save(path, op, kind, 2, classlabels_int64s=[0, 1], **sparse)
+        if len(first_only) == 1:
+            equal(scorer, path, x)
+        else:
+            p, _, _ = scorer.run(path)
+            assert not isinstance(p, dict) and "two classes" in p.stderr, p
+    p, _, _ = scorer.run(save(path, op, kind, 2, classlabels_int64s=[0, 1], **based))
+    assert not isinstance(p, dict) and "two classes" in p.stderr, p
+
+
 def test_broken(scorer, tmp_path):
     rng = np.random.default_rng(SEED)
     good = version_5(rng, np.float32, 3, 1, (LEQ, MEMBER))

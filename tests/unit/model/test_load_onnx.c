@@ -10,7 +10,7 @@ struct recipe {
     int64_t outputs[2];
     int64_t true_id, feature, leaf_node;
     unsigned classes, input_type, inputs;
-    bool has_base, tracks_true;
+    bool has_base, tracks_true, lacks_values;
 };
 
 static const struct recipe PLAIN = {.op = "TreeEnsembleRegressor",
@@ -80,7 +80,8 @@ static void put_tree(struct qn_buf *node, const struct recipe *r)
     put_ints(node, "nodes_truenodeids", (int64_t[]){r->true_id, 0, 0}, 3);
     put_ints(node, "nodes_falsenodeids", (int64_t[]){2, 0, 0}, 3);
     put_ints(node, "nodes_missing_value_tracks_true", (int64_t[]){r->tracks_true, 0, 0}, 3);
-    put_floats(node, "nodes_values", (float[]){0.5f, 0, 0}, 3);
+    if (!r->lacks_values)
+        put_floats(node, "nodes_values", (float[]){0.5f, 0, 0}, 3);
     put_text(&modes, 1, "nodes_modes");
     put_text(&modes, 9, r->mode);
     put_text(&modes, 9, "LEAF");
@@ -236,6 +237,9 @@ static void test_refusals(void **state)
         cook(&b, &r[i]);
         models_refuse(models_bytes(&b), words[i]);
     }
+    r[1].lacks_values = true; /* a comparison for equality with nothing */
+    cook(&b, &r[1]);
+    models_refuse(models_bytes(&b), "differ in length");
     qn_buf_fini(&b);
 }
 
