@@ -230,6 +230,11 @@ def end_lane(report, process, result):
         result.details += tail(out, 200)
 
 
+# The rest goes in two halves: what trains models and compares them, and everything else.
+MODELS = ("test_contributions.py", "test_formats.py", "test_fraud.py", "test_half_space.py", "test_models.py",
+          "test_numbers.py", "test_onnx_trees.py", "test_onnxruntime.py")
+
+
 def start_beside(env):
     return [start_lane(env, i + 1, [f"tests/e2e/{name}" for name in lane]) for i, lane in enumerate(LANES)]
 
@@ -237,9 +242,10 @@ def start_beside(env):
 def phase_e2e(env, args):
     folder = ROOT / "tests" / "e2e"
     beside = {name for lane in LANES for name in lane}
-    rest = [f"tests/e2e/{p.name}" for p in sorted(folder.glob("test_*.py")) if p.name not in beside]
+    rest = [p.name for p in sorted(folder.glob("test_*.py")) if p.name not in beside]
+    halves = [[f"tests/e2e/{name}" for name in rest if (name in MODELS) == is_models] for is_models in (False, True)]
     result = Result()
-    for report, process in [start_lane(env, 0, rest), *args.beside]:
+    for report, process in [*[start_lane(env, f"half-{i}", half) for i, half in enumerate(halves)], *args.beside]:
         end_lane(report, process, result)
     return result
 

@@ -24,7 +24,7 @@
 #define SEGMENT_BYTES_MOST    (UINT64_C(4) << 30)
 #define QUEUE_BYTES_DEFAULT   (UINT64_C(64) << 20)
 
-enum { READ_ONLY_TRIES = 4 };
+enum { READ_ONLY_TRIES = 4, LOCK_TRIES = 40, LOCK_PAUSE_MS = 50 };
 
 /* Damage with its place. */
 static qn_status damaged(const char *path, uint64_t first_lsn, uint64_t lsn, const char *what,
@@ -137,6 +137,20 @@ static void remove_leftovers(struct qn_log *lg, struct names *n)
 
 /* ---- the lock --------------------------------------------------------------------------------*/
 
+/* A process that was killed a moment ago holds its lock until the kernel has taken it apart. */
+static int lock_soon(const struct qn_log *lg)
+{
+    const struct qn_files *fs = lg->opt.files;
+    const struct timespec pause = {0, LOCK_PAUSE_MS * 1000000};
+    int rc = fs->lock(fs->st, lg->lock_fd);
+
+    for (int i = 0; i < LOCK_TRIES && rc == -EWOULDBLOCK; i++) {
+        nanosleep(&pause, NULL);
+        rc = fs->lock(fs->st, lg->lock_fd);
+    }
+    return rc;
+}
+
 static qn_status take_lock(struct qn_log *lg, struct qn_err *err)
 {
     const struct qn_files *fs = lg->opt.files;
@@ -148,7 +162,7 @@ static qn_status take_lock(struct qn_log *lg, struct qn_err *err)
     lg->lock_fd = fs->open(fs->st, path, QN_OPEN_CREATE);
     if (lg->lock_fd < 0)
         return qn_err_sys(err, -lg->lock_fd, "cannot open '%s'", path);
-    rc = fs->lock(fs->st, lg->lock_fd);
+    rc = lock_soon(lg);
     if (rc == -EWOULDBLOCK) {
         (void)qn_file_read_at(fs, lg->lock_fd, path, text, sizeof text - 1, 0, &got, NULL);
         text[got] = '\0';

@@ -110,6 +110,7 @@ def test_killed_at_random_moments(kafka, tmp_path, partitions):
     assert compare(kafka, tmp_path, text, topic) > 0.9 * writer.count
 
 
+@pytest.mark.skipif(not LONG, reason="a campaign: QUERN_LONG=1; test_kafka_faults.py does the like")
 def test_two_processes(kafka, tmp_path):
     """A second process takes a part, the first is killed, comes back, the second leaves: every event counts once."""
     topic = "two"
@@ -224,6 +225,7 @@ def test_a_commit_in_doubt(kafka, tmp_path, how):
         proxy.stop()
 
 
+@pytest.mark.skipif(not LONG, reason="a campaign: QUERN_LONG=1; test_kafka_faults.py does the like")
 def test_a_process_that_was_thought_dead(kafka, tmp_path):
     """Stopped past its session, then woken: what it still writes is refused, it comes back as a member like others."""
     topic = "zombie"
@@ -248,6 +250,7 @@ def test_a_process_that_was_thought_dead(kafka, tmp_path):
     assert compare(kafka, tmp_path, text, topic) > 0.9 * writer.count
 
 
+@pytest.mark.skipif(not LONG, reason="a campaign: QUERN_LONG=1; test_kafka_faults.py does the like")
 def test_a_broker_that_dies(tmp_path):
     """The broker is killed and started again while it commits; the process waits, and goes on."""
     kafka_broker.need_kafka(QUERN)
