@@ -36,6 +36,7 @@ struct loading {
     struct qn_err *err;
     struct qn_ort_object *allocator; /* the library's, never released */
     uint32_t fixed_rows;             /* 0 = any                       */
+    bool is_blind;                   /* the model refuses texts that it does not know */
 };
 
 /* ---- the library ---- */
@@ -348,6 +349,14 @@ static qn_status put_names(struct loading *l)
     return rc;
 }
 
+/* Columns of a tensor as the file declares them; 0 = it does not, or too many. */
+static uint32_t width_of(const struct shape *s)
+{
+    return s->rank == 2 && s->dims[1] > 0 && s->dims[1] <= QN_MODEL_OUTPUTS_MAX
+               ? (uint32_t)s->dims[1]
+               : 0;
+}
+
 /* The output that the options name; else the first of fractions, else the first of numbers: beside
  * the label of a classifier stand its probabilities. */
 static qn_status choose_output(struct loading *l)
@@ -377,6 +386,8 @@ static qn_status choose_output(struct loading *l)
             best_rank = rank;
             ort->output_name = name;
             ort->output_type = (enum qn_ort_type)s.type;
+            ort->output_rank = (uint32_t)s.rank;
+            ort->output_width = s.rank == 1 ? 1 : width_of(&s);
         }
     }
     if (best_rank > 0)
@@ -449,7 +460,18 @@ static qn_status make_class_output(struct loading *l, struct qn_ort_class *c)
         ort->output_rank, c->rows, ort->output_width, ort->output_type, &c->out_value);
 }
 
-/* One call on zeros, for the size of the output, which the file need not tell. */
+static bool reads_texts(const struct qn_ort *ort)
+{
+    for (uint32_t i = 0; i < ort->input_count; i++) {
+        if (ort->inputs[i].type == QN_ORT_TEXT)
+            return true;
+    }
+    return false;
+}
+
+/* One call on zeros, for the size of the output, which the file need not tell. A model may refuse
+ * texts that it does not know (scikit-learn's OneHotEncoder as it comes); then what the file
+ * declares counts, and nothing can be tried at load. */
 static qn_status learn_output(struct loading *l, struct qn_ort_class *c)
 {
     struct qn_ort *ort = l->ort;
@@ -463,6 +485,11 @@ static qn_status learn_output(struct loading *l, struct qn_ort_class *c)
                                 &ort->output_name, 1, &value),
                          "fails on rows of zeros");
 
+    if (rc != QN_OK && reads_texts(ort) && ort->output_width > 0) {
+        *l->err = (struct qn_err){0};
+        l->is_blind = true;
+        return QN_OK;
+    }
     if (rc == QN_OK)
         rc = check(l, a->tensor_of_value(value, &tensor), "has no shape");
     if (rc == QN_OK)
@@ -508,7 +535,7 @@ static qn_status make_runs(struct loading *l)
             if (r == 0 && i == 0)
                 QN_TRY(learn_output(l, c));
             QN_TRY(make_class_output(l, c));
-            if (r == 0)
+            if (r == 0 && !l->is_blind)
                 QN_TRY(check(l,
                              ort->api.run(ort->session, NULL, ort->input_names,
                                           (const struct qn_ort_object *const *)c->values,
@@ -617,6 +644,16 @@ static void compare_classes(const struct qn_model *m, const struct probing *p, b
     }
 }
 
+/* Rows of a block that have an answer. */
+static unsigned count_answered(const double *answers)
+{
+    unsigned count = 0;
+
+    for (uint32_t r = 0; r < QN_MODEL_BLOCK; r++)
+        count += !isnan(answers[r]);
+    return count;
+}
+
 /* Keeps classes [first, last]. */
 static void keep_classes(struct qn_ort *ort, uint32_t first, uint32_t last)
 {
@@ -661,6 +698,7 @@ static qn_status probe(struct loading *l, size_t file_bytes)
     double *room = qn_mem_zalloc(doubles, sizeof(double));
     const double **columns = qn_mem_zalloc(2 * inputs, sizeof(*columns));
     bool differs[QN_ORT_CLASSES] = {false};
+    unsigned answered = 0, rows = 0;
     uint64_t step = 1; /* Knuth's MMIX from a fixed start: a load is repeatable */
     struct probing p;
     qn_status rc = QN_OK;
@@ -680,11 +718,19 @@ static qn_status probe(struct loading *l, size_t file_bytes)
         p.columns[i] = p.values + i * QN_MODEL_BLOCK;
         p.turned_columns[i] = p.turned + i * QN_MODEL_BLOCK;
     }
-    for (unsigned block = 0; block < probe_blocks(file_bytes); block++) {
+    for (unsigned block = 0; block < probe_blocks(file_bytes) && !l->is_blind; block++) {
         fill_probe(l->ort, &step, p.values);
         turn(p.turned, p.values, inputs, false);
         compare_classes(m, &p, differs);
+        answered += count_answered(p.want);
+        rows += QN_MODEL_BLOCK;
+        if (answered * 16 < rows && reads_texts(l->ort)) { /* it refuses texts of ours: no proof */
+            l->is_blind = true;
+            break;
+        }
     }
+    if (l->is_blind)
+        differs[l->ort->class_count - 1] = true;
     choose_classes(l->ort, differs);
 out:
     qn_mem_free(room);
@@ -704,7 +750,9 @@ static qn_status say_why(struct loading *l, const char *reason)
                  ort->class_rows[0]);
     if (l->fixed_rows > 0)
         snprintf(size, sizeof(size), ", in batches of %u rows", l->fixed_rows);
-    if (ort->is_one_by_one)
+    if (l->is_blind)
+        snprintf(size, sizeof(size), ", it refuses texts that it does not know: one row a call");
+    else if (ort->is_one_by_one)
         snprintf(size, sizeof(size),
                  ", its answers would depend on the place in the batch: one row "
                  "a call");

@@ -265,16 +265,6 @@ def test_place_in_the_batch_never_shows(scorer, tmp_path):
     assert "one row a call" in facts["kernel_reason"]
 
 
-def test_place_in_the_batch_never_shows(scorer, tmp_path):
-    """An operator whose answer depends on the row's place gets one row a call."""
-    nodes = [helper.make_node("CumSum", ["X", "zero"], ["y"])]
-    path = save(tmp_path / "m.onnx", nodes, [tensor("X", TensorProto.FLOAT, "N", 1)],
-                [tensor("y", TensorProto.FLOAT, "N", 1)], [("zero", np.array(0, dtype=np.int64))])
-    x = np.arange(50, dtype=float).reshape(-1, 1)
-    facts = equal(scorer, path, x, x)
-    assert "one row a call" in facts["kernel_reason"]
-
-
 def test_texts(tmp_path):
     """A pipeline of scikit-learn over text, numbers and an embedding, as skl2onnx writes it; missing text is empty."""
     skl2onnx, compose = pytest.importorskip("skl2onnx"), pytest.importorskip("sklearn.compose")
@@ -340,3 +330,59 @@ def test_several_wide_tensors(scorer, tmp_path):
     equal(scorer, path, x, oracle(scorer, path, {"embedding": f[:, :8], "amount": f[:, 8:]}))
     out = subprocess.run([QUERN, "model", "inspect", path, "--json"], capture_output=True, text=True)
     assert json.loads(out.stdout)["inputs"] == [f"embedding_{k}" for k in range(8)] + ["amount"]
+
+
+def test_texts_that_a_model_refuses(tmp_path):
+    """OneHotEncoder as it comes refuses what it does not know, so nothing can be tried at load: one row a call."""
+    skl2onnx, compose = pytest.importorskip("skl2onnx"), pytest.importorskip("sklearn.compose")
+    pandas = pytest.importorskip("pandas")
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+    rng = np.random.default_rng(SEED)
+    data = pandas.DataFrame({"country": rng.choice(["de", "fr", "it"], 150), "kind": rng.choice(["app", "web"], 150),
+                             "amount": rng.normal(size=150).astype(np.float32)})
+    encode = compose.ColumnTransformer([("t", OneHotEncoder(), ["country", "kind"])], remainder="passthrough")
+    model = make_pipeline(encode, LogisticRegression()).fit(data, rng.integers(0, 2, 150))
+    types = [("country", StringTensorType([None, 1])), ("kind", StringTensorType([None, 1])),
+             ("amount", FloatTensorType([None, 1]))]
+    path = tmp_path / "m.onnx"
+    path.write_bytes(skl2onnx.convert_sklearn(model, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3},
+                                              options={"zipmap": False}).SerializeToString())
+    facts = json.loads(subprocess.run([QUERN, "model", "inspect", path, "--json"], stdout=subprocess.PIPE).stdout)
+    assert "refuses texts that it does not know: one row a call" in facts["kernel_reason"]
+    spec = tmp_path / "s.yaml"
+    spec.write_text("""quern: 1
+name: s
+streams:
+  orders:
+    id: id
+    time: at
+    key: id
+    fields:
+      {id: string, at: {type: timestamp, unit: s}, country: {type: string, optional: true}, kind: string,
+       amount: double}
+models:
+  m: {file: m.onnx}
+score: {model: m}
+outputs:
+  predictions: {to: topic}
+""")
+    run, want, events = session(path).run, [], ""
+    data["country"] = data["country"].astype(object)
+    data.loc[::11, "country"], data.loc[5::13, "country"] = "new", None
+    for i, (country, kind, amount) in enumerate(data.itertuples(index=False)):
+        country = country if isinstance(country, str) else None
+        events += json.dumps({"id": f"e{i}", "at": i, "country": country, "kind": kind, "amount": float(amount)}) + "\n"
+        feeds = {"country": np.array([[country]], dtype=object), "kind": np.array([[kind]], dtype=object),
+                 "amount": np.array([[amount]], dtype=np.float32)}
+        want.append(float(run(None, feeds)[1][0, 1]) if country in ("de", "fr", "it") else None)
+    assert 20 < want.count(None) < 30
+    for threads in ("1", "2"):
+        for batch in ("1", "7", "64"):
+            out = subprocess.run([QUERN, "pipe", spec, "--threads", threads, "--batch", batch], input=events,
+                                 capture_output=True, text=True)
+            assert out.returncode == 0, out.stderr
+            got = [json.loads(line)["score"] for line in out.stdout.splitlines()]
+            assert [g if g is None else np.float32(g) for g in got] == [w if w is None else np.float32(w) for w in want]
