@@ -111,28 +111,41 @@ static qn_status fill(struct demo *d, struct slot *slot, uint64_t due, struct qn
     return submit(slot, err);
 }
 
-/* Takes back what is done, and hands over what is due. */
+static qn_status take_back(struct slot *slot, struct qn_err *err)
+{
+    qn_status rc = qn_ingest_status(slot->ingest, err);
+
+    qn_ingest_free(slot->ingest);
+    slot->ingest = NULL;
+    atomic_store(&slot->state, SLOT_EMPTY);
+    return rc;
+}
+
+/* Takes back what is done, and hands over what is due. What was refused goes before what was drawn
+ * later, which would make its events late: at most one is held. */
 static qn_status feed(struct demo *d, struct qn_err *err)
 {
     const uint64_t due = qn_demo_due(&d->show, d->rate);
+    bool is_held = false;
 
     for (unsigned i = 0; i < SLOTS; i++) {
         struct slot *slot = &d->slots[i];
 
-        if (atomic_load(&slot->state) == SLOT_DONE) {
-            qn_status rc = qn_ingest_status(slot->ingest, err);
-
-            qn_ingest_free(slot->ingest);
-            slot->ingest = NULL;
-            atomic_store(&slot->state, SLOT_EMPTY);
-            if (rc != QN_OK)
-                return rc;
-        }
-        if (atomic_load(&slot->state) == SLOT_HELD)
+        if (atomic_load(&slot->state) == SLOT_DONE)
+            QN_TRY(take_back(slot, err));
+        if (atomic_load(&slot->state) == SLOT_HELD) {
             QN_TRY(submit(slot, err));
+            is_held = atomic_load(&slot->state) == SLOT_HELD;
+        }
+    }
+    for (unsigned i = 0; i < SLOTS && !is_held; i++) {
+        struct slot *slot = &d->slots[i];
+
         if (atomic_load(&slot->state) == SLOT_EMPTY && d->made < due &&
-            (d->show.state.events_end == 0 || d->made < d->show.state.events_end))
+            (d->show.state.events_end == 0 || d->made < d->show.state.events_end)) {
             QN_TRY(fill(d, slot, due, err));
+            is_held = atomic_load(&slot->state) == SLOT_HELD;
+        }
     }
     return QN_OK;
 }
