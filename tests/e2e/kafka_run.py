@@ -101,6 +101,11 @@ class Process(Running):
         return self.log.read_text()
 
 
+def ours(p):
+    """The partitions that a process says it has."""
+    return sorted(s["partition"] for s in p.get("/v1/status").json["log"]["ours"])
+
+
 def expected(folder, text, events):
     """What `quern pipe` says of each partition's events: per topic and partition the records in order."""
     plain = re.sub(r"(?m)^(log|kafka|snapshots|delivery):.*\n", "", text)

@@ -8,7 +8,7 @@ import re
 import subprocess
 
 from fraud_data import QUERN
-from kafka_run import Process, cards, create, expected, finish, spec
+from kafka_run import Process, cards, create, expected, finish, ours, spec
 from running import Running
 
 COUNT = 6000
@@ -41,10 +41,7 @@ def local_log(folder, text, values):
 
 def moved(processes, partitions):
     """Waits until the partitions are shared out among those that run."""
-    def all_there():
-        ours = [s["partition"] for p in processes for s in p.get("/v1/status").json["log"]["ours"]]
-        return sorted(ours) == list(range(partitions))
-    processes[0].await_true(all_there, 120)
+    processes[0].await_true(lambda: sorted(sum(map(ours, processes), [])) == list(range(partitions)), 120)
 
 
 def test_same_log_same_answers(kafka, tmp_path):

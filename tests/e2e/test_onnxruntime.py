@@ -265,29 +265,7 @@ def test_place_in_the_batch_never_shows(scorer, tmp_path):
     assert "one row a call" in facts["kernel_reason"]
 
 
-def test_texts(tmp_path):
-    """A pipeline of scikit-learn over text, numbers and an embedding, as skl2onnx writes it; missing text is empty."""
-    skl2onnx, compose = pytest.importorskip("skl2onnx"), pytest.importorskip("sklearn.compose")
-    pandas = pytest.importorskip("pandas")
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder
-    rng = np.random.default_rng(SEED)
-    words = np.array(["de", "fr", "é" * 40, "a b", ""])
-    data = pandas.DataFrame({"country": rng.choice(words, 300), "kind": rng.choice(words[:3], 300),
-                             "amount": rng.normal(size=300).astype(np.float32)})
-    encode = compose.ColumnTransformer([("t", OneHotEncoder(handle_unknown="ignore"), ["country", "kind"])],
-                                       remainder="passthrough")
-    model = make_pipeline(encode, LogisticRegression()).fit(data, rng.integers(0, 2, 300))
-    types = [("country", StringTensorType([None, 1])), ("kind", StringTensorType([None, 1])),
-             ("amount", FloatTensorType([None, 1]))]
-    path = tmp_path / "m.onnx"
-    path.write_bytes(skl2onnx.convert_sklearn(model, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3},
-                                              options={"zipmap": False}).SerializeToString())
-    data.loc[::7, "country"] = "new"
-    spec = tmp_path / "s.yaml"
-    spec.write_text("""quern: 1
+TEXTS = """quern: 1
 name: s
 streams:
   orders:
@@ -302,7 +280,38 @@ models:
 score: {model: m}
 outputs:
   predictions: {to: topic}
-""")
+"""
+
+
+def text_model(folder, rng, words, rows, **options):
+    """A pipeline of scikit-learn over two texts and a number, as skl2onnx writes it, and a spec: both beside the data
+    that it was trained on."""
+    skl2onnx, compose = pytest.importorskip("skl2onnx"), pytest.importorskip("sklearn.compose")
+    pandas = pytest.importorskip("pandas")
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+    data = pandas.DataFrame({"country": rng.choice(words["country"], rows), "kind": rng.choice(words["kind"], rows),
+                             "amount": rng.normal(size=rows).astype(np.float32)})
+    encode = compose.ColumnTransformer([("t", OneHotEncoder(**options), ["country", "kind"])], remainder="passthrough")
+    model = make_pipeline(encode, LogisticRegression()).fit(data, rng.integers(0, 2, rows))
+    types = [("country", StringTensorType([None, 1])), ("kind", StringTensorType([None, 1])),
+             ("amount", FloatTensorType([None, 1]))]
+    (folder / "m.onnx").write_bytes(skl2onnx.convert_sklearn(
+        model, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3},
+        options={"zipmap": False}).SerializeToString())
+    (folder / "s.yaml").write_text(TEXTS)
+    return data
+
+
+def test_texts(tmp_path):
+    """A pipeline of scikit-learn over text, numbers and an embedding, as skl2onnx writes it; missing text is empty."""
+    words = np.array(["de", "fr", "é" * 40, "a b", ""])
+    data = text_model(tmp_path, np.random.default_rng(SEED), {"country": words, "kind": words[:3]}, 300,
+                      handle_unknown="ignore")
+    path, spec = tmp_path / "m.onnx", tmp_path / "s.yaml"
+    data.loc[::7, "country"] = "new"
     events = "".join(json.dumps({"id": f"e{i}", "at": i, "country": r.country or None, "kind": r.kind,
                                  "amount": float(r.amount)}) + "\n" for i, r in enumerate(data.itertuples()))
     feeds = {n: data[[n]].to_numpy(dtype=np.float32 if n == "amount" else object) for n in data}
@@ -334,41 +343,11 @@ def test_several_wide_tensors(scorer, tmp_path):
 
 def test_texts_that_a_model_refuses(tmp_path):
     """OneHotEncoder as it comes refuses what it does not know, so nothing can be tried at load: one row a call."""
-    skl2onnx, compose = pytest.importorskip("skl2onnx"), pytest.importorskip("sklearn.compose")
-    pandas = pytest.importorskip("pandas")
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder
-    rng = np.random.default_rng(SEED)
-    data = pandas.DataFrame({"country": rng.choice(["de", "fr", "it"], 150), "kind": rng.choice(["app", "web"], 150),
-                             "amount": rng.normal(size=150).astype(np.float32)})
-    encode = compose.ColumnTransformer([("t", OneHotEncoder(), ["country", "kind"])], remainder="passthrough")
-    model = make_pipeline(encode, LogisticRegression()).fit(data, rng.integers(0, 2, 150))
-    types = [("country", StringTensorType([None, 1])), ("kind", StringTensorType([None, 1])),
-             ("amount", FloatTensorType([None, 1]))]
-    path = tmp_path / "m.onnx"
-    path.write_bytes(skl2onnx.convert_sklearn(model, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3},
-                                              options={"zipmap": False}).SerializeToString())
+    words = {"country": ["de", "fr", "it"], "kind": ["app", "web"]}
+    data = text_model(tmp_path, np.random.default_rng(SEED), words, 150)
+    path, spec = tmp_path / "m.onnx", tmp_path / "s.yaml"
     facts = json.loads(subprocess.run([QUERN, "model", "inspect", path, "--json"], stdout=subprocess.PIPE).stdout)
     assert "refuses texts that it does not know: one row a call" in facts["kernel_reason"]
-    spec = tmp_path / "s.yaml"
-    spec.write_text("""quern: 1
-name: s
-streams:
-  orders:
-    id: id
-    time: at
-    key: id
-    fields:
-      {id: string, at: {type: timestamp, unit: s}, country: {type: string, optional: true}, kind: string,
-       amount: double}
-models:
-  m: {file: m.onnx}
-score: {model: m}
-outputs:
-  predictions: {to: topic}
-""")
     run, want, events = session(path).run, [], ""
     data["country"] = data["country"].astype(object)
     data.loc[::11, "country"], data.loc[5::13, "country"] = "new", None

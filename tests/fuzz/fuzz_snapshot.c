@@ -132,22 +132,21 @@ static void count(const struct qn_group *g)
     qn_budget_free(b);
 }
 
-static struct qn_snapshots *snapshots_of(struct memory_store *m, struct qn_group *g)
+static struct qn_snapshots *snapshots_of(struct memory_store *m, const struct qn_section *s)
 {
-    struct qn_section s = section_of(g);
     struct qn_snapshots_options opt = {
-        .store = &m->table, .sections = &s, .section_count = 1, .workers = 1};
+        .store = &m->table, .sections = s, .section_count = 1, .workers = 1};
     struct qn_snapshots *sn = NULL;
 
     QN_ASSERT(qn_snapshots_new(&opt, &sn, NULL) == QN_OK);
     return sn;
 }
 
-static void round_trip(struct qn_group *g, unsigned shape)
+/* What a snapshot would hold of `from` goes into `to`. */
+static void carry(const struct qn_section *from, const struct qn_section *to)
 {
     struct memory_store *m = memory_store_new();
-    struct qn_group *again = group_new(shape);
-    struct qn_snapshots *sn = snapshots_of(m, g);
+    struct qn_snapshots *sn = snapshots_of(m, from);
     struct qn_snapshot_info info = {.position = 1};
     struct qn_snapshot_choice how = {0};
 
@@ -157,21 +156,17 @@ static void round_trip(struct qn_group *g, unsigned shape)
     qn_snapshots_wait(sn);
     QN_ASSERT(qn_snapshots_result(sn, &info, NULL) == QN_OK);
     qn_snapshots_free(sn);
-    sn = snapshots_of(m, again);
+    sn = snapshots_of(m, to);
     QN_ASSERT(qn_snapshots_restore(sn, &how, &info, NULL) == QN_OK);
     QN_ASSERT(info.position == 1);
     qn_snapshots_free(sn);
-    QN_ASSERT(qn_group_keys(again) == qn_group_keys(g));
-    QN_ASSERT(group_answers(g) == group_answers(again));
-    qn_group_free(again);
     memory_store_free(m);
 }
 
-static void as_entries(const uint8_t *p, size_t size)
+/* Entries of a section from the second byte on, each behind its length in two bytes, and that these
+ * are all. */
+static qn_status load_entries(const struct qn_section *s, const uint8_t *p, size_t size)
 {
-    unsigned shape = size > 0 ? p[0] % (2 * SHAPES) : 0;
-    struct qn_group *g = group_new(shape);
-    struct qn_section s = section_of(g);
     qn_status rc = QN_OK;
 
     for (size_t at = 1; rc == QN_OK && at + 2 <= size;) {
@@ -182,12 +177,31 @@ static void as_entries(const uint8_t *p, size_t size)
         char *entry = malloc(bytes + 1); /* of exactly its size */
 
         memcpy(entry, p + at, bytes);
-        rc = s.ops->load(s.st, entry, (uint32_t)bytes, NULL);
+        rc = s->ops->load(s->st, entry, (uint32_t)bytes, NULL);
         free(entry);
         at += bytes;
     }
-    if (rc == QN_OK)
-        rc = s.ops->loaded(s.st, NULL);
+    return rc == QN_OK ? s->ops->loaded(s->st, NULL) : rc;
+}
+
+static void round_trip(struct qn_group *g, unsigned shape)
+{
+    struct qn_group *again = group_new(shape);
+    const struct qn_section from = section_of(g), to = section_of(again);
+
+    carry(&from, &to);
+    QN_ASSERT(qn_group_keys(again) == qn_group_keys(g));
+    QN_ASSERT(group_answers(g) == group_answers(again));
+    qn_group_free(again);
+}
+
+static void as_entries(const uint8_t *p, size_t size)
+{
+    unsigned shape = size > 0 ? p[0] % (2 * SHAPES) : 0;
+    struct qn_group *g = group_new(shape);
+    struct qn_section s = section_of(g);
+    const qn_status rc = load_entries(&s, p, size);
+
     if (rc == QN_OK) {
         if (shape >= SHAPES)
             count(g);
@@ -286,56 +300,16 @@ static uint64_t trees_answers(struct qn_learner *l)
     return qn_hash(scores, sizeof scores, qn_hash(margins, sizeof margins, 0));
 }
 
-/* What a snapshot would hold goes into another one. */
-static void trees_round_trip(struct qn_learner *l, struct qn_learner *again)
-{
-    struct memory_store *m = memory_store_new();
-    struct qn_section s = qn_learner_section(l), other = qn_learner_section(again);
-    struct qn_snapshots_options opt = {
-        .store = &m->table, .sections = &s, .section_count = 1, .workers = 1};
-    struct qn_snapshot_info info = {.position = 1};
-    struct qn_snapshot_choice how = {0};
-    struct qn_snapshots *sn = NULL;
-
-    QN_ASSERT(qn_snapshots_new(&opt, &sn, NULL) == QN_OK);
-    QN_ASSERT(qn_snapshots_begin(sn, &info, NULL) == QN_OK);
-    QN_ASSERT(qn_snapshots_step(sn, SIZE_MAX) == QN_SNAPSHOT_SWEPT);
-    qn_snapshots_finish(sn);
-    qn_snapshots_wait(sn);
-    QN_ASSERT(qn_snapshots_result(sn, &info, NULL) == QN_OK);
-    qn_snapshots_free(sn);
-    opt.sections = &other;
-    QN_ASSERT(qn_snapshots_new(&opt, &sn, NULL) == QN_OK);
-    QN_ASSERT(qn_snapshots_restore(sn, &how, &info, NULL) == QN_OK);
-    QN_ASSERT(info.position == 1);
-    qn_snapshots_free(sn);
-    memory_store_free(m);
-}
-
 static void as_trees(const uint8_t *p, size_t size)
 {
     struct qn_arena boot = {0};
     struct qn_model *m = trees_new(size > 0 ? p[0] : 0);
     struct qn_learner *l = learner_new(m, &boot), *again = learner_new(m, &boot);
-    struct qn_section s = qn_learner_section(l);
-    qn_status rc = QN_OK;
+    const struct qn_section s = qn_learner_section(l), other = qn_learner_section(again);
+    const qn_status rc = load_entries(&s, p, size);
 
-    for (size_t at = 1; rc == QN_OK && at + 2 <= size;) {
-        size_t bytes = p[at] | (size_t)p[at + 1] << 8;
-
-        at += 2;
-        bytes = bytes < size - at ? bytes : size - at;
-        char *entry = malloc(bytes + 1); /* of exactly its size */
-
-        memcpy(entry, p + at, bytes);
-        rc = s.ops->load(s.st, entry, (uint32_t)bytes, NULL);
-        free(entry);
-        at += bytes;
-    }
     if (rc == QN_OK)
-        rc = s.ops->loaded(s.st, NULL);
-    if (rc == QN_OK)
-        trees_round_trip(l, again);
+        carry(&s, &other);
     else
         QN_ASSERT(s.ops->clear(s.st, NULL) == QN_OK);
     QN_ASSERT(trees_answers(l) == trees_answers(again));
@@ -348,7 +322,8 @@ static void as_trees(const uint8_t *p, size_t size)
 static void restore_from(struct memory_store *m)
 {
     struct qn_group *g = group_new(1);
-    struct qn_snapshots *sn = snapshots_of(m, g);
+    const struct qn_section s = section_of(g);
+    struct qn_snapshots *sn = snapshots_of(m, &s);
     struct qn_snapshot_choice how = {0};
     struct qn_snapshot_info got;
 
