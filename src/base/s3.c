@@ -8,11 +8,11 @@
 
 #include "base/aws_sign.h"
 #include "base/check.h"
+#include "base/curl.h"
 #include "base/memory.h"
 #include "base/s3_answer.h"
 
 #include <curl/curl.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <strings.h>
@@ -168,21 +168,15 @@ static qn_status find_host(struct qn_s3 *s, struct qn_err *err)
                                       o->endpoint != NULL ? o->endpoint : o->region, wrong);
 }
 
-static void init_curl(void)
-{
-    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 qn_status qn_s3_new(const struct qn_s3_options *opt, struct qn_s3 **out, struct qn_err *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct qn_s3 *s = qn_mem_zalloc(1, sizeof *s);
     qn_status rc;
 
     *out = NULL;
     QN_ASSERT(opt->tries > 0);
     QN_ASSERT(opt->timeout_us > 0);
-    (void)pthread_once(&once, init_curl);
+    qn_curl_init();
     if (s == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for a bucket");
     s->opt = *opt;

@@ -46,6 +46,30 @@ int qn_cli_fail(struct qn_cli *c, const struct qn_err *err)
     return err->code == QN_INVALID && err->file[0] == '\0' ? QN_EXIT_USAGE : QN_EXIT_FAILED;
 }
 
+bool qn_cli_exists(struct qn_cli *c, const char *path)
+{
+    int fd = c->files->open(c->files->st, path, QN_OPEN_READ);
+
+    if (fd >= 0)
+        c->files->close(c->files->st, fd);
+    return fd >= 0;
+}
+
+qn_status qn_cli_write_file(struct qn_cli *c, const char *path, const void *p, size_t bytes,
+                            struct qn_err *err)
+{
+    int fd = c->files->open(c->files->st, path, QN_OPEN_REPLACE), closed;
+    qn_status rc;
+
+    if (fd < 0)
+        return qn_err_sys(err, -fd, "cannot write '%s'", path);
+    rc = qn_file_write_all(c->files, fd, path, p, bytes, err);
+    closed = c->files->close(c->files->st, fd);
+    if (rc == QN_OK && closed < 0)
+        rc = qn_err_sys(err, -closed, "cannot write '%s'", path);
+    return rc;
+}
+
 bool qn_cli_write(struct qn_cli *c, const void *p, size_t bytes)
 {
     struct qn_err err = {0};

@@ -70,6 +70,11 @@ bool qn_cli_options(struct qn_cli *c, const struct qn_command_usage *u, int argc
 int qn_cli_fail(struct qn_cli *c, const struct qn_err *err);
 /* One line on stderr, printf-like; adds the line end. */
 void qn_cli_say(struct qn_cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Whether there is a file to read at that path. */
+bool qn_cli_exists(struct qn_cli *c, const char *path);
+/* Makes the file anew, or in the place of one. */
+qn_status qn_cli_write_file(struct qn_cli *c, const char *path, const void *p, size_t bytes,
+                            struct qn_err *err);
 /* Writes all bytes to stdout. False when the reader is gone or the disk is full (said on stderr,
  * but for EPIPE). */
 bool qn_cli_write(struct qn_cli *c, const void *p, size_t bytes);

@@ -136,8 +136,7 @@ static int demo_write_files(struct qn_cli *c, const char *folder)
 
     for (const struct qn_embedded_file *f = qn_embedded_files; f->path != NULL; f++) {
         struct qn_buf path = {0};
-        qn_status rc = QN_OK;
-        int fd;
+        qn_status rc;
 
         qn_buf_printf(&path, "%s/%s", folder, strrchr(f->path, '/') + 1);
         qn_buf_byte(&path, '\0');
@@ -146,17 +145,7 @@ static int demo_write_files(struct qn_cli *c, const char *folder)
             qn_err_set(&err, QN_NOMEM, "out of memory for a file's name");
             return qn_cli_fail(c, &err);
         }
-        fd = c->files->open(c->files->st, path.data, QN_OPEN_REPLACE);
-        if (fd < 0) {
-            rc = qn_err_sys(&err, -fd, "cannot write '%s'", path.data);
-        } else {
-            int closed;
-
-            rc = qn_file_write_all(c->files, fd, path.data, f->data, f->bytes, &err);
-            closed = c->files->close(c->files->st, fd);
-            if (rc == QN_OK && closed < 0)
-                rc = qn_err_sys(&err, -closed, "cannot write '%s'", path.data);
-        }
+        rc = qn_cli_write_file(c, path.data, f->data, f->bytes, &err);
         if (rc == QN_OK)
             qn_cli_say(c, "wrote %s", path.data);
         qn_buf_fini(&path);

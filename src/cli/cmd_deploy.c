@@ -258,31 +258,13 @@ static struct qn_plan *load(struct qn_cli *c, const char *path, const struct qn_
 
 /* ---- writing ---------------------------------------------------------------------------------*/
 
-static bool exists(struct qn_cli *c, const char *path)
-{
-    int fd = c->files->open(c->files->st, path, QN_OPEN_READ);
-
-    if (fd >= 0)
-        c->files->close(c->files->st, fd);
-    return fd >= 0;
-}
-
 static qn_status write_file(struct qn_cli *c, const char *folder, const char *name,
                             const struct qn_buf *text, struct qn_err *err)
 {
     char path[4200];
-    int fd, closed;
-    qn_status rc;
 
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    fd = c->files->open(c->files->st, path, QN_OPEN_REPLACE);
-    if (fd < 0)
-        return qn_err_sys(err, -fd, "cannot write '%s'", path);
-    rc = qn_file_write_all(c->files, fd, path, text->data, text->len, err);
-    closed = c->files->close(c->files->st, fd);
-    if (rc == QN_OK && closed < 0)
-        rc = qn_err_sys(err, -closed, "cannot write '%s'", path);
-    return rc;
+    return qn_cli_write_file(c, path, text->data, text->len, err);
 }
 
 /* A file for each, and what lists them for `kubectl apply -k`. */
@@ -299,7 +281,7 @@ static qn_status write_folder(struct qn_deploy *d, const struct qn_deploy_object
         return qn_err_sys(err, -rc, "cannot make the folder '%s'", folder);
     for (uint32_t i = 0; i < o->count && !d->opt->force; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, o->list[i].file);
-        if (exists(d->cli, path))
+        if (qn_cli_exists(d->cli, path))
             return qn_err_set(err, QN_IO, "'%s' is there already; --force replaces it", path);
     }
     qn_buf_text(&list, "# kubectl apply --server-side -k .\napiVersion: "

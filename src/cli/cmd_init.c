@@ -113,33 +113,15 @@ static bool passes_check(struct qn_cli *c, const struct qn_buf *text, const char
     return false;
 }
 
-static bool exists(struct qn_cli *c, const char *path)
-{
-    int fd = c->files->open(c->files->st, path, QN_OPEN_READ);
-
-    if (fd >= 0)
-        c->files->close(c->files->st, fd);
-    return fd >= 0;
-}
-
 static int write_spec(struct qn_cli *c, const char *path, const struct qn_buf *text)
 {
     struct qn_err err = {0};
-    int fd, closed;
-    qn_status rc;
 
     if (strcmp(path, "-") == 0)
         return qn_cli_write(c, text->data, text->len) ? QN_EXIT_OK : QN_EXIT_FAILED;
-    fd = c->files->open(c->files->st, path, QN_OPEN_REPLACE);
-    if (fd < 0) {
-        qn_err_sys(&err, -fd, "cannot write '%s'", path);
+    if (qn_cli_write_file(c, path, text->data, text->len, &err) != QN_OK)
         return qn_cli_fail(c, &err);
-    }
-    rc = qn_file_write_all(c->files, fd, path, text->data, text->len, &err);
-    closed = c->files->close(c->files->st, fd);
-    if (rc == QN_OK && closed < 0)
-        rc = qn_err_sys(&err, -closed, "cannot write '%s'", path);
-    return rc == QN_OK ? QN_EXIT_OK : qn_cli_fail(c, &err);
+    return QN_EXIT_OK;
 }
 
 /* What was found, in one line, and the next step. */
@@ -212,7 +194,7 @@ int qn_cmd_init(struct qn_cli *c, int argc, char **argv)
 
     if (!qn_cli_options(c, &qn_usage_init, argc, argv, &opt, &rest, &code))
         return code;
-    if (!opt.force && strcmp(opt.output, "-") != 0 && exists(c, opt.output)) {
+    if (!opt.force && strcmp(opt.output, "-") != 0 && qn_cli_exists(c, opt.output)) {
         qn_cli_say(c,
                    "quern init: %s is there already; --force replaces it, --output writes another",
                    opt.output);

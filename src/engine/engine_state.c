@@ -73,19 +73,6 @@ static void own_begin(void *st, struct qn_saver *sv, bool is_full)
     save_accounts(en, sv);
 }
 
-static bool own_sweep(void *st, size_t *work)
-{
-    (void)st;
-    (void)work;
-    return true;
-}
-
-static void own_end(void *st, bool is_swept)
-{
-    (void)st;
-    (void)is_swept;
-}
-
 /* Those of the newest snapshot of the chain, in their order. */
 static qn_status load_account(struct qn_engine *en, const char *entry, uint32_t bytes,
                               struct qn_err *err)
@@ -188,12 +175,8 @@ uint32_t qn_engine_section_count(const struct qn_engine *en)
 
 qn_status qn_engine_sections(struct qn_engine *en, struct qn_section *out, struct qn_err *err)
 {
-    static const struct qn_section_ops ops = {.begin = own_begin,
-                                              .sweep = own_sweep,
-                                              .end = own_end,
-                                              .load = own_load,
-                                              .loaded = own_loaded,
-                                              .clear = own_clear};
+    static const struct qn_section_ops ops = {
+        .begin = own_begin, .load = own_load, .loaded = own_loaded, .clear = own_clear};
     struct qn_buf scratch = {0};
     uint32_t counted;
     bool failed;

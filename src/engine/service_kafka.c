@@ -55,11 +55,6 @@ enum {
 #define REPLACED_NS ((int64_t)3000000000) /* a heartbeat is answered within it */
 #define BURST_BYTES ((size_t)64 << 20)
 
-static int64_t now_ns(const struct qn_service_kafka *k)
-{
-    return k->sv->opt.clock->mono_ns(k->sv->opt.clock->st);
-}
-
 /* ---- opening ---------------------------------------------------------------------------------*/
 
 static qn_status open_consumer(struct qn_service_kafka *k, struct qn_err *err)
@@ -96,11 +91,17 @@ static qn_status open_consumer(struct qn_service_kafka *k, struct qn_err *err)
     return qn_kafka_open(&k->consumer, &opt, err);
 }
 
+/* From here on the consumer alone is polled. */
+static void consume(struct qn_service_kafka *k)
+{
+    (void)rd_kafka_poll_set_consumer(k->consumer.rk);
+    k->consumer.is_consuming = true;
+}
+
 qn_status qn_kafka_consume(struct qn_service_kafka *k, struct qn_err *err)
 {
     QN_TRY(open_consumer(k, err));
-    (void)rd_kafka_poll_set_consumer(k->consumer.rk);
-    k->consumer.is_consuming = true;
+    consume(k);
     return QN_OK;
 }
 
@@ -196,8 +197,7 @@ static qn_status kafka_init(struct qn_service_kafka *k, struct qn_err *err)
     QN_TRY(open_consumer(k, err));
     QN_TRY(find_topics(k, err));
     QN_TRY(find_cluster(k, err));
-    (void)rd_kafka_poll_set_consumer(k->consumer.rk);
-    k->consumer.is_consuming = true;
+    consume(k);
     name_transactions(k);
     k->shards = QN_NEW_N(&sv->arena, struct qn_shard *, k->shard_count);
     k->is_ours = QN_NEW_N(&sv->arena, bool, k->shard_count);
@@ -382,10 +382,10 @@ qn_status qn_kafka_broken(struct qn_service_kafka *k, rd_kafka_resp_err_t code, 
     if (code != RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID || k->sv->plan->kafka.instance == NULL)
         return qn_err_set(err, QN_IO, "the topic cannot be read any more: %s",
                           rd_kafka_err2str(code));
-    if (k->fenced_ns != 0 && now_ns(k) - k->fenced_ns <= FENCED_NS)
+    if (k->fenced_ns != 0 && qn_kafka_now_ns(k) - k->fenced_ns <= FENCED_NS)
         return replaced(k, err);
     k->is_fenced = true;
-    k->fenced_ns = now_ns(k);
+    k->fenced_ns = qn_kafka_now_ns(k);
     return QN_OK;
 }
 
@@ -467,7 +467,7 @@ static qn_status burst(struct qn_service_kafka *k, int wait_ms, struct qn_err *e
         }
         if (m != NULL) {
             if (end == 0)
-                end = now_ns(k) + interval_ns;
+                end = qn_kafka_now_ns(k) + interval_ns;
             QN_TRY(take(k, m, err));
             if (k->is_fenced)
                 return qn_kafka_replace_consumer(k, err);
@@ -477,10 +477,10 @@ static qn_status burst(struct qn_service_kafka *k, int wait_ms, struct qn_err *e
         }
         atomic_fetch_add(&k->sv->beats, 1);
         QN_TRY(qn_kafka_step_all(k, err));
-        if (end == 0 || now_ns(k) >= end || gathered_bytes(k) >= BURST_BYTES ||
+        if (end == 0 || qn_kafka_now_ns(k) >= end || gathered_bytes(k) >= BURST_BYTES ||
             atomic_load(&k->sv->stop))
             return QN_OK;
-        wait_ms = m != NULL ? 0 : (int)((end - now_ns(k)) / 1000000) + 1;
+        wait_ms = m != NULL ? 0 : (int)((end - qn_kafka_now_ns(k)) / 1000000) + 1;
     }
 }
 
@@ -500,13 +500,13 @@ static bool must_stop(void *arg)
 static bool is_replaced(void *arg, struct qn_err *err)
 {
     struct qn_service_kafka *k = ((struct qn_service *)arg)->kafka;
-    const int64_t until = now_ns(k) + REPLACED_NS;
+    const int64_t until = qn_kafka_now_ns(k) + REPLACED_NS;
     struct qn_err why = {0};
     qn_status rc = QN_OK;
 
     if (k->sv->plan->kafka.instance == NULL)
         return false;
-    while (rc == QN_OK && k->rc == QN_OK && !k->is_fenced && now_ns(k) < until &&
+    while (rc == QN_OK && k->rc == QN_OK && !k->is_fenced && qn_kafka_now_ns(k) < until &&
            !atomic_load(&k->sv->give_up)) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(k->consumer.rk, AGAIN_MS);
 

@@ -29,11 +29,6 @@ static void failed(struct qn_service_kafka *k, const struct qn_err *err)
     k->failure = *err;
 }
 
-static int64_t now_ns(const struct qn_service_kafka *k)
-{
-    return k->sv->opt.clock->mono_ns(k->sv->opt.clock->st);
-}
-
 /* Leaders and coordinators move: for a minute, all but a lack of rights is asked again. */
 static bool may_ask_again(struct qn_service_kafka *k, rd_kafka_resp_err_t code, int64_t begun)
 {
@@ -42,7 +37,7 @@ static bool may_ask_again(struct qn_service_kafka *k, rd_kafka_resp_err_t code, 
     atomic_fetch_add(&k->sv->beats, 1);
     if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
         code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || atomic_load(&k->sv->give_up) ||
-        now_ns(k) - begun >= ASK_NS)
+        qn_kafka_now_ns(k) - begun >= ASK_NS)
         return false;
     nanosleep(&pause, NULL);
     return true;
@@ -51,7 +46,7 @@ static bool may_ask_again(struct qn_service_kafka *k, rd_kafka_resp_err_t code, 
 qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
                              struct qn_err *err)
 {
-    const int64_t begun = now_ns(k);
+    const int64_t begun = qn_kafka_now_ns(k);
     rd_kafka_resp_err_t code;
 
     do {
@@ -72,7 +67,7 @@ qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partitio
 static qn_status find_oldest(struct qn_service_kafka *k, uint32_t i, int64_t *oldest,
                              int64_t *newest, struct qn_err *err)
 {
-    const int64_t begun = now_ns(k);
+    const int64_t begun = qn_kafka_now_ns(k);
     rd_kafka_resp_err_t code;
 
     do {

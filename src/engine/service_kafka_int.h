@@ -58,6 +58,11 @@ struct qn_service_kafka {
     int64_t troubled_ns;
 };
 
+static inline int64_t qn_kafka_now_ns(const struct qn_service_kafka *k)
+{
+    return k->sv->opt.clock->mono_ns(k->sv->opt.clock->st);
+}
+
 /* service_kafka.c */
 /* Steps over all that is pending. */
 qn_status qn_kafka_step_all(struct qn_service_kafka *k, struct qn_err *err);

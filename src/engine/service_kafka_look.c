@@ -105,7 +105,7 @@ static void look_troubles(struct qn_service_kafka *k)
 
 void qn_kafka_look(struct qn_service_kafka *k)
 {
-    const int64_t now = k->sv->opt.clock->mono_ns(k->sv->opt.clock->st);
+    const int64_t now = qn_kafka_now_ns(k);
     const double seconds = (double)(now - k->looked_ns) / 1e9;
 
     if (now - k->looked_ns < LOOK_NS)

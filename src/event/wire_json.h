@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * wire_json.h - values of binary formats as JSON text, exactly: what avro.h and protobuf.h share.
+ * wire_json.h - values of binary formats as JSON text, exactly.
  *
  * Numbers keep every digit; a float is the double of the same value; what JSON has no number for is
  * the text "NaN", "Infinity" or "-Infinity"; bytes are base64; times are RFC 3339 in UTC with

@@ -5,10 +5,10 @@
  * say. Thread: one at a time. Memory: a handle and an answer. */
 #include "log/schema_registry.h"
 
+#include "base/curl.h"
 #include "base/json.h"
 
 #include <curl/curl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -201,11 +201,6 @@ const char *qn_registry_url_check(const char *url)
 
 /* ---- requests --------------------------------------------------------------------------------*/
 
-static void init_curl(void)
-{
-    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 static bool add_header(struct qn_registry *r, const char *line)
 {
     struct curl_slist *longer = curl_slist_append(r->headers, line);
@@ -218,11 +213,10 @@ static bool add_header(struct qn_registry *r, const char *line)
 qn_status qn_registry_new(const struct qn_registry_options *opt, struct qn_registry **out,
                           struct qn_err *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct qn_registry *r = qn_mem_zalloc(1, sizeof *r);
 
     *out = NULL;
-    (void)pthread_once(&once, init_curl);
+    qn_curl_init();
     if (r == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for a schema registry");
     r->opt = *opt;

@@ -23,11 +23,6 @@ enum {
     BUNDLE_BYTES = 1 << 19 /* of tables: half of a second cache and less            */
 };
 
-struct member {
-    const struct qn_model *model;
-    const uint32_t *columns; /* NULL = column i */
-};
-
 struct bundle {
     struct qn_model *merged;
     const uint32_t *members;
@@ -37,7 +32,7 @@ struct bundle {
 struct qn_model_group {
     struct qn_model_group_info info;
     struct qn_arena arena;
-    struct member *members;
+    struct qn_model_group_member *members;
     struct bundle *bundles;
     uint32_t *alone; /* members that are in no bundle */
     uint32_t columns, alone_count;
@@ -88,7 +83,8 @@ static bool need_of(const struct qn_plan *p, const struct qn_plan_column *pc, ui
     return true;
 }
 
-static bool needs_of(const struct member *b, struct qn_arena *temp, struct needs *out)
+static bool needs_of(const struct qn_model_group_member *b, struct qn_arena *temp,
+                     struct needs *out)
 {
     const struct qn_plan *p = &b->model->plan;
 
@@ -159,7 +155,7 @@ static bool lacks_trees(const struct qn_model *m)
 }
 
 /* Whether its inputs can be coded for others too: a byte per column. */
-static bool can_share(const struct member *b, const struct needs *needs)
+static bool can_share(const struct qn_model_group_member *b, const struct needs *needs)
 {
     const struct qn_model *m = b->model;
 
@@ -316,7 +312,7 @@ static struct open_bundle *open_one(struct planning *p, const struct qn_model *f
 static bool place(struct planning *p)
 {
     for (uint32_t i = 0; i < p->g->info.members; i++) {
-        const struct member *b = &p->g->members[i];
+        const struct qn_model_group_member *b = &p->g->members[i];
         struct open_bundle *o = p->bundles;
         struct needs needs;
 
@@ -339,7 +335,7 @@ static bool place(struct planning *p)
 /* ---- a bundle's forest ---- */
 
 /* Makes room for the trees of all members. */
-static bool forest_init(struct qn_forest *f, const struct member *members,
+static bool forest_init(struct qn_forest *f, const struct qn_model_group_member *members,
                         const struct open_bundle *o)
 {
     size_t nodes = 0, trees = 0, sets = 0, categories = 0;
@@ -360,7 +356,7 @@ static bool forest_init(struct qn_forest *f, const struct member *members,
 }
 
 /* The trees of one member behind those that are there; its first output is `output` now. */
-static void forest_add(struct qn_forest *f, const struct member *b, uint32_t output)
+static void forest_add(struct qn_forest *f, const struct qn_model_group_member *b, uint32_t output)
 {
     const struct qn_forest *from = &b->model->forest;
 
@@ -437,7 +433,7 @@ static qn_status merge(const struct qn_model_group *g, const struct open_bundle 
         return qn_err_set(err, QN_NOMEM, "out of memory");
     }
     for (uint32_t i = 0; i < o->count; i++) {
-        const struct member *b = &g->members[o->members[i]];
+        const struct qn_model_group_member *b = &g->members[o->members[i]];
 
         forest_add(&m->forest, b, outputs);
         outputs += b->model->info.outputs;
@@ -527,7 +523,7 @@ static void count(struct qn_model_group *g)
 static qn_status copy_members(struct qn_model_group *g, const struct qn_model_group_member *members,
                               struct qn_err *err)
 {
-    g->members = QN_NEW_N(&g->arena, struct member, g->info.members + 1);
+    g->members = QN_NEW_N(&g->arena, struct qn_model_group_member, g->info.members + 1);
     if (g->members == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory");
     for (uint32_t i = 0; i < g->info.members; i++) {
@@ -550,7 +546,7 @@ static qn_status copy_members(struct qn_model_group *g, const struct qn_model_gr
                                   "input %u of member %u is column %u, the group has %u", k, i,
                                   columns[k], g->columns);
         }
-        g->members[i] = (struct member){members[i].model, columns};
+        g->members[i] = (struct qn_model_group_member){members[i].model, columns};
     }
     return QN_OK;
 }
@@ -645,7 +641,7 @@ static void score_alone(const struct qn_model_group *g, uint32_t member,
                         const double *const *columns, uint32_t rows, char *scratch, double *margin,
                         double *prediction, uint32_t stride)
 {
-    const struct member *b = &g->members[member];
+    const struct qn_model_group_member *b = &g->members[member];
     const double **own = (const double **)(void *)scratch;
 
     if (b->columns == NULL) {

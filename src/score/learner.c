@@ -348,19 +348,6 @@ static void own_begin(void *st, struct qn_saver *sv, bool is_full)
     qn_saver_unit(sv, 0);
 }
 
-static bool own_sweep(void *st, size_t *work)
-{
-    (void)st;
-    (void)work;
-    return true;
-}
-
-static void own_end(void *st, bool is_swept)
-{
-    (void)st;
-    (void)is_swept;
-}
-
 /* A range that this learner can have come to. */
 static bool is_range(const struct qn_learner *l, uint32_t input, double low, double high)
 {
@@ -460,12 +447,8 @@ static qn_status own_clear(void *st, struct qn_err *err)
 
 struct qn_section qn_learner_section(struct qn_learner *l)
 {
-    static const struct qn_section_ops ops = {.begin = own_begin,
-                                              .sweep = own_sweep,
-                                              .end = own_end,
-                                              .load = own_load,
-                                              .loaded = own_loaded,
-                                              .clear = own_clear};
+    static const struct qn_section_ops ops = {
+        .begin = own_begin, .load = own_load, .loaded = own_loaded, .clear = own_clear};
     const uint64_t hash = qn_model_info(l->model)->hash;
 
     return (struct qn_section){.ops = &ops,

@@ -12,10 +12,10 @@
 #include "sink/webhook_int.h"
 
 #include "base/check.h"
+#include "base/curl.h"
 
 #include <arpa/inet.h>
 #include <curl/curl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <strings.h>
 #include <unistd.h>
@@ -265,11 +265,6 @@ static size_t on_body(char *p, size_t size, size_t count, void *arg)
                : 0;
 }
 
-static void init_curl(void)
-{
-    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 static bool set_options(struct webhook *w)
 {
     const struct qn_webhook_options *o = w->opt;
@@ -319,10 +314,9 @@ static void webhook_close(void *st)
 static qn_status webhook_open(void *st, const struct qn_sink_boot *boot, const void *options,
                               struct qn_err *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct webhook *w = st;
 
-    (void)pthread_once(&once, init_curl);
+    qn_curl_init();
     w->opt = options;
     w->boot = boot;
     w->body_of = (struct qn_webhook_body){.opt = w->opt, .boot = boot};

@@ -212,7 +212,8 @@ qn_status qn_snapshots_begin(struct qn_snapshots *sn, const struct qn_snapshot_i
 static void sections_end(struct qn_snapshots *sn, bool is_swept)
 {
     for (uint32_t s = 0; s < sn->section_count; s++)
-        sn->sections[s].ops->end(sn->sections[s].st, is_swept);
+        if (sn->sections[s].ops->end != NULL)
+            sn->sections[s].ops->end(sn->sections[s].st, is_swept);
     qn_savers_flush(sn, is_swept);
 }
 
@@ -244,7 +245,7 @@ static void sweep(struct qn_snapshots *sn, size_t work)
     while (work > 0 && sn->sweeping < sn->section_count) {
         const struct qn_section *s = &sn->sections[sn->sweeping];
 
-        if (s->ops->sweep(s->st, &work))
+        if (s->ops->sweep == NULL || s->ops->sweep(s->st, &work))
             sn->sweeping++;
     }
     if (sn->sweeping < sn->section_count)

@@ -80,9 +80,10 @@ struct qn_section_ops {
     /* The cut. From here on the section saves to sv what the snapshot wants, before it changes. */
     void (*begin)(void *st, struct qn_saver *sv, bool is_full);
     /* Saves more of what has not been touched, by worker 0. *work is what may be done, about the
-     * bytes copied, and is lowered; 0 = stop. True: nothing is left. */
+     * bytes copied, and is lowered; 0 = stop. True: nothing is left. NULL: begin saves it all. */
     bool (*sweep)(void *st, size_t *work);
-    /* The snapshot takes nothing more. is_swept false: it was given up, the next one is full. */
+    /* The snapshot takes nothing more. is_swept false: it was given up, the next one is full. NULL:
+     * nothing is to be done. */
     void (*end)(void *st, bool is_swept);
     /* One entry. They come snapshot by snapshot, newest first, in the order in which they were
      * saved: a key that is there already stays as it is. Any bytes may come: QN_CORRUPT. */
