@@ -145,9 +145,10 @@ def test_features_of_a_key_are_looked_up(chromium, serve):
 def test_every_scene_is_told_in_words(chromium, serve, scene):
     server = serve(scene)
     page = show(chromium, server, "document.querySelector('#clock').innerText.length === 8", width=390, height=800)
-    banner = page.text("#banner") if page.run("!document.querySelector('#banner').hidden") else ""
     said = {"starting": "477,000 of 5.00 M", "full": "no space left on device", "failed": "sync of",
             "draining": "Stopping"}.get(scene, "")
+    page.wait(f"document.querySelector('#banner').innerText.includes('{said}')")  # the past comes second by second
+    banner = page.text("#banner") if page.run("!document.querySelector('#banner').hidden") else ""
     assert said in banner and bool(said) == bool(banner)
     if scene == "sink-down":
         assert page.text("#tile-sinks .big") == "1 down" and "refused" in page.text("#sinks")
