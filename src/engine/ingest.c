@@ -184,38 +184,51 @@ static void unlist(struct qn_ingest *in)
     in->is_waiting = false;
 }
 
-/* The caller may free the ingest inside. */
-static void tell(struct qn_ingest *in, qn_status rc, const struct qn_err *err)
+/* Under wait_lock. True for the one who may tell, which it does without the lock. */
+static bool claim(struct qn_ingest *in, qn_status rc, const struct qn_err *err)
 {
-    struct qn_service *sv = in->sv;
-    bool is_first;
+    if (in->phase != QN_INGEST_QUEUED)
+        return false;
+    if (in->is_waiting)
+        unlist(in);
+    in->phase = QN_INGEST_TOLD;
+    in->rc = rc;
+    if (rc != QN_OK)
+        in->err = *err;
+    return true;
+}
 
-    pthread_mutex_lock(&sv->wait_lock);
-    is_first = in->phase == QN_INGEST_QUEUED;
-    if (is_first) {
-        if (in->is_waiting)
-            unlist(in);
-        in->phase = QN_INGEST_TOLD;
-        in->rc = rc;
-        if (rc != QN_OK)
-            in->err = *err;
-    }
-    pthread_mutex_unlock(&sv->wait_lock);
-    if (is_first)
-        in->done(in->arg, in);
+/* Under wait_lock. One that the log still has in its hands is told when the log lets go of it:
+ * whoever is told may free it. */
+static bool claim_durable(struct qn_ingest *in, qn_status rc, const struct qn_err *err)
+{
+    if (in->is_durable)
+        return claim(in, rc, err);
+    QN_ASSERT(rc != QN_OK);
+    if (in->is_waiting)
+        unlist(in);
+    if (!in->is_given_up)
+        in->err = *err;
+    in->is_given_up = true;
+    return false;
 }
 
 void qn_ingest_tell(struct qn_ingest *list, qn_status rc, const struct qn_err *err)
 {
     while (list != NULL) {
-        struct qn_ingest *next = list->next;
+        struct qn_ingest *in = list;
+        pthread_mutex_t *lock = &in->sv->wait_lock;
+        bool is_mine;
 
-        tell(list, rc, err);
-        list = next;
+        pthread_mutex_lock(lock);
+        list = in->next;
+        is_mine = claim_durable(in, rc, err);
+        pthread_mutex_unlock(lock);
+        if (is_mine)
+            in->done(in->arg, in);
     }
 }
 
-/* One that the log still has in its hands is told when the log lets go of it. */
 void qn_ingest_abandon(struct qn_service *sv, const struct qn_err *err)
 {
     for (uint32_t s = 0; s < sv->plan->schema_count; s++)
@@ -223,15 +236,13 @@ void qn_ingest_abandon(struct qn_service *sv, const struct qn_err *err)
             struct qn_ingest *in;
 
             pthread_mutex_lock(&sv->wait_lock);
-            for (in = sv->waiting[s].first; in != NULL && !in->is_durable; in = in->next)
-                if (!in->is_given_up) {
-                    in->is_given_up = true;
-                    in->err = *err;
-                }
+            for (in = sv->waiting[s].first; in != NULL; in = in->next)
+                if (claim_durable(in, err->code, err))
+                    break;
             pthread_mutex_unlock(&sv->wait_lock);
             if (in == NULL)
                 break;
-            tell(in, err->code, err);
+            in->done(in->arg, in);
         }
 }
 
@@ -267,16 +278,16 @@ static void on_durable(void *arg, struct qn_log_append *a, qn_status rc, const s
         why = *err;
     } else if (in->is_given_up) {
         why = in->err;
-    } else if (!is_over &&
-               qn_service_phase(sv) >= QN_PHASE_STOPPED) { /* came too late to be seen */
-        is_over = true;
+    } else if (in->is_waiting && qn_service_phase(sv) >= QN_PHASE_STOPPED) {
+        is_over = true; /* came too late to be seen; without is_waiting a commit has it */
         qn_err_set(&why, QN_INTERRUPTED,
                    "stopped before the events were scored; they are in the "
                    "log");
     }
+    is_over = is_over && claim(in, why.code, &why);
     pthread_mutex_unlock(&sv->wait_lock);
     if (is_over) /* else it may be gone already */
-        tell(in, why.code, &why);
+        in->done(in->arg, in);
 }
 
 /* ---- submitting ------------------------------------------------------------------------------*/

@@ -6,6 +6,7 @@
  * for byte and once each, what an engine without a log makes of those events; a failed write or
  * sync stops the pipeline before it acknowledges anything more. QUERN_SEED chooses the seed. */
 #include "../log/log_disk.h"
+#include "../seed.h"
 #include "engine/service.h"
 #include "plain_engine.h"
 
@@ -415,21 +416,9 @@ static void round_of_lives(uint64_t seed)
     disk_free(machine.snap);
 }
 
-static uint64_t seed_of_test(void)
-{
-    const char *text = getenv("QUERN_SEED");
-    uint64_t seed;
-
-    qn_random_system.fill(NULL, &seed, sizeof seed);
-    if (text != NULL)
-        seed = strtoull(text, NULL, 10);
-    printf("QUERN_SEED=%llu\n", (unsigned long long)seed);
-    return seed;
-}
-
 static void test_power_loss(void **state)
 {
-    uint64_t seed = seed_of_test();
+    uint64_t seed = test_seed(20180407);
     uint32_t rounds = getenv("QUERN_LONG") != NULL ? 100 * ROUNDS : ROUNDS;
 
     (void)state;
@@ -440,7 +429,7 @@ static void test_power_loss(void **state)
 /* One operation fails: a write or a sync ends it all, the rest is lived with. Nothing is lost. */
 static void test_one_failure(void **state)
 {
-    uint64_t seed = seed_of_test();
+    uint64_t seed = test_seed(20180407);
     struct life l;
 
     (void)state;

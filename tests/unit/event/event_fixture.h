@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "../seed.h"
 #include "base/clock.h"
 #include "event/contract.h"
 #include "event/decode.h"
@@ -187,17 +188,5 @@ static inline const char *fixture_one(struct fixture *x, const char *text)
 
 static const char *const fixture_forms[] = {"portable", "avx2", "avx512", "neon"};
 enum { FIXTURE_FORMS = 4 };
-
-/* A seed from the environment (QUERN_SEED) or the clock; printed, so that a failure can be
- * repeated. */
-static inline uint64_t fixture_seed(void)
-{
-    const char *given = getenv("QUERN_SEED");
-    uint64_t seed = given != NULL ? strtoull(given, NULL, 10)
-                                  : (uint64_t)qn_clock_system.mono_ns(qn_clock_system.st);
-
-    printf("seed: QUERN_SEED=%llu\n", (unsigned long long)seed);
-    return seed;
-}
 
 #endif

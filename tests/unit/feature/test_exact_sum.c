@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * test_exact_sum.c - sums of doubles against a naive twin: wild exponents, cancellation, evictions,
  * means. */
+#include "../seed.h"
 #include "base/clock.h"
 #include "exact_twin.h"
 #include "feature/exact_sum.h"
@@ -12,15 +13,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-
-static uint64_t test_seed(void)
-{
-    const char *text = getenv("QUERN_SEED");
-    uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : 20180405;
-
-    print_message("seed %llu\n", (unsigned long long)seed);
-    return seed;
-}
 
 static double from_bits(uint64_t bits)
 {
@@ -96,7 +88,7 @@ static void random_windows(void **state)
     static double values[64];
 
     (void)state;
-    qn_rng_seed(&r, test_seed());
+    qn_rng_seed(&r, test_seed(20180405));
     for (int round = 0; round < 600; round++) {
         int kind = round % 6;
         unsigned n = 1 + qn_rng_below(&r, 64);

@@ -5,6 +5,7 @@
  * The twin is a tree of its own that evaluates row by row with other means (128-bit integers, long
  * double, strtod); random trees are printed as text, parsed, run over columns with nulls and
  * extreme values, and must agree everywhere. */
+#include "../seed.h"
 #include "base/clock.h"
 #include "base/number.h"
 #include "base/real_math.h"
@@ -1333,11 +1334,9 @@ static void test_twin(void **state)
     struct qn_arena boot = {0}, batch = {0};
     struct qn_diags diags = {.arena = &boot};
     struct qn_buf text = {0};
-    const char *asked = getenv("QUERN_SEED");
-    const uint64_t seed = asked != NULL ? strtoull(asked, NULL, 10) : 20180401;
+    const uint64_t seed = test_seed(20180401);
 
     (void)state;
-    print_message("seed %llu\n", (unsigned long long)seed);
     qn_rng_seed(&w.rng, seed);
     twin_fill(&w);
     for (uint32_t i = 0; i < TWIN_COLS; i++)

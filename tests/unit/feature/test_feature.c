@@ -5,6 +5,7 @@
  * The twin keeps all events and looks at every one of them for every row. Events come out of order,
  * tie, have null keys, are dead or late; batches are of random sizes and teams of 1 and 3 workers
  * must give the same. */
+#include "../seed.h"
 #include "base/clock.h"
 #include "base/number.h"
 #include "feature/feature.h"
@@ -700,11 +701,9 @@ static void run_twin(uint64_t seed, unsigned workers, int total, bool expires)
 
 static void test_twin(void **state)
 {
-    const char *asked = getenv("QUERN_SEED");
-    const uint64_t seed = asked != NULL ? strtoull(asked, NULL, 10) : 7;
+    const uint64_t seed = test_seed(7);
 
     (void)state;
-    print_message("seed %llu\n", (unsigned long long)seed);
     run_twin(seed, 1, 1500, false);
     run_twin(seed, 3, 1500, true);
 }

@@ -37,7 +37,7 @@ static void run_log(struct world *w, bool expires)
 
 static void equals_twin(void **state)
 {
-    uint64_t seed = test_seed();
+    uint64_t seed = test_seed(7);
     struct world *w = world_new(seed);
     const char *rounds = getenv("QUERN_ROUNDS");
     int count = rounds != NULL ? (int)strtol(rounds, NULL, 10) : 48;

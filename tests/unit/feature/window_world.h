@@ -8,6 +8,7 @@
 #ifndef QN_TESTS_WINDOW_WORLD_H
 #define QN_TESTS_WINDOW_WORLD_H
 
+#include "../seed.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/number.h"
@@ -60,15 +61,6 @@ static char key_text[KEYS][40];
 static inline struct qn_str key_of(int k)
 {
     return qn_str_of(key_text[k]);
-}
-
-static inline uint64_t test_seed(void)
-{
-    const char *text = getenv("QUERN_SEED");
-    uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : 7;
-
-    print_message("seed %llu\n", (unsigned long long)seed);
-    return seed;
 }
 
 /* ---- the twin ---- */

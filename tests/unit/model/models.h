@@ -4,6 +4,7 @@
 #ifndef QN_TESTS_MODELS_H
 #define QN_TESTS_MODELS_H
 
+#include "../seed.h"
 #include "base/buffer.h"
 #include "base/number.h"
 #include "model/model_int.h"
@@ -27,16 +28,9 @@ struct model_shape {
 
 static uint64_t model_seed = 1;
 
-/* Prints the seed of this run and takes QUERN_SEED. */
 static inline void models_seed(void)
 {
-    const char *text = getenv("QUERN_SEED");
-    int64_t v = 20240617;
-
-    if (text != NULL)
-        qn_text_int64(qn_str_of(text), &v);
-    model_seed = (uint64_t)v;
-    printf("QUERN_SEED=%lld\n", (long long)v);
+    model_seed = test_seed(20240617);
 }
 
 static inline uint32_t models_draw(uint32_t below)

@@ -5,6 +5,7 @@
  * The section is a table of numbers. The twin is a copy of it at every cut: what is restored must
  * be the copy of the position it claims, or nothing at all. QUERN_SEED chooses another course. */
 #include "../log/log_disk.h"
+#include "../seed.h"
 #include "memory_store.h"
 
 #include <pthread.h>
@@ -156,15 +157,6 @@ static struct life *life_new(uint64_t seed)
     assert_non_null(l);
     qn_rng_seed(&l->r, seed);
     return l;
-}
-
-static uint64_t test_seed(void)
-{
-    const char *text = getenv("QUERN_SEED");
-    uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : 11;
-
-    print_message("seed %llu\n", (unsigned long long)seed);
-    return seed;
 }
 
 static void life_report(void *arg, uint64_t number, const struct qn_err *why)
@@ -389,7 +381,7 @@ static void check_older(struct life *l, struct memory_store *m)
 
 static void chains_and_pruning(void **state)
 {
-    uint64_t seed = test_seed();
+    uint64_t seed = test_seed(11);
     struct memory_store *m = memory_store_new();
     struct life *l = life_new(seed);
     struct qn_snapshot_info info;
@@ -709,7 +701,7 @@ static void every_operation_may_fail(void **state)
 
 static void power_may_fail_anywhere(void **state)
 {
-    uint64_t seed = test_seed();
+    uint64_t seed = test_seed(11);
     bool failed = true;
 
     (void)state;

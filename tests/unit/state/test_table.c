@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * test_table.c - the keyed table against a naive list: create, find, remove, order, memory, hostile
  * hashes. */
+#include "../seed.h"
 #include "base/clock.h"
 #include "state/slab.h"
 #include "state/table.h"
@@ -23,15 +24,6 @@ struct known {
     uint64_t *record; /* NULL = not in the table */
     uint64_t value;
 };
-
-static uint64_t test_seed(void)
-{
-    const char *text = getenv("QUERN_SEED");
-    uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : 42;
-
-    print_message("seed %llu\n", (unsigned long long)seed);
-    return seed;
-}
 
 /* hash_bits: how many bits of the hash differ at all; 0 = all keys collide. */
 static struct known *known_new(uint64_t hash_mask, struct qn_rng *r)
@@ -134,7 +126,7 @@ static void random_walk(uint64_t hash_mask, int keys, int steps, uint64_t seed)
 
 static void equals_twin(void **state)
 {
-    uint64_t seed = test_seed();
+    uint64_t seed = test_seed(42);
 
     (void)state;
     random_walk(UINT64_MAX, KEYS, 1500, seed);
