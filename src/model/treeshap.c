@@ -24,14 +24,19 @@
 #include "model/treeshap.h"
 
 #include "base/check.h"
-#include "model/model_int.h"
+#include "model/treeshap_int.h"
 
 #include <math.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 enum {
     LEVELS_MAX = 4096,      /* deeper trees are not explained                                   */
     POINTS_MAX = 256,       /* of a rule: 512 different inputs on a path                        */
     LANES_MAX = 8,          /* rows of a block are a multiple of the widest vector's            */
+    ROWS_FEW = 2,           /* up to so many run in the narrowest vectors, which fill up less   */
     LEVELS_AIM = 1 << 17,   /* bytes of all levels; blocks get fewer rows where they need more  */
     COLUMNS_AIM = 1 << 20,  /* bytes of inputs and contributions, the same                      */
     SCRATCH_MAX = 256 << 20 /* bytes                                                            */
@@ -39,66 +44,27 @@ enum {
 
 /* ---- what a block of rows works on ---- */
 
-/* A number per point for every way the decisions can fall: `base` where the row left the way to the
- * node's input before, else `base ^ left`, and where it goes right here `base ^ left ^ right`, as
- * bits of doubles. Where the input was not met before, `left` alone is the number of going left. */
-struct choice {
-    int64_t base, left, right;
-};
-
-enum choice_kind {
-    LEAF_SUM,  /* sum of the node's leaves: value * factor                                     */
-    LEAF_PART, /* their part of its input                                                      */
-    FACTOR,    /* + side: what the product below an edge is multiplied with                    */
-    GAIN = 4,  /* + side: weight * (new gain - old gain), which the sum below is multiplied with */
-    CHOICE_KINDS = 6
-};
-
-/* What an edge does at each point, where the row's old o is 1 and the new one 1 (on) or 0 (off). A
- * factor is o t + z (1 - t); a gain (o - z) / factor. Where the input was met before, its old
- * factor is divided out and its old gain taken back. With o = 0 before only the share comes in, and
- * the gain stays. */
-enum edge_part { EDGE_ON, EDGE_OFF, EDGE_GAIN_ON, EDGE_GAIN_OFF, EDGE_OVER, EDGE_GAIN, EDGE_PARTS };
-
-/* One level of the stack: an inner node on the way down. */
-struct level {
-    const struct qn_node *node;
-    double z;        /* shares of the input of the edge into this level, multiplied up to here */
-    uint32_t slot;   /* of the input it tests                                                  */
-    uint32_t before; /* level that the last edge above of the same input leads to; 0 = none    */
-    uint32_t side;   /* the child that is looked at now                                        */
-    bool has_sum;    /* something was put into the level's sums                                */
-};
-
-/* What a block of rows works on. Rows are padded to whole vectors: `wide` of them. The arrays of
- * masks hold -1 or 0 per row. */
+/* Rows are padded to whole vectors: `wide` of them. A byte per row: QN_MODEL_BLOCK apart. */
 struct block {
     const struct qn_model *m;
+    const struct qn_explain_tables *tables; /* NULL = all steps are made here */
     uint32_t rows, wide;
-    const double *rule;
-    uint32_t points, padded; /* of the tree's rule */
-    struct level *levels;
-    uint32_t *last;         /* [slot] level that the last edge of that input leads to; 0 = none   */
-    double *none;           /* [EDGE_PARTS][padded]: the edge before the first one of an input    */
-    double *edges;          /* [level][side][EDGE_PARTS][padded]                                  */
-    struct choice *choices; /* [level][CHOICE_KINDS][padded]                                      */
-    int64_t *right;         /* [level][wide] the row goes right at the node                       */
-    int64_t *on;            /* [level][wide] it went the node's way at its input so far           */
-    double *products;       /* [level][points][wide]                                              */
-    double *sums;           /* [level][points][wide]                                              */
-    double *inputs;         /* [slot][wide] as the library sees them                              */
-    double *parts;          /* [slot][wide] contributions to the output under way                 */
+    uint32_t points; /* of the tree */
+    struct qn_shap_walk walk;
+    double *made;      /* tables of a step that is made here                         */
+    int8_t *codes;     /* [code], of a model with a plan; [code * BLOCK] but for one row */
+    double *inputs;    /* [slot][wide] as the library sees them, of one without      */
+    int8_t *turns;     /* -1: the row goes right at the node that is looked at      */
+    uint8_t *states;   /* [level] of the level's node: qn_shap_states               */
+    uint8_t *patterns; /* of the group under way                                    */
+    double *products;  /* [level][points][wide]                                     */
+    double *sums;      /* [level][points][wide]                                     */
+    double *parts;     /* [slot][wide] contributions to the output under way        */
 };
 
-/* Points are worked on in fours; what fills up counts nothing. */
-static uint32_t padded(uint32_t points)
-{
-    return (points + 3) / 4 * 4;
-}
-
-/* Where the arrays of struct block lie in the scratch; bytes. */
+/* Where they lie in the scratch; bytes. */
 struct layout {
-    size_t levels, last, none, edges, choices, right, on, products, sums, inputs, parts, end;
+    size_t walk, made, codes, inputs, turns, states, patterns, products, sums, parts, end;
 };
 
 static size_t place(struct layout *l, size_t count, size_t bytes)
@@ -112,19 +78,18 @@ static size_t place(struct layout *l, size_t count, size_t bytes)
 static struct layout layout_of(const struct qn_model *m)
 {
     const struct qn_model_explain *e = &m->explain;
-    const size_t levels = (size_t)m->forest.depth_max + 1, points = padded(e->points_max);
+    const size_t levels = (size_t)m->forest.depth_max + 1;
     struct layout l = {0};
 
-    l.levels = place(&l, levels, sizeof(struct level));
-    l.last = place(&l, e->slots, sizeof(uint32_t));
-    l.none = place(&l, EDGE_PARTS * points, sizeof(double));
-    l.edges = place(&l, levels * 2 * EDGE_PARTS * points, sizeof(double));
-    l.choices = place(&l, levels * CHOICE_KINDS * points, sizeof(struct choice));
-    l.right = place(&l, levels * e->rows, sizeof(int64_t));
-    l.on = place(&l, levels * e->rows, sizeof(int64_t));
+    l.walk = place(&l, 1, qn_shap_walk_bytes(m));
+    l.made = place(&l, qn_shap_table_max(e->points_max), sizeof(double));
+    l.codes = place(&l, m->plan.is_used ? m->plan.code_count + 1 : 0, QN_MODEL_BLOCK);
+    l.turns = place(&l, 1, QN_MODEL_BLOCK);
+    l.patterns = place(&l, 1, QN_MODEL_BLOCK);
+    l.states = place(&l, levels, QN_MODEL_BLOCK);
     l.products = place(&l, levels * e->points_max * e->rows, sizeof(double));
     l.sums = place(&l, levels * e->points_max * e->rows, sizeof(double));
-    l.inputs = place(&l, (size_t)e->slots * e->rows, sizeof(double));
+    l.inputs = place(&l, m->plan.is_used ? 0 : (size_t)e->slots * e->rows, sizeof(double));
     l.parts = place(&l, (size_t)e->slots * e->rows, sizeof(double));
     return l;
 }
@@ -139,17 +104,14 @@ static double cosine(double x)
     return 1 - s / 2 * (1 - s / 12 * (1 - s / 30 * (1 - s / 56 * (1 - s / 90 * (1 - s / 132)))));
 }
 
-enum rule_part { POINT, REST, WEIGHT, OVER_REST, RULE_PARTS }; /* t, 1 - t, weight, 1 / (1 - t) */
-
-/* The Gauss-Legendre rule with n points on [0, 1]: rule[part * padded(n) + i]. Newton on the
- * Legendre polynomial from the usual guess (Press and others, Numerical Recipes, 4.6). */
+/* The Gauss-Legendre rule with n points on [0, 1], laid out as qn_shap_rule. Newton on the Legendre polynomial from the usual guess (Press and others, Numerical Recipes, 4.6). */
 static void gauss_legendre(unsigned n, double *rule)
 {
-    const uint32_t wide = padded(n);
+    const uint32_t wide = qn_shap_padded(n);
 
     for (uint32_t i = 0; i < wide; i++) {
-        rule[POINT * wide + i] = 0.5;
-        rule[WEIGHT * wide + i] = 0;
+        rule[QN_SHAP_POINT * wide + i] = 0.5;
+        rule[QN_SHAP_WEIGHT * wide + i] = 0;
     }
     for (unsigned i = 0; i < (n + 1) / 2; i++) {
         double x = n % 2 == 1 && i == n / 2 ? 0 : cosine(M_PI * (i + 0.75) / (n + 0.5));
@@ -167,14 +129,14 @@ static void gauss_legendre(unsigned n, double *rule)
             slope = n * (x * p - before) / (x * x - 1);
             x -= p / slope;
         }
-        rule[POINT * wide + i] = (1 - x) / 2;
-        rule[POINT * wide + n - 1 - i] = (1 + x) / 2;
-        rule[WEIGHT * wide + i] = 1 / ((1 - x * x) * slope * slope);
-        rule[WEIGHT * wide + n - 1 - i] = rule[WEIGHT * wide + i];
+        rule[QN_SHAP_POINT * wide + i] = (1 - x) / 2;
+        rule[QN_SHAP_POINT * wide + n - 1 - i] = (1 + x) / 2;
+        rule[QN_SHAP_WEIGHT * wide + i] = 1 / ((1 - x * x) * slope * slope);
+        rule[QN_SHAP_WEIGHT * wide + n - 1 - i] = rule[QN_SHAP_WEIGHT * wide + i];
     }
     for (uint32_t i = 0; i < wide; i++) {
-        rule[REST * wide + i] = 1 - rule[POINT * wide + i];
-        rule[OVER_REST * wide + i] = 1 / rule[REST * wide + i];
+        rule[QN_SHAP_REST * wide + i] = 1 - rule[QN_SHAP_POINT * wide + i];
+        rule[QN_SHAP_OVER_REST * wide + i] = 1 / rule[QN_SHAP_REST * wide + i];
     }
 }
 
@@ -282,7 +244,7 @@ static qn_status add_rules(struct qn_model *m, struct qn_err *err)
 
         if (n == 0 || e->rules[n] != NULL)
             continue;
-        rule = qn_arena_aligned(&m->arena, 64, RULE_PARTS * padded(n) * sizeof(*rule));
+        rule = qn_arena_aligned(&m->arena, 64, QN_SHAP_RULE * qn_shap_padded(n) * sizeof(*rule));
         if (rule == NULL)
             return qn_err_set(err, QN_NOMEM, "out of memory");
         gauss_legendre(n, rule);
@@ -364,7 +326,7 @@ qn_status qn_model_explain_init(struct qn_model *m, struct qn_err *err)
     QN_TRY(measure_trees(m, err));
     l = layout_of(m);
     while (e->rows > LANES_MAX &&
-           (l.inputs - l.right > LEVELS_AIM || l.end - l.inputs > COLUMNS_AIM)) {
+           (l.inputs - l.products > LEVELS_AIM || l.end - l.inputs > COLUMNS_AIM)) {
         e->rows /= 2;
         l = layout_of(m);
     }
@@ -388,137 +350,123 @@ const char *qn_model_explain_obstacle(const struct qn_model *m)
 
 /* ---- trees ---- */
 
-static double *edge_of(const struct block *b, uint32_t level, uint32_t side)
-{
-    return b->edges + ((size_t)level * 2 + side) * EDGE_PARTS * b->padded;
-}
-
-static struct choice *choice_of(const struct block *b, uint32_t level, uint32_t kind)
-{
-    return b->choices + ((size_t)level * CHOICE_KINDS + kind) * b->padded;
-}
-
-static int64_t bits_of(double x)
-{
-    int64_t bits;
-
-    memcpy(&bits, &x, sizeof(bits));
-    return bits;
-}
-
-static void set_choice(struct choice *c, bool is_again, double base, double left, double right)
-{
-    c->base = bits_of(base);
-    c->left = bits_of(left) ^ (is_again ? c->base : 0);
-    c->right = bits_of(left) ^ bits_of(right);
-}
-
-/* Membership in a set is looked up row by row. */
-static void decide_category(const struct block *b, const struct qn_node *n, const double *x,
-                            int64_t *right)
+/* Where there is no plan: the node itself decides. */
+static void decide_raw(const struct block *b, const struct qn_node *n, const double *x,
+                       int8_t *turns)
 {
     const bool member = (n->flags & QN_NODE_MEMBER_RIGHT) != 0;
 
     for (uint32_t r = 0; r < b->rows; r++) {
         const bool is_missing =
             isnan(x[r]) || ((n->flags & QN_NODE_ZERO_MISSING) && fabs(x[r]) <= QN_MODEL_ZERO);
-        const bool goes_right = is_missing
-                                    ? (n->flags & QN_NODE_MISSING_RIGHT) != 0
-                                    : qn_model_set_has(&b->m->forest, n->set, x[r]) == member;
+        bool goes_right = x[r] >= n->value;
 
-        right[r] = -(int64_t)goes_right;
+        if (is_missing)
+            goes_right = (n->flags & QN_NODE_MISSING_RIGHT) != 0;
+        else if (n->flags & QN_NODE_CATEGORY)
+            goes_right = qn_model_set_has(&b->m->forest, n->set, x[r]) == member;
+        turns[r] = -(int8_t)goes_right;
     }
     for (uint32_t r = b->rows; r < b->wide; r++)
-        right[r] = 0;
+        turns[r] = 0;
 }
 
-/* What the two edges below the node on `level` do, as choices; leaves' values are worked in. */
-static void prepare_choices(const struct block *b, uint32_t level, const double *shares)
+static double *products_of(const struct block *b, uint32_t level)
 {
-    const struct qn_forest *f = &b->m->forest;
-    const struct level *at = &b->levels[level];
-    const bool again = at->before != 0;
-    const uint32_t n = b->padded;
-
-    for (uint32_t q = 0; q < b->points; q++) {
-        double sum[3] = {0}, part[3] = {0}; /* base, left, right */
-
-        for (uint32_t side = 0; side < 2; side++) {
-            const struct qn_node *child = &f->nodes[at->node->left + side];
-            const double *e = edge_of(b, level, side) + q;
-            const double to_left = e[(side == 0 ? EDGE_ON : EDGE_OFF) * n];
-            const double to_right = e[(side == 1 ? EDGE_ON : EDGE_OFF) * n];
-            const double gain_left = e[(side == 0 ? EDGE_GAIN_ON : EDGE_GAIN_OFF) * n];
-            const double gain_right = e[(side == 1 ? EDGE_GAIN_ON : EDGE_GAIN_OFF) * n];
-
-            if (child->flags & QN_NODE_LEAF) {
-                sum[0] += child->value * shares[side];
-                sum[1] += child->value * to_left;
-                sum[2] += child->value * to_right;
-                part[1] += child->value * to_left * gain_left;
-                part[2] += child->value * to_right * gain_right;
-            } else {
-                set_choice(&choice_of(b, level, FACTOR + side)[q], again, shares[side], to_left,
-                           to_right);
-                set_choice(&choice_of(b, level, GAIN + side)[q], again, 0, gain_left, gain_right);
-            }
-        }
-        set_choice(&choice_of(b, level, LEAF_SUM)[q], again, sum[0], sum[1], sum[2]);
-        set_choice(&choice_of(b, level, LEAF_PART)[q], again, part[0], part[1], part[2]);
-    }
+    return b->products + (size_t)level * b->points * b->wide;
 }
 
-static bool is_leaf(const struct block *b, const struct level *at, uint32_t side)
+static double *sums_of(const struct block *b, uint32_t level)
 {
-    return (b->m->forest.nodes[at->node->left + side].flags & QN_NODE_LEAF) != 0;
+    return b->sums + (size_t)level * b->points * b->wide;
+}
+
+static double *parts_of(const struct block *b, uint32_t slot)
+{
+    return b->parts + (size_t)slot * b->wide;
+}
+
+static uint8_t *states_of(const struct block *b, uint32_t level)
+{
+    return b->states + (size_t)level * QN_MODEL_BLOCK;
 }
 
 #define FORM(name) portable_##name
 #define TARGET
 #define LANES 2
+#define LOOK_UP 0
 #include "model/treeshap_tree.inc"
 #undef FORM
 #undef TARGET
 #undef LANES
+#undef LOOK_UP
 
 #if defined(__x86_64__)
 #define FORM(name) avx2_##name
 #define TARGET     __attribute__((target("avx2")))
 #define LANES      4
+#define LOOK_UP 0
 #include "model/treeshap_tree.inc"
 #undef FORM
 #undef TARGET
 #undef LANES
+#undef LOOK_UP
 
 #define FORM(name) avx512_##name
 #define TARGET     __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl")))
 #define LANES      8
+#define LOOK_UP 512
 #include "model/treeshap_tree.inc"
 #undef FORM
 #undef TARGET
 #undef LANES
+#undef LOOK_UP
 #endif
 
-static void explain_tree(const struct block *b, const struct qn_node *root)
+typedef void step_function(const struct block *b, const struct qn_shap_step *s,
+                           const double *table);
+
+/* All forms do the same operations on a row: the narrowest has the least to do for one. */
+static step_function *step_of(const struct block *b)
 {
 #if defined(__x86_64__)
-    if (b->m->explain.cpu == QN_CPU_AVX512) {
-        avx512_tree(b, root);
-        return;
-    }
-    if (b->m->explain.cpu == QN_CPU_AVX2) {
-        avx2_tree(b, root);
-        return;
-    }
+    if (b->m->explain.cpu == QN_CPU_AVX512 && b->rows > ROWS_FEW)
+        return avx512_step;
+    if (b->m->explain.cpu == QN_CPU_AVX2 && b->rows > ROWS_FEW)
+        return avx2_step;
 #endif
-    portable_tree(b, root);
+    return portable_step;
 }
 
-/* The block's inputs, converted once; what fills up is 0. */
+static void explain_tree(struct block *b, size_t tree, step_function *step)
+{
+    const struct qn_shap_tree *kept = b->tables != NULL ? &b->tables->trees[tree] : NULL;
+
+    b->points = b->m->explain.tree_points[tree];
+    if (b->points == 0)
+        return;
+    if (kept != NULL && kept->steps != NULL) {
+        for (uint32_t i = 0; i < kept->count; i++)
+            step(b, &kept->steps[i], kept->table + kept->steps[i].table);
+    } else {
+        struct qn_shap_step s;
+
+        qn_shap_begin(&b->walk, tree);
+        while (qn_shap_next(&b->walk, &s, b->made))
+            step(b, &s, b->made);
+    }
+}
+
+/* The block's inputs, coded or converted once; what fills up is 0. */
 static void take_inputs(const struct block *b, const double *const *columns, uint32_t first)
 {
     const uint32_t *slot_of = b->m->explain.slot_of;
 
+    if (b->m->plan.is_used) {
+        qn_model_quantise(b->m, columns, first, b->rows, b->rows == 1 ? 1 : QN_MODEL_BLOCK,
+                          b->codes);
+        return;
+    }
     for (uint32_t i = 0; i < b->m->info.inputs; i++) {
         double *to = b->inputs + (size_t)slot_of[i] * b->wide;
 
@@ -545,18 +493,12 @@ static void explain_forest(struct block *b, double *out, uint32_t stride)
 {
     const struct qn_model *m = b->m;
     const struct qn_model_explain *e = &m->explain;
+    step_function *step = step_of(b);
 
     for (uint32_t k = 0, i = 0; k < m->info.outputs; k++) {
         memset(b->parts, 0, (size_t)e->slots * b->wide * sizeof(double));
-        for (; i < e->order_end[k]; i++) {
-            const struct qn_tree *tree = &m->forest.trees[e->order[i]];
-
-            b->points = e->tree_points[e->order[i]];
-            b->padded = padded(b->points);
-            b->rule = e->rules[b->points];
-            if (b->points > 0)
-                explain_tree(b, &m->forest.nodes[tree->root]);
-        }
+        for (; i < e->order_end[k]; i++)
+            explain_tree(b, e->order[i], step);
         put_parts(b, out + (size_t)k * (m->info.inputs + 1) * stride, stride);
     }
 }
@@ -621,27 +563,25 @@ static void start_contributions(const struct qn_model *m, uint32_t rows, double 
 /* Cuts the scratch up; struct layout says where. */
 static void lay_out(struct block *b, char *scratch)
 {
-    const struct qn_model_explain *e = &b->m->explain;
     const struct layout l = layout_of(b->m);
 
-    b->levels = (struct level *)(void *)(scratch + l.levels);
-    b->last = (uint32_t *)(void *)(scratch + l.last);
-    b->none = (double *)(void *)(scratch + l.none);
-    b->edges = (double *)(void *)(scratch + l.edges);
-    b->choices = (struct choice *)(void *)(scratch + l.choices);
-    b->right = (int64_t *)(void *)(scratch + l.right);
-    b->on = (int64_t *)(void *)(scratch + l.on);
+    qn_shap_walk_init(&b->walk, b->m, scratch + l.walk);
+    b->made = (double *)(void *)(scratch + l.made);
+    b->codes = (int8_t *)(scratch + l.codes);
+    b->inputs = (double *)(void *)(scratch + l.inputs);
+    b->turns = (int8_t *)(scratch + l.turns);
+    b->states = (uint8_t *)(scratch + l.states);
+    b->patterns = (uint8_t *)(scratch + l.patterns);
     b->products = (double *)(void *)(scratch + l.products);
     b->sums = (double *)(void *)(scratch + l.sums);
-    b->inputs = (double *)(void *)(scratch + l.inputs);
     b->parts = (double *)(void *)(scratch + l.parts);
-    memset(b->last, 0, e->slots * sizeof(*b->last));
 }
 
-void qn_model_explain(const struct qn_model *m, const double *const *columns, uint32_t rows,
-                      void *scratch, double *contributions, uint32_t stride)
+void qn_model_explain(const struct qn_model *m, const struct qn_explain_tables *tables,
+                      const double *const *columns, uint32_t rows, void *scratch,
+                      double *contributions, uint32_t stride)
 {
-    struct block b = {.m = m};
+    struct block b = {.m = m, .tables = tables};
 
     QN_ASSERT((uintptr_t)scratch % 64 == 0);
     QN_ASSERT(stride >= rows);
@@ -654,7 +594,7 @@ void qn_model_explain(const struct qn_model *m, const double *const *columns, ui
     lay_out(&b, scratch);
     for (uint32_t first = 0; first < rows; first += b.rows) {
         b.rows = rows - first < m->explain.rows ? rows - first : m->explain.rows;
-        b.wide = (b.rows + LANES_MAX - 1) / LANES_MAX * LANES_MAX;
+        b.wide = b.rows <= ROWS_FEW ? ROWS_FEW : (b.rows + LANES_MAX - 1) / LANES_MAX * LANES_MAX;
         take_inputs(&b, columns, first);
         explain_forest(&b, contributions + first, stride);
     }

@@ -19,11 +19,22 @@ const char *qn_model_explain_obstacle(const struct qn_model *m);
  * most some MiB. */
 size_t qn_model_explain_scratch_bytes(const struct qn_model *m);
 
+/* What of the work for a model is the same for every row; the numbers are the same without. */
+struct qn_explain_tables;
+
+/* Makes them, for any number of threads and as long as `boot`: some 20 KB for a tree of depth 6, at
+ * most 64 MiB; what has no room is made for every block of rows anew. Takes some 5 us a tree. The
+ * model must have no obstacle. QN_NOMEM or QN_OK. Thread: any. */
+qn_status qn_model_explain_tables(const struct qn_model *m, struct qn_arena *boot,
+                                  const struct qn_explain_tables **out, struct qn_err *err);
+
 /* Explains rows [0, rows) of columns as in qn_model_score. With n inputs,
  * contributions[(output * (n + 1) + input) * stride + row] gets what that input added to that
  * output's margin; "input" n is the bias. All in double, also for float models, whose margins are
- * float sums: there the total agrees to float precision. The model must have no obstacle. */
-void qn_model_explain(const struct qn_model *m, const double *const *columns, uint32_t rows,
-                      void *scratch, double *contributions, uint32_t stride);
+ * float sums: there the total agrees to float precision. The model must have no obstacle. `tables`
+ * may be NULL: right for a row or two. */
+void qn_model_explain(const struct qn_model *m, const struct qn_explain_tables *tables,
+                      const double *const *columns, uint32_t rows, void *scratch,
+                      double *contributions, uint32_t stride);
 
 #endif

@@ -23,6 +23,7 @@ struct scratch {
 
 struct qn_scorer {
     const struct qn_model *model;
+    const struct qn_explain_tables *explain_tables; /* NULL = not asked for */
     const uint32_t *columns;
     uint32_t inputs, outputs, predictions, rows_max;
     struct scratch *scratch; /* [workers] */
@@ -171,6 +172,7 @@ qn_status qn_scorer_explain_init(struct qn_scorer *s, uint32_t workers, struct q
 {
     const size_t bytes = qn_model_explain_scratch_bytes(s->model);
 
+    QN_TRY(qn_model_explain_tables(s->model, boot, &s->explain_tables, err));
     for (uint32_t w = 0; w < workers; w++) {
         s->scratch[w].explain = qn_arena_aligned(boot, 64, bytes);
         if (!s->scratch[w].explain)
@@ -188,6 +190,6 @@ void qn_scorer_explain(struct qn_scorer *s, const struct qn_col *const *cols, co
     QN_ASSERT(count <= s->rows_max);
     for (uint32_t i = 0; i < s->inputs; i++)
         qn_score_pack(s->model, i, cols[s->columns[i]], rows, count, t->inputs[i]);
-    qn_model_explain(s->model, (const double *const *)t->inputs, count, t->explain, contributions,
-                     stride);
+    qn_model_explain(s->model, s->explain_tables, (const double *const *)t->inputs, count,
+                     t->explain, contributions, stride);
 }

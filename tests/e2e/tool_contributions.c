@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tool_contributions.c - contributions on the command line, for test_contributions.py.
  *
- *   tool_contributions [-b batch] [-m missing] [-n repeats] MODEL IN OUT
+ *   tool_contributions [-b batch] [-c cpu] [-m missing] [-n repeats] [-t 0|1] MODEL IN OUT
  *
  * IN: float64, little-endian, row-major, info.inputs per row. OUT: for each row info.outputs
- * margins, then info.outputs times (info.inputs + 1) contributions, the bias last, float64. With -n
- * it does the work so often and prints nanoseconds per row of scoring and explaining. Exit code 1:
+ * margins, then info.outputs times (info.inputs + 1) contributions, the bias last, float64. -t 0:
+ * without tables made before. -c: as QUERN_CPU. With -n it does the work so often and prints
+ * nanoseconds per row of scoring and explaining. Exit code 1:
  * the model cannot be loaded; 4: it cannot be explained; the reason goes to stderr. Every batch has
  * memory of its own, so that AddressSanitizer sees a step too far. */
 #include "base/check.h"
@@ -17,6 +18,7 @@
 
 struct job {
     struct qn_model *model;
+    const struct qn_explain_tables *tables;
     const double *matrix;
     size_t rows;
     uint32_t batch;
@@ -51,7 +53,7 @@ static void run_batch(struct job *j, size_t first, uint32_t rows)
     qn_model_score(j->model, columns, rows, scratch, margin, NULL, rows);
     j->score_ns += now() - start;
     start = now();
-    qn_model_explain(j->model, columns, rows, work, contributions, rows);
+    qn_model_explain(j->model, j->tables, columns, rows, work, contributions, rows);
     j->explain_ns += now() - start;
     for (uint32_t r = 0; r < rows; r++) {
         double *to = j->out + (first + r) * width;
@@ -109,7 +111,9 @@ int main(int argc, char **argv)
 {
     struct job j = {.batch = 64};
     struct qn_model_options opt = {0};
+    struct qn_arena boot = {0};
     struct qn_err err = {0};
+    bool has_tables = true;
     int64_t n, repeats = 1;
     int i = 1, rc = 4;
 
@@ -120,6 +124,10 @@ int main(int argc, char **argv)
             j.batch = (uint32_t)n;
         else if (argv[i][1] == 'n' && qn_text_int64(value, &n) && n > 0)
             repeats = n;
+        else if (argv[i][1] == 't' && qn_text_int64(value, &n))
+            has_tables = n != 0;
+        else if (argv[i][1] == 'c' && qn_model_cap(argv[i + 1]))
+            continue;
         else if (argv[i][1] == 'm' && qn_text_double(value, &opt.missing))
             opt.has_missing = true;
         else
@@ -131,10 +139,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
+    if (qn_model_explain_obstacle(j.model) == NULL && has_tables)
+        QN_ASSERT(qn_model_explain_tables(j.model, &boot, &j.tables, &err) == QN_OK);
     if (qn_model_explain_obstacle(j.model) == NULL)
         rc = run(&j, argv[i + 1], argv[i + 2], repeats);
     else
         fprintf(stderr, "%s\n", qn_model_explain_obstacle(j.model));
+    qn_arena_fini(&boot);
     qn_model_free(j.model);
     return rc;
 }

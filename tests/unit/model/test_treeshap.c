@@ -107,7 +107,7 @@ static void explain(const struct qn_model *m, const double *const *columns, uint
     void *scratch = qn_mem_aligned(64, (qn_model_explain_scratch_bytes(m) + 63) / 64 * 64);
 
     assert_non_null(scratch);
-    qn_model_explain(m, columns, rows, scratch, out, stride);
+    qn_model_explain(m, NULL, columns, rows, scratch, out, stride);
     qn_mem_free(scratch);
 }
 

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * treeshap_int.h - the inside of treeshap.h: a tree as a list of steps, each with its tables.
+ *
+ * The constants of a tree do not depend on the row, only which of them counts does. So a tree is a
+ * list of steps with tables, made by treeshap_steps.c, and a block of rows runs through the list
+ * (treeshap.c, treeshap_tree.inc). Steps are made at boot and kept, or made one by one while rows
+ * run: the same function, so the same bits. Thread: any. Memory: the caller's. */
+#ifndef QN_MODEL_TREESHAP_INT_H
+#define QN_MODEL_TREESHAP_INT_H
+
+#include "model/model_int.h"
+#include "model/treeshap.h"
+
+enum {
+    QN_SHAP_STATES = 4,        /* of a node: 0 left, 1 right, 2 the row left its way before; padded */
+    QN_SHAP_PATTERNS = 16,     /* of the nodes of a group, at most                            */
+    QN_SHAP_NODES = 3          /* of a group, at most                                         */
+};
+
+/* Parts of a rule: point t, 1 - t, weight, 1 / (1 - t); rule[part * qn_shap_padded(points) + i]. */
+enum qn_shap_rule { QN_SHAP_POINT, QN_SHAP_REST, QN_SHAP_WEIGHT, QN_SHAP_OVER_REST, QN_SHAP_RULE };
+
+/* Points are worked on in fours; what fills up has the weight 0. */
+static inline uint32_t qn_shap_padded(uint32_t points)
+{
+    return (points + 3) / 4 * 4;
+}
+
+/* What an edge does at each point, where the row's old o is 1 and the new one 1 (on) or 0 (off). A
+ * factor is o t + z (1 - t); a gain (o - z) / factor. Where the input was met before, its old
+ * factor is divided out and its old gain taken back. With o = 0 before only the share comes in, and
+ * the gain stays. */
+enum qn_shap_edge {
+    QN_SHAP_ON,
+    QN_SHAP_OFF,
+    QN_SHAP_GAIN_ON,
+    QN_SHAP_GAIN_OFF,
+    QN_SHAP_OVER,
+    QN_SHAP_GAIN,
+    QN_SHAP_EDGE
+};
+
+enum qn_shap_kind {
+    QN_SHAP_ENTER, /* decides a node; but for the root, its products: [points][STATES] factors of
+                      the edge above                                                         */
+    QN_SHAP_LEAF,  /* a leaf below the node: [points][STATES] its sum, then its part         */
+    QN_SHAP_GROUP, /* a subtree of two levels at most: [points][STATES] factors of the edge above it,
+                      then its gains, then [1 + tests][points][entries] the sum of its leaves and
+                      the part of each of its nodes                                          */
+    QN_SHAP_UP     /* a child is done: [points][STATES] gains of the edge to it              */
+};
+
+/* How a node is decided. */
+struct qn_shap_test {
+    uint32_t node;   /* in qn_forest.nodes                                                     */
+    uint32_t slot;   /* of its input                                                           */
+    uint16_t before; /* level of the last node above of the same input, + 1; 0 = there is none */
+    uint8_t side;    /* and its child on this path                                             */
+    uint8_t stride;  /* of GROUP: what the pattern grows by from state to state                */
+};
+
+struct qn_shap_step {
+    uint8_t kind;
+    uint8_t side;      /* LEAF, GROUP, UP: of the node on `level`, the child that is looked at */
+    uint8_t tests;     /* of GROUP; ENTER: 1                                                   */
+    uint8_t entries;   /* of GROUP's tables: 8 or 16                                           */
+    uint16_t level;    /* of the node that is entered, or whose child is looked at             */
+    uint32_t slot;     /* of that node's input                                                 */
+    uint32_t table;    /* doubles from the tree's first table; a multiple of 8                 */
+    struct qn_shap_test test[QN_SHAP_NODES];
+};
+
+/* ---- making steps ---- */
+
+struct qn_shap_level {
+    uint32_t node, slot;
+    uint32_t before;     /* as in qn_shap_test                                                  */
+    uint8_t before_side;
+    uint8_t side; /* the child whose turn it is; 2 = both are done                       */
+    double z[2];  /* of an edge: shares of the input, multiplied up to there                */
+};
+
+struct qn_shap_walk {
+    const struct qn_model *m;
+    const double *rule;
+    uint32_t points, padded; /* of the tree's rule */
+    uint32_t level;
+    bool is_started;
+    struct qn_shap_level *levels; /* [depth_max + 1]                                             */
+    uint32_t *last;               /* [slots] level of the last node of that input, + 1; 0 = none */
+    double *edges;                /* [level][side][QN_SHAP_EDGE][padded]                         */
+    double *group;                /* [QN_SHAP_NODES][side][QN_SHAP_EDGE][padded]                 */
+};
+
+/* Memory of a walk, a multiple of 64 bytes; takes it into use. */
+size_t qn_shap_walk_bytes(const struct qn_model *m);
+void qn_shap_walk_init(struct qn_shap_walk *w, const struct qn_model *m, void *memory);
+/* Begins a tree; `last` must be all 0, and is again after the tree's last step. */
+void qn_shap_begin(struct qn_shap_walk *w, size_t tree);
+/* The next step and its tables; s->table is left alone. False behind the last one. */
+bool qn_shap_next(struct qn_shap_walk *w, struct qn_shap_step *s, double *table);
+/* Doubles of a step's tables: a multiple of 8. */
+uint32_t qn_shap_table_size(const struct qn_shap_step *s, uint32_t points);
+/* The same of the largest step there is. */
+uint32_t qn_shap_table_max(uint32_t points);
+
+/* Steps of a tree that were kept; steps NULL = made while rows run. */
+struct qn_shap_tree {
+    const struct qn_shap_step *steps;
+    const double *table;
+    uint32_t count;
+};
+
+struct qn_explain_tables {
+    struct qn_shap_tree *trees; /* parallel to qn_forest.trees */
+};
+
+#endif
