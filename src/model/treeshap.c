@@ -36,7 +36,6 @@ enum {
     LEVELS_MAX = 4096,      /* deeper trees are not explained                                   */
     POINTS_MAX = 256,       /* of a rule: 512 different inputs on a path                        */
     LANES_MAX = 8,          /* rows of a block are a multiple of the widest vector's            */
-    ROWS_FEW = 2,           /* up to so many run in the narrowest vectors, which fill up less   */
     LEVELS_AIM = 1 << 17,   /* bytes of all levels; blocks get fewer rows where they need more  */
     COLUMNS_AIM = 1 << 20,  /* bytes of inputs and contributions, the same                      */
     SCRATCH_MAX = 256 << 20 /* bytes                                                            */
@@ -56,7 +55,8 @@ struct block {
     double *inputs;    /* [slot][wide] as the library sees them, of one without      */
     int8_t *turns;     /* -1: the row goes right at the node that is looked at      */
     uint8_t *states;   /* [level] of the level's node: qn_shap_states               */
-    uint8_t *patterns; /* of the group under way                                    */
+    uint8_t *patterns; /* of the group or part under way                            */
+    uint8_t *masks, *lows, *highs; /* of the part; the four lower and higher bits   */
     double *products;  /* [level][points][wide]                                     */
     double *sums;      /* [level][points][wide]                                     */
     double *parts;     /* [slot][wide] contributions to the output under way        */
@@ -64,7 +64,7 @@ struct block {
 
 /* Where they lie in the scratch; bytes. */
 struct layout {
-    size_t walk, made, codes, inputs, turns, states, patterns, products, sums, parts, end;
+    size_t walk, made, codes, inputs, turns, states, patterns, masks, lows, highs, products, sums, parts, end;
 };
 
 static size_t place(struct layout *l, size_t count, size_t bytes)
@@ -86,6 +86,9 @@ static struct layout layout_of(const struct qn_model *m)
     l.codes = place(&l, m->plan.is_used ? m->plan.code_count + 1 : 0, QN_MODEL_BLOCK);
     l.turns = place(&l, 1, QN_MODEL_BLOCK);
     l.patterns = place(&l, 1, QN_MODEL_BLOCK);
+    l.masks = place(&l, 1, QN_MODEL_BLOCK);
+    l.lows = place(&l, 1, QN_MODEL_BLOCK);
+    l.highs = place(&l, 1, QN_MODEL_BLOCK);
     l.states = place(&l, levels, QN_MODEL_BLOCK);
     l.products = place(&l, levels * e->points_max * e->rows, sizeof(double));
     l.sums = place(&l, levels * e->points_max * e->rows, sizeof(double));
@@ -371,6 +374,30 @@ static void decide_raw(const struct block *b, const struct qn_node *n, const dou
         turns[r] = 0;
 }
 
+/* Mask and pattern of a single row. */
+static void turns_of_one(const struct block *b, const struct qn_shap_step *s)
+{
+    const struct qn_plan_node *nodes = b->m->plan.nodes;
+    uint32_t mask = 0, pattern = 0;
+    bool on = true;
+
+    for (uint32_t k = 0; k < s->part.turns; k++) {
+        const struct qn_shap_turn *t = &s->turn[k];
+        const uint32_t right = b->codes[nodes[t->node].code] > nodes[t->node].limit;
+
+        if (t->kind == QN_SHAP_PATTERN)
+            pattern += on ? right * t->value : 2u * t->value;
+        on = on && right == t->side;
+        if (t->kind == QN_SHAP_MASK)
+            mask |= on ? t->value : 0;
+        on = on || t->kind != QN_SHAP_AND;
+    }
+    b->masks[0] = (uint8_t)mask;
+    b->lows[0] = mask & 15;
+    b->highs[0] = (uint8_t)(mask >> 4);
+    b->patterns[0] = (uint8_t)pattern;
+}
+
 static double *products_of(const struct block *b, uint32_t level)
 {
     return b->products + (size_t)level * b->points * b->wide;
@@ -391,6 +418,16 @@ static uint8_t *states_of(const struct block *b, uint32_t level)
     return b->states + (size_t)level * QN_MODEL_BLOCK;
 }
 
+#define FORM(name) single_##name
+#define TARGET
+#define LANES   1
+#define LOOK_UP 0
+#include "model/treeshap_tree.inc"
+#undef FORM
+#undef TARGET
+#undef LANES
+#undef LOOK_UP
+
 #define FORM(name) portable_##name
 #define TARGET
 #define LANES 2
@@ -405,7 +442,7 @@ static uint8_t *states_of(const struct block *b, uint32_t level)
 #define FORM(name) avx2_##name
 #define TARGET     __attribute__((target("avx2")))
 #define LANES      4
-#define LOOK_UP 0
+#define LOOK_UP 256
 #include "model/treeshap_tree.inc"
 #undef FORM
 #undef TARGET
@@ -426,13 +463,15 @@ static uint8_t *states_of(const struct block *b, uint32_t level)
 typedef void step_function(const struct block *b, const struct qn_shap_step *s,
                            const double *table);
 
-/* All forms do the same operations on a row: the narrowest has the least to do for one. */
+/* All forms do the same operations on a row. */
 static step_function *step_of(const struct block *b)
 {
+    if (b->rows == 1)
+        return single_step;
 #if defined(__x86_64__)
-    if (b->m->explain.cpu == QN_CPU_AVX512 && b->rows > ROWS_FEW)
+    if (b->m->explain.cpu == QN_CPU_AVX512)
         return avx512_step;
-    if (b->m->explain.cpu == QN_CPU_AVX2 && b->rows > ROWS_FEW)
+    if (b->m->explain.cpu == QN_CPU_AVX2)
         return avx2_step;
 #endif
     return portable_step;
@@ -572,6 +611,9 @@ static void lay_out(struct block *b, char *scratch)
     b->turns = (int8_t *)(scratch + l.turns);
     b->states = (uint8_t *)(scratch + l.states);
     b->patterns = (uint8_t *)(scratch + l.patterns);
+    b->masks = (uint8_t *)(scratch + l.masks);
+    b->lows = (uint8_t *)(scratch + l.lows);
+    b->highs = (uint8_t *)(scratch + l.highs);
     b->products = (double *)(void *)(scratch + l.products);
     b->sums = (double *)(void *)(scratch + l.sums);
     b->parts = (double *)(void *)(scratch + l.parts);
@@ -594,7 +636,7 @@ void qn_model_explain(const struct qn_model *m, const struct qn_explain_tables *
     lay_out(&b, scratch);
     for (uint32_t first = 0; first < rows; first += b.rows) {
         b.rows = rows - first < m->explain.rows ? rows - first : m->explain.rows;
-        b.wide = b.rows <= ROWS_FEW ? ROWS_FEW : (b.rows + LANES_MAX - 1) / LANES_MAX * LANES_MAX;
+        b.wide = b.rows == 1 ? 1 : (b.rows + LANES_MAX - 1) / LANES_MAX * LANES_MAX;
         take_inputs(&b, columns, first);
         explain_forest(&b, contributions + first, stride);
     }

@@ -14,7 +14,10 @@
 enum {
     QN_SHAP_STATES = 4,        /* of a node: 0 left, 1 right, 2 the row left its way before; padded */
     QN_SHAP_PATTERNS = 16,     /* of the nodes of a group, at most                            */
-    QN_SHAP_NODES = 3          /* of a group, at most                                         */
+    QN_SHAP_NODES = 3,         /* of a group, at most                                         */
+    QN_SHAP_OUTER = 8,         /* other inputs on the way to a part                           */
+    QN_SHAP_PART_POINTS = 4,   /* of a tree that runs in parts                                */
+    QN_SHAP_PATH = 32          /* and its depth                                               */
 };
 
 /* Parts of a rule: point t, 1 - t, weight, 1 / (1 - t); rule[part * qn_shap_padded(points) + i]. */
@@ -47,7 +50,31 @@ enum qn_shap_kind {
     QN_SHAP_GROUP, /* a subtree of two levels at most: [points][STATES] factors of the edge above it,
                       then its gains, then [1 + tests][points][entries] the sum of its leaves and
                       the part of each of its nodes                                          */
-    QN_SHAP_UP     /* a child is done: [points][STATES] gains of the edge to it              */
+    QN_SHAP_UP,    /* a child is done: [points][STATES] gains of the edge to it              */
+    QN_SHAP_PART   /* a leaf or a group with the whole way to it: struct qn_shap_part         */
+};
+
+/* A part of a tree that runs in parts: a leaf, or a group with own inputs. Bit j of a row's mask is
+ * the o of the outer input j, which is not one of the group's; a row's pattern is its states at the
+ * group's nodes. Tables: [points][low] weight and factors of the outer inputs by the mask, of a
+ * leaf its value too; where outer > 4, of the inputs from the fifth on, [points][16] by mask / 16;
+ * [outer][points] the gain where the input's o is 1, padded to 8; of a group [1 + own][points]
+ * [entries] its sum, then the part of each of its inputs, by the pattern. */
+struct qn_shap_part {
+    uint8_t outer, own;            /* inputs */
+    uint8_t low, entries;          /* 8 or 16 */
+    uint16_t turns;
+    uint32_t slot[QN_SHAP_OUTER + QN_SHAP_NODES]; /* outer, then own                            */
+};
+
+/* How mask and pattern come about, turn by turn from -1: `on` is and-ed with whether the row goes
+ * to `side`; with QN_SHAP_MASK the mask gets `value` where `on`; with QN_SHAP_PATTERN the pattern
+ * gets `value` where the row goes right and twice that where not `on`. Both begin anew behind it. */
+enum qn_shap_turn_kind { QN_SHAP_AND, QN_SHAP_MASK, QN_SHAP_PATTERN };
+
+struct qn_shap_turn {
+    uint32_t node; /* in qn_forest.nodes */
+    uint8_t kind, side, value;
 };
 
 /* How a node is decided. */
@@ -67,8 +94,17 @@ struct qn_shap_step {
     uint16_t level;    /* of the node that is entered, or whose child is looked at             */
     uint32_t slot;     /* of that node's input                                                 */
     uint32_t table;    /* doubles from the tree's first table; a multiple of 8                 */
-    struct qn_shap_test test[QN_SHAP_NODES];
+    union {
+        struct qn_shap_test test[QN_SHAP_NODES];
+        struct {
+            struct qn_shap_part part;
+            const struct qn_shap_turn *turn; /* [part.turns] */
+        };
+    };
 };
+
+/* Turns of a part, at most: each own node may come behind the whole path. */
+enum { QN_SHAP_TURNS = (QN_SHAP_PATH + 1) * (QN_SHAP_NODES + 1) };
 
 /* ---- making steps ---- */
 
@@ -86,6 +122,8 @@ struct qn_shap_walk {
     uint32_t points, padded; /* of the tree's rule */
     uint32_t level;
     bool is_started;
+    bool is_parts; /* the tree runs in parts */
+    struct qn_shap_turn turn[QN_SHAP_TURNS]; /* of the last part */
     struct qn_shap_level *levels; /* [depth_max + 1]                                             */
     uint32_t *last;               /* [slots] level of the last node of that input, + 1; 0 = none */
     double *edges;                /* [level][side][QN_SHAP_EDGE][padded]                         */
@@ -95,8 +133,25 @@ struct qn_shap_walk {
 /* Memory of a walk, a multiple of 64 bytes; takes it into use. */
 size_t qn_shap_walk_bytes(const struct qn_model *m);
 void qn_shap_walk_init(struct qn_shap_walk *w, const struct qn_model *m, void *memory);
+/* Whether a tree runs in parts: few different inputs on a path. Else level by level. */
+bool qn_shap_in_parts(const struct qn_model *m, size_t tree);
 /* Begins a tree; `last` must be all 0, and is again after the tree's last step. */
 void qn_shap_begin(struct qn_shap_walk *w, size_t tree);
+/* Parts of a tree that has some, as qn_shap_next (treeshap_parts.c). */
+bool qn_shap_next_part(struct qn_shap_walk *w, struct qn_shap_step *s, double *table);
+/* Doubles of a part's tables, and where they lie. */
+uint32_t qn_shap_part_size(const struct qn_shap_part *p, uint32_t points);
+
+static inline uint32_t qn_shap_part_gains(const struct qn_shap_part *p, uint32_t points)
+{
+    return (p->low + (p->outer > 4 ? 16u : 0)) * points;
+}
+
+static inline uint32_t qn_shap_part_values(const struct qn_shap_part *p, uint32_t points)
+{
+    return qn_shap_part_gains(p, points) + (p->outer * points + 7) / 8 * 8;
+}
+
 /* The next step and its tables; s->table is left alone. False behind the last one. */
 bool qn_shap_next(struct qn_shap_walk *w, struct qn_shap_step *s, double *table);
 /* Doubles of a step's tables: a multiple of 8. */

@@ -20,6 +20,8 @@ uint32_t qn_shap_table_size(const struct qn_shap_step *s, uint32_t points)
         return 2 * QN_SHAP_STATES * points;
     case QN_SHAP_GROUP:
         return (2 * QN_SHAP_STATES + (1u + s->tests) * s->entries) * points;
+    case QN_SHAP_PART:
+        return qn_shap_part_size(&s->part, points);
     default:
         return (QN_SHAP_STATES * points + 7) / 8 * 8;
     }
@@ -27,10 +29,17 @@ uint32_t qn_shap_table_size(const struct qn_shap_step *s, uint32_t points)
 
 uint32_t qn_shap_table_max(uint32_t points)
 {
-    const struct qn_shap_step s = {
+    const struct qn_shap_step group = {
         .kind = QN_SHAP_GROUP, .tests = QN_SHAP_NODES, .entries = QN_SHAP_PATTERNS};
+    const struct qn_shap_step part = {.kind = QN_SHAP_PART,
+                                      .part = {.outer = QN_SHAP_OUTER,
+                                               .own = QN_SHAP_NODES,
+                                               .low = 16,
+                                               .entries = QN_SHAP_PATTERNS}};
+    const uint32_t of_group = qn_shap_table_size(&group, points == 0 ? 1 : points);
+    const uint32_t of_part = qn_shap_table_size(&part, QN_SHAP_PART_POINTS);
 
-    return qn_shap_table_size(&s, points == 0 ? 1 : points);
+    return of_group > of_part ? of_group : of_part;
 }
 
 /* ---- edges ---- */
@@ -391,6 +400,7 @@ void qn_shap_begin(struct qn_shap_walk *w, size_t tree)
     w->levels[0].node = w->m->forest.trees[tree].root;
     w->level = 0;
     w->is_started = false;
+    w->is_parts = qn_shap_in_parts(w->m, tree);
 }
 
 bool qn_shap_next(struct qn_shap_walk *w, struct qn_shap_step *s, double *table)
@@ -398,6 +408,8 @@ bool qn_shap_next(struct qn_shap_walk *w, struct qn_shap_step *s, double *table)
     struct qn_shap_level *at = &w->levels[w->level];
     uint32_t child;
 
+    if (w->is_parts)
+        return qn_shap_next_part(w, s, table);
     if (!w->is_started) {
         w->is_started = true;
         step_enter(w, 0, at->node, s, table);
@@ -436,14 +448,30 @@ struct draft {
     struct qn_shap_walk walk;
     void *memory; /* of the walk */
     struct qn_shap_step *steps;
+    struct qn_shap_turn *turns; /* of the steps' parts, one after the other */
     double *table;
-    size_t count, cap, size, table_cap;
+    size_t count, cap, turn_count, turn_cap, size, table_cap;
     bool is_too_large;
 };
 
 static size_t draft_bytes(const struct draft *d)
 {
-    return d->count * sizeof(*d->steps) + d->size * sizeof(*d->table);
+    return d->count * sizeof(*d->steps) + d->turn_count * sizeof(*d->turns) +
+           d->size * sizeof(*d->table);
+}
+
+/* The step that was just made. */
+static bool draft_turns(struct draft *d)
+{
+    const struct qn_shap_step *s = &d->steps[d->count];
+
+    if (s->kind != QN_SHAP_PART)
+        return true;
+    if (!qn_model_grow(&d->turns, &d->turn_cap, d->turn_count + s->part.turns, sizeof(*d->turns)))
+        return false;
+    memcpy(d->turns + d->turn_count, s->turn, s->part.turns * sizeof(*d->turns));
+    d->turn_count += s->part.turns;
+    return true;
 }
 
 /* Stops where more than `limit` bytes would be needed. */
@@ -451,7 +479,7 @@ static qn_status draft_tree(struct draft *d, size_t tree, size_t limit, struct q
 {
     const uint32_t points = d->walk.m->explain.tree_points[tree], most = qn_shap_table_max(points);
 
-    d->count = d->size = 0;
+    d->count = d->size = d->turn_count = 0;
     qn_shap_begin(&d->walk, tree);
     while (draft_bytes(d) <= limit) {
         if (!qn_model_grow(&d->steps, &d->cap, d->count + 1, sizeof(*d->steps)) ||
@@ -459,6 +487,8 @@ static qn_status draft_tree(struct draft *d, size_t tree, size_t limit, struct q
             return qn_err_set(err, QN_NOMEM, "out of memory for contributions");
         if (!qn_shap_next(&d->walk, &d->steps[d->count], d->table + d->size))
             return QN_OK;
+        if (!draft_turns(d))
+            return qn_err_set(err, QN_NOMEM, "out of memory for contributions");
         d->steps[d->count].table = (uint32_t)d->size;
         d->size += qn_shap_table_size(&d->steps[d->count], points);
         d->count++;
@@ -472,12 +502,21 @@ static qn_status keep_tree(const struct draft *d, struct qn_arena *boot, struct 
                            struct qn_err *err)
 {
     struct qn_shap_step *steps = QN_NEW_N(boot, struct qn_shap_step, d->count);
+    struct qn_shap_turn *turns = QN_NEW_N(boot, struct qn_shap_turn, d->turn_count + 1);
     double *table = qn_arena_aligned(boot, 64, d->size * sizeof(*table));
 
-    if (steps == NULL || table == NULL)
+    if (steps == NULL || turns == NULL || table == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for contributions");
     memcpy(steps, d->steps, d->count * sizeof(*steps));
+    if (d->turn_count > 0)
+        memcpy(turns, d->turns, d->turn_count * sizeof(*turns));
     memcpy(table, d->table, d->size * sizeof(*table));
+    for (size_t i = 0, turn = 0; i < d->count; i++) {
+        if (steps[i].kind != QN_SHAP_PART)
+            continue;
+        steps[i].turn = turns + turn;
+        turn += steps[i].part.turns;
+    }
     *t = (struct qn_shap_tree){.steps = steps, .table = table, .count = (uint32_t)d->count};
     return QN_OK;
 }
@@ -520,6 +559,7 @@ qn_status qn_model_explain_tables(const struct qn_model *m, struct qn_arena *boo
     }
     qn_mem_free(d.memory);
     qn_mem_free(d.steps);
+    qn_mem_free(d.turns);
     qn_mem_free(d.table);
     *out = made;
     return rc;
