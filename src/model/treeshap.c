@@ -377,23 +377,20 @@ static void decide_raw(const struct block *b, const struct qn_node *n, const dou
 /* Mask and pattern of a single row. */
 static void turns_of_one(const struct block *b, const struct qn_shap_step *s)
 {
-    const struct qn_plan_node *nodes = b->m->plan.nodes;
-    uint32_t mask = 0, pattern = 0;
-    bool on = true;
+    const int8_t *codes = b->codes;
+    int32_t mask = 0, pattern = 0, on = -1;
 
     for (uint32_t k = 0; k < s->part.turns; k++) {
         const struct qn_shap_turn *t = &s->turn[k];
-        const uint32_t right = b->codes[nodes[t->node].code] > nodes[t->node].limit;
+        const int32_t r = -(int32_t)(codes[t->code] > t->limit);
 
-        if (t->kind == QN_SHAP_PATTERN)
-            pattern += on ? right * t->value : 2u * t->value;
-        on = on && right == t->side;
-        if (t->kind == QN_SHAP_MASK)
-            mask |= on ? t->value : 0;
-        on = on || t->kind != QN_SHAP_AND;
+        pattern += (on & r & t->pattern_value) + (~on & 2 * t->pattern_value);
+        on &= r ^ t->left;
+        mask |= on & t->mask_value;
+        on |= t->last;
     }
     b->masks[0] = (uint8_t)mask;
-    b->lows[0] = mask & 15;
+    b->lows[0] = (uint8_t)(mask & 15);
     b->highs[0] = (uint8_t)(mask >> 4);
     b->patterns[0] = (uint8_t)pattern;
 }

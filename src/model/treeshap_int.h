@@ -67,14 +67,21 @@ struct qn_shap_part {
     uint32_t slot[QN_SHAP_OUTER + QN_SHAP_NODES]; /* outer, then own                            */
 };
 
-/* How mask and pattern come about, turn by turn from -1: `on` is and-ed with whether the row goes
- * to `side`; with QN_SHAP_MASK the mask gets `value` where `on`; with QN_SHAP_PATTERN the pattern
- * gets `value` where the row goes right and twice that where not `on`. Both begin anew behind it. */
-enum qn_shap_turn_kind { QN_SHAP_AND, QN_SHAP_MASK, QN_SHAP_PATTERN };
-
+/* How mask and pattern come about, turn by turn; `on` begins with -1, both others with 0. Where the
+ * row goes right at the node, r is -1, else 0:
+ *
+ *   pattern += (on & r & pattern_value) + (~on & 2 * pattern_value)
+ *   on &= r ^ left
+ *   mask |= on & mask_value
+ *   on |= last
+ *
+ * So the turns at one input are and-ed, and the last of them says what comes of it. */
 struct qn_shap_turn {
-    uint32_t node; /* in qn_forest.nodes */
-    uint8_t kind, side, value;
+    uint16_t code; /* of the node, as in qn_plan_node */
+    int8_t limit;
+    int8_t left;   /* -1: the path goes left, else 0 */
+    int8_t last;   /* -1: the next turn begins anew  */
+    uint8_t mask_value, pattern_value;
 };
 
 /* How a node is decided. */

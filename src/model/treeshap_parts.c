@@ -149,22 +149,23 @@ static void take_path(struct making *g)
 
 /* ---- turns ---- */
 
-/* Every turn of the path at the input; the last one is of that kind. */
-static void add_turns(const struct making *g, struct qn_shap_turn *turn, uint32_t slot,
-                      enum qn_shap_turn_kind last, uint32_t value)
+static struct qn_shap_turn turn_at(const struct making *g, uint32_t node)
 {
-    struct qn_shap_part *p = g->part;
+    const struct qn_plan_node *n = &g->w->m->plan.nodes[node];
 
+    return (struct qn_shap_turn){.code = n->code, .limit = (int8_t)n->limit};
+}
+
+/* Every turn of the path at the input. */
+static void add_turns(const struct making *g, struct qn_shap_turn *turn, uint32_t slot)
+{
     for (uint32_t level = 0; level <= g->w->level; level++) {
         const struct qn_shap_level *at = &g->w->levels[level];
 
-        if (at->slot == slot)
-            turn[p->turns++] =
-                (struct qn_shap_turn){.node = at->node, .kind = QN_SHAP_AND, .side = at->side};
-    }
-    if (last == QN_SHAP_MASK) {
-        turn[p->turns - 1].kind = QN_SHAP_MASK;
-        turn[p->turns - 1].value = (uint8_t)value;
+        if (at->slot != slot)
+            continue;
+        turn[g->part->turns] = turn_at(g, at->node);
+        turn[g->part->turns++].left = at->side == 0 ? -1 : 0;
     }
 }
 
@@ -173,13 +174,17 @@ static void set_turns(const struct making *g, struct qn_shap_turn *turn)
     struct qn_shap_part *p = g->part;
     uint32_t stride = 1;
 
-    for (uint32_t j = 0; j < p->outer; j++)
-        add_turns(g, turn, g->outer[j].slot, QN_SHAP_MASK, 1u << j);
+    for (uint32_t j = 0; j < p->outer; j++) {
+        add_turns(g, turn, g->outer[j].slot);
+        turn[p->turns - 1].mask_value = (uint8_t)(1u << j);
+        turn[p->turns - 1].last = -1;
+    }
     for (uint32_t k = 0; k < g->node_count; k++) {
         if (g->states[k] == 3)
-            add_turns(g, turn, slot_of(g->w, g->nodes[k]), QN_SHAP_AND, 0);
-        turn[p->turns++] = (struct qn_shap_turn){
-            .node = g->nodes[k], .kind = QN_SHAP_PATTERN, .value = (uint8_t)stride};
+            add_turns(g, turn, g->own[g->input[k]].slot);
+        turn[p->turns] = turn_at(g, g->nodes[k]);
+        turn[p->turns].pattern_value = (uint8_t)stride;
+        turn[p->turns++].last = -1;
         stride *= g->states[k];
     }
 }
