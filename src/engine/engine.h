@@ -105,7 +105,7 @@ const struct qn_col *qn_engine_column(const struct qn_engine *en, uint32_t colum
  * encoded or committed: contributions[(output * (inputs + 1) + input) * stride + i] for rows[i],
  * the bias behind the inputs. At most QN_ENGINE_EXPLAIN_ROWS rows a call. Only where an output
  * includes contributions or the engine was made with `explains`. Thread: that worker. */
-enum { QN_ENGINE_EXPLAIN_ROWS = 64 };
+enum { QN_ENGINE_EXPLAIN_ROWS = 512 };
 void qn_engine_explain(const struct qn_engine *en, const uint32_t *rows, uint32_t count,
                        uint32_t worker, double *contributions, uint32_t stride);
 /* Bytes of memory: batch, features' state, ids, models. */

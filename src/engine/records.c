@@ -17,6 +17,8 @@ struct named {
     struct qn_str csv;  /* `name` as a CSV cell      */
 };
 
+enum { EXPLAIN_BLOCK_BYTES = 1 << 22 }; /* contributions of a block: above it fewer rows */
+
 struct qn_record_encoder {
     struct qn_arena arena;
     const struct qn_plan *plan;
@@ -36,10 +38,11 @@ struct qn_record_encoder {
     /* contributions: names as JSON members, and a block of rows per worker */
     struct qn_str *inputs; /* [input_count]; NULL = no output takes them */
     uint32_t input_count;
-    double **blocks; /* [workers][margins * (input_count + 1)][QN_ENGINE_EXPLAIN_ROWS] */
+    double **blocks; /* [workers][margins * (input_count + 1)][explain_rows] */
+    uint32_t explain_rows; /* at most QN_ENGINE_EXPLAIN_ROWS */
 };
 
-/* Contributions of one row: values[(output * (inputs + 1) + input) * QN_ENGINE_EXPLAIN_ROWS]. */
+/* Contributions of one row: values[(output * (inputs + 1) + input) * explain_rows]. */
 struct explained {
     const double *values;
 };
@@ -198,6 +201,10 @@ static qn_status explain_init(struct qn_record_encoder *e, struct qn_err *err)
     if (m == NULL || !(include & QN_INCLUDE_CONTRIBUTIONS))
         return QN_OK;
     e->input_count = m->input_count;
+    e->explain_rows = QN_ENGINE_EXPLAIN_ROWS;
+    while (e->explain_rows > 64 && e->margins * (m->input_count + 1) * sizeof(double) >
+                                       EXPLAIN_BLOCK_BYTES / e->explain_rows)
+        e->explain_rows /= 2;
     e->inputs = QN_NEW_N(&e->arena, struct qn_str, m->input_count + 1);
     e->blocks = QN_NEW_N(&e->arena, double *, e->workers);
     is_good = e->inputs != NULL && e->blocks != NULL;
@@ -212,7 +219,7 @@ static qn_status explain_init(struct qn_record_encoder *e, struct qn_err *err)
     qn_buf_fini(&b);
     for (uint32_t w = 0; is_good && w < e->workers; w++) {
         e->blocks[w] = QN_NEW_N(&e->arena, double,
-                                (size_t)e->margins *(m->input_count + 1) * QN_ENGINE_EXPLAIN_ROWS);
+                                (size_t)e->margins *(m->input_count + 1) * e->explain_rows);
         is_good = e->blocks[w] != NULL;
     }
     return is_good ? QN_OK : qn_err_set(err, QN_NOMEM, "out of memory for contributions");
@@ -369,10 +376,10 @@ static void add_contributions_of(struct qn_buf *b, const struct qn_record_encode
                                  const double *values)
 {
     ADD_LITERAL(b, "{\"bias\":");
-    add_number(b, values[(size_t)e->input_count * QN_ENGINE_EXPLAIN_ROWS], e->is_float);
+    add_number(b, values[(size_t)e->input_count * e->explain_rows], e->is_float);
     for (uint32_t i = 0; i < e->input_count; i++) {
         add_str(b, e->inputs[i]);
-        add_number(b, values[(size_t)i * QN_ENGINE_EXPLAIN_ROWS], e->is_float);
+        add_number(b, values[(size_t)i * e->explain_rows], e->is_float);
     }
     qn_buf_byte(b, '}');
 }
@@ -381,7 +388,7 @@ static void add_contributions_of(struct qn_buf *b, const struct qn_record_encode
 static void add_contributions(struct qn_buf *b, const struct qn_record_encoder *e,
                               const struct explained *x)
 {
-    const size_t step = (size_t)(e->input_count + 1) * QN_ENGINE_EXPLAIN_ROWS;
+    const size_t step = (size_t)(e->input_count + 1) * e->explain_rows;
 
     ADD_LITERAL(b, ",\"contributions\":");
     for (uint32_t k = 0; k < e->margins; k++) {
@@ -542,12 +549,12 @@ static void encode_explained(struct qn_record_slice *to, struct qn_record_encode
     while (first < end) {
         uint32_t n = 0;
 
-        for (; first < end && n < QN_ENGINE_EXPLAIN_ROWS; first++)
+        for (; first < end && n < e->explain_rows; first++)
             if (r->output_on[output][first])
                 rows[n++] = first;
         if (n == 0)
             return;
-        qn_engine_explain(en, rows, n, worker, e->blocks[worker], QN_ENGINE_EXPLAIN_ROWS);
+        qn_engine_explain(en, rows, n, worker, e->blocks[worker], e->explain_rows);
         for (uint32_t i = 0; i < n; i++) {
             const struct explained x = {e->blocks[worker] + i};
 

@@ -226,7 +226,8 @@ struct qn_model_explain {
     uint32_t *slot_of;     /* [inputs + 1] place of an input among those that are tested; of one
                               that is not it is that of the next                             */
     uint32_t slots, points_max;
-    uint32_t rows; /* of a block                                                             */
+    uint32_t rows;   /* of a block                                                           */
+    uint32_t blocks; /* that go through a few trees before the next trees' turn              */
     enum qn_model_cpu cpu;
 };
 

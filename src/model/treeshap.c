@@ -37,7 +37,10 @@ enum {
     POINTS_MAX = 256,       /* of a rule: 512 different inputs on a path                        */
     LANES_MAX = 8,          /* rows of a block are a multiple of the widest vector's            */
     LEVELS_AIM = 1 << 17,   /* bytes of all levels; blocks get fewer rows where they need more  */
-    COLUMNS_AIM = 1 << 20,  /* bytes of inputs and contributions, the same                      */
+    COLUMNS_AIM = 1 << 19,  /* bytes of inputs and contributions, the same                      */
+    BLOCKS_MAX = 16,        /* that share what they read of a tree                              */
+    BLOCK_TREES = 8,        /* trees for a block before the next block's turn: their tables and
+                               the blocks' contributions fit the second cache                 */
     SCRATCH_MAX = 256 << 20 /* bytes                                                            */
 };
 
@@ -49,7 +52,7 @@ struct block {
     const struct qn_explain_tables *tables; /* NULL = all steps are made here */
     uint32_t rows, wide;
     uint32_t points; /* of the tree */
-    struct qn_shap_walk walk;
+    struct qn_shap_walk *walk;
     double *made;      /* tables of a step that is made here                         */
     int8_t *codes;     /* [code], of a model with a plan; [code * BLOCK] but for one row */
     double *inputs;    /* [slot][wide] as the library sees them, of one without      */
@@ -64,7 +67,8 @@ struct block {
 
 /* Where they lie in the scratch; bytes. */
 struct layout {
-    size_t walk, made, codes, inputs, turns, states, patterns, masks, lows, highs, products, sums, parts, end;
+    size_t walk, made, codes, inputs, turns, states, patterns, masks, lows, highs, products, sums,
+        parts, end;
 };
 
 static size_t place(struct layout *l, size_t count, size_t bytes)
@@ -75,15 +79,31 @@ static size_t place(struct layout *l, size_t count, size_t bytes)
     return at;
 }
 
+/* Of one block. */
+static size_t codes_bytes(const struct qn_model *m)
+{
+    return m->plan.is_used ? ((size_t)m->plan.code_count + 1) * QN_MODEL_BLOCK : 0;
+}
+
+static size_t inputs_count(const struct qn_model *m)
+{
+    return m->plan.is_used ? 0 : (size_t)m->explain.slots * m->explain.rows;
+}
+
+static size_t parts_count(const struct qn_model *m)
+{
+    return (size_t)m->explain.slots * m->explain.rows;
+}
+
 static struct layout layout_of(const struct qn_model *m)
 {
     const struct qn_model_explain *e = &m->explain;
+    const size_t blocks = e->blocks;
     const size_t levels = (size_t)m->forest.depth_max + 1;
     struct layout l = {0};
 
     l.walk = place(&l, 1, qn_shap_walk_bytes(m));
     l.made = place(&l, qn_shap_table_max(e->points_max), sizeof(double));
-    l.codes = place(&l, m->plan.is_used ? m->plan.code_count + 1 : 0, QN_MODEL_BLOCK);
     l.turns = place(&l, 1, QN_MODEL_BLOCK);
     l.patterns = place(&l, 1, QN_MODEL_BLOCK);
     l.masks = place(&l, 1, QN_MODEL_BLOCK);
@@ -92,8 +112,9 @@ static struct layout layout_of(const struct qn_model *m)
     l.states = place(&l, levels, QN_MODEL_BLOCK);
     l.products = place(&l, levels * e->points_max * e->rows, sizeof(double));
     l.sums = place(&l, levels * e->points_max * e->rows, sizeof(double));
-    l.inputs = place(&l, m->plan.is_used ? 0 : (size_t)e->slots * e->rows, sizeof(double));
-    l.parts = place(&l, (size_t)e->slots * e->rows, sizeof(double));
+    l.codes = place(&l, blocks * codes_bytes(m), 1);
+    l.inputs = place(&l, blocks * inputs_count(m), sizeof(double));
+    l.parts = place(&l, blocks * parts_count(m), sizeof(double));
     return l;
 }
 
@@ -321,6 +342,7 @@ qn_status qn_model_explain_init(struct qn_model *m, struct qn_err *err)
     struct layout l;
 
     e->rows = QN_MODEL_BLOCK;
+    e->blocks = BLOCKS_MAX;
     if (m->linear.is_used)
         return QN_OK;
     e->obstacle = find_obstacle(m);
@@ -328,8 +350,12 @@ qn_status qn_model_explain_init(struct qn_model *m, struct qn_err *err)
         return QN_OK;
     QN_TRY(measure_trees(m, err));
     l = layout_of(m);
+    while (e->blocks > 1 && l.end - l.codes > COLUMNS_AIM) {
+        e->blocks /= 2;
+        l = layout_of(m);
+    }
     while (e->rows > LANES_MAX &&
-           (l.inputs - l.products > LEVELS_AIM || l.end - l.inputs > COLUMNS_AIM)) {
+           (l.codes - l.products > LEVELS_AIM || l.end - l.codes > COLUMNS_AIM)) {
         e->rows /= 2;
         l = layout_of(m);
     }
@@ -474,22 +500,63 @@ static step_function *step_of(const struct block *b)
     return portable_step;
 }
 
-static void explain_tree(struct block *b, size_t tree, step_function *step)
+static const struct qn_shap_tree *kept_tree(const struct block *b, size_t tree)
 {
     const struct qn_shap_tree *kept = b->tables != NULL ? &b->tables->trees[tree] : NULL;
 
-    b->points = b->m->explain.tree_points[tree];
-    if (b->points == 0)
-        return;
-    if (kept != NULL && kept->steps != NULL) {
-        for (uint32_t i = 0; i < kept->count; i++)
-            step(b, &kept->steps[i], kept->table + kept->steps[i].table);
-    } else {
+    return kept != NULL && kept->steps != NULL ? kept : NULL;
+}
+
+/* Makes the tree's steps; one that leaves nothing behind in the scratch is run for all blocks at
+ * once. */
+static void run_made(struct block *blocks, uint32_t count, size_t tree)
+{
+    struct qn_shap_walk *walk = blocks->walk;
+    const uint32_t at_once = qn_shap_in_parts(blocks->m, tree) ? count : 1;
+
+    for (uint32_t first = 0; first < count; first += at_once) {
         struct qn_shap_step s;
 
-        qn_shap_begin(&b->walk, tree);
-        while (qn_shap_next(&b->walk, &s, b->made))
-            step(b, &s, b->made);
+        qn_shap_begin(walk, tree);
+        while (qn_shap_next(walk, &s, blocks->made)) {
+            for (uint32_t n = first; n < first + at_once; n++)
+                step_of(&blocks[n])(&blocks[n], &s, blocks->made);
+        }
+    }
+}
+
+static void explain_tree(struct block *blocks, uint32_t count, size_t tree)
+{
+    const struct qn_shap_tree *kept = kept_tree(blocks, tree);
+
+    if (blocks->m->explain.tree_points[tree] == 0)
+        return;
+    for (uint32_t n = 0; n < count; n++)
+        blocks[n].points = blocks->m->explain.tree_points[tree];
+    if (kept == NULL) {
+        run_made(blocks, count, tree);
+        return;
+    }
+    for (uint32_t n = 0; n < count; n++) {
+        step_function *step = step_of(&blocks[n]);
+
+        for (uint32_t i = 0; i < kept->count; i++)
+            step(&blocks[n], &kept->steps[i], kept->table + kept->steps[i].table);
+    }
+}
+
+/* Kept trees: all for one block, then for the next, so that its contributions stay in the first
+ * cache; others: tree by tree. */
+static void explain_trees(struct block *blocks, uint32_t count, const uint32_t *trees,
+                          uint32_t tree_count)
+{
+    bool all_kept = true;
+
+    for (uint32_t t = 0; t < tree_count; t++)
+        all_kept = all_kept && kept_tree(blocks, trees[t]) != NULL;
+    for (uint32_t n = 0; n < (all_kept ? count : 1); n++) {
+        for (uint32_t t = 0; t < tree_count; t++)
+            explain_tree(&blocks[n], all_kept ? 1 : count, trees[t]);
     }
 }
 
@@ -524,18 +591,25 @@ static void put_parts(const struct block *b, double *out, uint32_t stride)
     }
 }
 
-/* out: contributions to output 0, at the block's first row. */
-static void explain_forest(struct block *b, double *out, uint32_t stride)
+/* out: contributions to output 0, at the first block's first row. */
+static void explain_forest(struct block *blocks, uint32_t count, double *out, uint32_t stride)
 {
-    const struct qn_model *m = b->m;
+    const struct qn_model *m = blocks->m;
     const struct qn_model_explain *e = &m->explain;
-    step_function *step = step_of(b);
 
     for (uint32_t k = 0, i = 0; k < m->info.outputs; k++) {
-        memset(b->parts, 0, (size_t)e->slots * b->wide * sizeof(double));
-        for (; i < e->order_end[k]; i++)
-            explain_tree(b, e->order[i], step);
-        put_parts(b, out + (size_t)k * (m->info.inputs + 1) * stride, stride);
+        for (uint32_t n = 0; n < count; n++)
+            memset(blocks[n].parts, 0, (size_t)e->slots * blocks[n].wide * sizeof(double));
+        while (i < e->order_end[k]) {
+            const uint32_t first = i;
+
+            i = e->order_end[k] - first < BLOCK_TREES ? e->order_end[k] : first + BLOCK_TREES;
+            explain_trees(blocks, count, e->order + first, i - first);
+        }
+        for (uint32_t n = 0; n < count; n++)
+            put_parts(&blocks[n],
+                      out + (size_t)k * (m->info.inputs + 1) * stride + (size_t)n * e->rows,
+                      stride);
     }
 }
 
@@ -596,15 +670,13 @@ static void start_contributions(const struct qn_model *m, uint32_t rows, double 
     }
 }
 
-/* Cuts the scratch up; struct layout says where. */
-static void lay_out(struct block *b, char *scratch)
+/* Cuts the scratch up for the n-th block; struct layout says where. */
+static void lay_out(struct block *b, uint32_t n, char *scratch)
 {
-    const struct layout l = layout_of(b->m);
+    const struct qn_model *m = b->m;
+    const struct layout l = layout_of(m);
 
-    qn_shap_walk_init(&b->walk, b->m, scratch + l.walk);
     b->made = (double *)(void *)(scratch + l.made);
-    b->codes = (int8_t *)(scratch + l.codes);
-    b->inputs = (double *)(void *)(scratch + l.inputs);
     b->turns = (int8_t *)(scratch + l.turns);
     b->states = (uint8_t *)(scratch + l.states);
     b->patterns = (uint8_t *)(scratch + l.patterns);
@@ -613,14 +685,17 @@ static void lay_out(struct block *b, char *scratch)
     b->highs = (uint8_t *)(scratch + l.highs);
     b->products = (double *)(void *)(scratch + l.products);
     b->sums = (double *)(void *)(scratch + l.sums);
-    b->parts = (double *)(void *)(scratch + l.parts);
+    b->codes = (int8_t *)(scratch + l.codes) + n * codes_bytes(m);
+    b->inputs = (double *)(void *)(scratch + l.inputs) + n * inputs_count(m);
+    b->parts = (double *)(void *)(scratch + l.parts) + n * parts_count(m);
 }
 
 void qn_model_explain(const struct qn_model *m, const struct qn_explain_tables *tables,
                       const double *const *columns, uint32_t rows, void *scratch,
                       double *contributions, uint32_t stride)
 {
-    struct block b = {.m = m, .tables = tables};
+    struct block blocks[BLOCKS_MAX];
+    struct qn_shap_walk walk;
 
     QN_ASSERT((uintptr_t)scratch % 64 == 0);
     QN_ASSERT(stride >= rows);
@@ -630,11 +705,20 @@ void qn_model_explain(const struct qn_model *m, const struct qn_explain_tables *
         explain_linear(m, columns, rows, contributions, stride);
         return;
     }
-    lay_out(&b, scratch);
-    for (uint32_t first = 0; first < rows; first += b.rows) {
-        b.rows = rows - first < m->explain.rows ? rows - first : m->explain.rows;
-        b.wide = b.rows == 1 ? 1 : (b.rows + LANES_MAX - 1) / LANES_MAX * LANES_MAX;
-        take_inputs(&b, columns, first);
-        explain_forest(&b, contributions + first, stride);
+    qn_shap_walk_init(&walk, m, (char *)scratch + layout_of(m).walk);
+    for (uint32_t first = 0, next = 0; first < rows; first = next) {
+        uint32_t count = 0;
+
+        for (; count < m->explain.blocks && next < rows; count++) {
+            struct block *b = &blocks[count];
+
+            *b = (struct block){.m = m, .tables = tables, .walk = &walk};
+            b->rows = rows - next < m->explain.rows ? rows - next : m->explain.rows;
+            b->wide = b->rows == 1 ? 1 : (b->rows + LANES_MAX - 1) / LANES_MAX * LANES_MAX;
+            lay_out(b, count, scratch);
+            take_inputs(b, columns, next);
+            next += b->rows;
+        }
+        explain_forest(blocks, count, contributions + first, stride);
     }
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * test_treeshap.c - contributions against their definition: Shapley values over all subsets of the
- * inputs, for random small forests; what adds up; what is refused; linear models. */
+ * inputs, for random small forests, in parts and level by level; the same bits on every CPU, batch
+ * and with tables or without; what is refused; linear models. */
 #include "base/check.h"
 #include "model/treeshap.h"
 #include "models.h"
 
-enum { INPUTS = 5, ROWS = 70 };
+enum { INPUTS = 9, ROWS = 70, TWIN_STEP = 6, PARTS_MAX = 3 * (INPUTS + 1) };
 
 /* ---- the twin ---- */
 
@@ -48,26 +49,27 @@ static double twin_value(const struct qn_model *m, const struct qn_tree *t, cons
     return value;
 }
 
-/* out[output * (INPUTS + 1) + input] by the definition, in long double. */
+/* out[output * (inputs + 1) + input] by the definition, in long double. */
 static void twin_explain(const struct qn_model *m, const double *x, long double *out)
 {
-    static const long double factorial[] = {1, 1, 2, 6, 24, 120};
+    static const long double factorial[] = {1, 1, 2, 6, 24, 120, 720, 5040, 40320, 362880};
+    const unsigned inputs = m->info.inputs;
 
     for (uint32_t k = 0; k < m->info.outputs; k++)
-        out[k * (INPUTS + 1) + INPUTS] = m->start[k];
+        out[k * (inputs + 1) + inputs] = m->start[k];
     for (size_t t = 0; t < m->forest.tree_count; t++) {
         const struct qn_tree *tree = &m->forest.trees[t];
-        long double *to = out + tree->output * (INPUTS + 1), value[1 << INPUTS];
+        long double *to = out + tree->output * (inputs + 1), value[1 << INPUTS];
 
-        for (unsigned s = 0; s < 1 << INPUTS; s++)
+        for (unsigned s = 0; s < 1u << inputs; s++)
             value[s] = twin_value(m, tree, x, s);
-        to[INPUTS] += value[0];
-        for (unsigned s = 0; s < 1 << INPUTS; s++) {
-            const int size = __builtin_popcount(s);
+        to[inputs] += value[0];
+        for (unsigned s = 0; s < 1u << inputs; s++) {
+            const unsigned size = (unsigned)__builtin_popcount(s);
 
-            for (unsigned i = 0; i < INPUTS; i++) {
+            for (unsigned i = 0; i < inputs; i++) {
                 if (!(s >> i & 1))
-                    to[i] += factorial[size] * factorial[INPUTS - size - 1] / factorial[INPUTS] *
+                    to[i] += factorial[size] * factorial[inputs - size - 1] / factorial[inputs] *
                              (value[s | 1u << i] - value[s]);
             }
         }
@@ -101,53 +103,98 @@ static double draw_value(void)
     return models_draw(3) == 0 ? special[models_draw(8)] : (int)models_draw(200) * 0.1 - 10;
 }
 
-static void explain(const struct qn_model *m, const double *const *columns, uint32_t rows,
-                    double *out, uint32_t stride)
+static void explain(const struct qn_model *m, const struct qn_explain_tables *tables,
+                    const double *const *columns, uint32_t rows, double *out, uint32_t stride)
 {
     void *scratch = qn_mem_aligned(64, (qn_model_explain_scratch_bytes(m) + 63) / 64 * 64);
 
     assert_non_null(scratch);
-    qn_model_explain(m, NULL, columns, rows, scratch, out, stride);
+    qn_model_explain(m, tables, columns, rows, scratch, out, stride);
     qn_mem_free(scratch);
+}
+
+struct rows {
+    double values[INPUTS][ROWS], got[PARTS_MAX][ROWS];
+    const double *columns[INPUTS];
+};
+
+static void check_definition(const struct qn_model *m, const struct rows *rows)
+{
+    const size_t parts = (size_t)m->info.outputs * (m->info.inputs + 1);
+
+    for (unsigned r = 0; r < ROWS; r += TWIN_STEP) {
+        long double want[PARTS_MAX] = {0}, size = 1;
+        double x[INPUTS];
+
+        for (unsigned i = 0; i < m->info.inputs; i++)
+            x[i] = rows->values[i][r];
+        twin_explain(m, x, want);
+        for (size_t p = 0; p < parts; p++)
+            size += fabsl(want[p]);
+        for (size_t p = 0; p < parts; p++) {
+            if (!(fabsl(rows->got[p][r] - want[p]) <= 1e-12L * size))
+                fail_msg("row %u part %zu: %.17g, by definition %.17Lg", r, p, rows->got[p][r],
+                         want[p]);
+        }
+    }
+}
+
+/* In batches of so many rows. */
+static void check_same(const struct qn_model *m, const struct qn_explain_tables *tables,
+                       const struct rows *rows, uint32_t batch)
+{
+    const size_t parts = (size_t)m->info.outputs * (m->info.inputs + 1);
+    double out[PARTS_MAX][ROWS];
+
+    for (uint32_t first = 0; first < ROWS; first += batch) {
+        const uint32_t n = ROWS - first < batch ? ROWS - first : batch;
+        const double *columns[INPUTS];
+
+        for (unsigned i = 0; i < m->info.inputs; i++)
+            columns[i] = rows->values[i] + first;
+        explain(m, tables, columns, n, &out[0][first], ROWS);
+    }
+    for (size_t p = 0; p < parts; p++)
+        assert_memory_equal(out[p], rows->got[p], sizeof(out[p]));
 }
 
 static void check_model(struct qn_model *m)
 {
-    const size_t parts = (size_t)m->info.outputs * (INPUTS + 1);
-    double values[INPUTS][ROWS], *got = qn_mem_zalloc(parts * ROWS, sizeof(double));
-    double *one = qn_mem_zalloc(parts, sizeof(double));
-    const double *columns[INPUTS];
+    const enum qn_model_cpu best = m->explain.cpu;
+    const struct qn_explain_tables *tables = NULL;
+    struct qn_arena boot = {0};
+    struct rows rows;
 
-    assert_non_null(got);
-    assert_non_null(one);
+    assert_true(m->info.inputs <= INPUTS && m->info.outputs <= 3);
+    assert_int_equal(qn_model_explain_tables(m, &boot, &tables, NULL), QN_OK);
     for (unsigned i = 0; i < INPUTS; i++) {
-        columns[i] = values[i];
+        rows.columns[i] = rows.values[i];
         for (unsigned r = 0; r < ROWS; r++)
-            values[i][r] = draw_value();
+            rows.values[i][r] = draw_value();
     }
-    explain(m, columns, ROWS, got, ROWS);
-    for (unsigned r = 0; r < ROWS; r++) {
-        long double want[6 * (INPUTS + 1)] = {0}, size = 1;
-        const double *row_columns[INPUTS];
-        double x[INPUTS];
+    explain(m, tables, rows.columns, ROWS, rows.got[0], ROWS);
+    check_definition(m, &rows);
+    for (enum qn_model_cpu cpu = QN_CPU_PORTABLE; cpu <= best; cpu++) {
+        m->explain.cpu = cpu;
+        check_same(m, tables, &rows, 1);
+        check_same(m, NULL, &rows, 1);
+        check_same(m, tables, &rows, 3);
+        check_same(m, NULL, &rows, 33);
+        check_same(m, tables, &rows, ROWS);
+        check_same(m, NULL, &rows, ROWS);
+    }
+    m->explain.cpu = best;
+    qn_arena_fini(&boot);
+}
 
-        for (unsigned i = 0; i < INPUTS; i++) {
-            x[i] = values[i][r];
-            row_columns[i] = &x[i];
-        }
-        twin_explain(m, x, want);
-        for (size_t p = 0; p < parts; p++)
-            size += fabsl(want[p]);
-        explain(m, row_columns, 1, one, 1);
-        for (size_t p = 0; p < parts; p++) {
-            if (!(fabsl(got[p * ROWS + r] - want[p]) <= 1e-12L * size))
-                fail_msg("row %u part %zu: %.17g, by definition %.17Lg", r, p, got[p * ROWS + r],
-                         want[p]);
-            assert_memory_equal(&one[p], &got[p * ROWS + r], sizeof(double));
-        }
-    }
-    qn_mem_free(got);
-    qn_mem_free(one);
+/* Without a plan the nodes decide on the inputs themselves, and no tree runs in parts. */
+static void check_raw(struct qn_model *m)
+{
+    m->plan.is_used = false;
+    m->explain = (struct qn_model_explain){0};
+    assert_int_equal(qn_model_explain_init(m, NULL), QN_OK);
+    check_model(m);
+    m->plan.is_used = true;
 }
 
 static void test_forests(void **state)
@@ -155,10 +202,10 @@ static void test_forests(void **state)
     struct qn_buf b = {0};
 
     models_seed();
-    for (unsigned i = 0; i < 24; i++) {
+    for (unsigned i = 0; i < 36; i++) {
         const struct model_shape s = {.trees = 1 + models_draw(6),
                                       .leaves = i % 3 == 0 ? 100 : 12,
-                                      .inputs = INPUTS,
+                                      .inputs = (const unsigned[]){1, 2, 5, INPUTS}[i / 3 % 4],
                                       .outputs = i % 4 == 3 ? 3 : 1,
                                       .values = 20,
                                       .has_categories = i % 2,
@@ -178,6 +225,7 @@ static void test_forests(void **state)
             assert_non_null(strstr(qn_model_explain_obstacle(m), "no covers"));
         give_shares(m);
         check_model(m);
+        check_raw(m);
         qn_model_free(m);
     }
     qn_buf_fini(&b);
@@ -208,7 +256,7 @@ static void test_stump(void **state)
     double out[3 * 2];
 
     /* mean: -1 * 6/8 + 2 * 2/8 = -0.25; the unused input adds exactly nothing */
-    explain(m, columns, 2, out, 2);
+    explain(m, NULL, columns, 2, out, 2);
     assert_float_equal(out[4], 0.25 - 0.25, 1e-15);
     assert_float_equal(out[0], -0.75, 1e-15);
     assert_float_equal(out[1], 2.25, 1e-15);
@@ -242,7 +290,7 @@ static void test_linear(void **state)
     const double want[6] = {0.5 * 2, -2 * 2.0, 0.25, 3 * 2, 4 * 2.0, 1};
 
     assert_null(qn_model_explain_obstacle(m));
-    explain(m, columns, 1, out, 1);
+    explain(m, NULL, columns, 1, out, 1);
     for (unsigned i = 0; i < 6; i++)
         assert_float_equal(out[i], want[i], 1e-15);
     qn_model_free(m);
