@@ -17,6 +17,7 @@ qn_status qn_admit_init(struct qn_engine *en, uint32_t rows_max, struct qn_err *
         return QN_OK;
     en->account_count = groups + qn_dedup_section_count(en->dedup);
     QN_TRY(qn_budget_new(en->plan->limits.memory_bytes, en->account_count, &en->budget, err));
+    qn_budget_hold(en->budget, en->plan->limits.held_bytes);
     qn_features_budget(en->plan->features, en->budget, 0);
     return en->dedup != NULL ? qn_dedup_budget(en->dedup, rows_max, en->budget, groups, err)
                              : QN_OK;

@@ -113,7 +113,8 @@ struct qn_plan_serve {
 
 /* What state and backlog may grow to. */
 struct qn_plan_limits {
-    uint64_t memory_bytes; /* of windows and ids, counted (state/budget.h); 0 = without limit */
+    uint64_t memory_bytes; /* of state, counted (state/budget.h); 0 = without limit */
+    uint64_t held_bytes;   /* of it from the start: what the model that scores learns in         */
     int64_t wait_us;       /* of an accepted event, for the engine; 0 = without limit            */
 };
 

@@ -378,8 +378,11 @@ void qn_plan_json(const struct qn_plan *p, struct qn_buf *out)
         text(out, false, "log", qn_str_of(p->storage.dir));
     if (p->limits.memory_bytes > 0 || p->limits.wait_us > 0) {
         member(out, false, "limits");
-        qn_buf_printf(out, "{\"memory\":%llu,\"wait_us\":%lld}",
+        qn_buf_printf(out, "{\"memory\":%llu,\"wait_us\":%lld",
                       (unsigned long long)p->limits.memory_bytes, (long long)p->limits.wait_us);
+        if (p->limits.held_bytes > 0)
+            number(out, "held_bytes", (int64_t)p->limits.held_bytes);
+        qn_buf_byte(out, '}');
     }
     if (p->kafka.target.brokers != NULL)
         put_kafka(out, p);

@@ -541,7 +541,8 @@ static void print_log(const struct qn_plan *p, struct qn_buf *out)
 /* Of memory: how many keys there is room for, were there one in each group with some events. */
 static void print_limits(const struct qn_plan *p, struct qn_buf *out)
 {
-    const double room = (double)qn_budget_new_keys_limit(p->limits.memory_bytes);
+    const double room =
+        (double)qn_budget_new_keys_limit(p->limits.memory_bytes) - (double)p->limits.held_bytes;
     double bytes = 0;
 
     if (p->limits.memory_bytes == 0 && p->limits.wait_us == 0)
@@ -563,6 +564,10 @@ static void print_limits(const struct qn_plan *p, struct qn_buf *out)
     put_bytes(out, (double)p->limits.memory_bytes);
     qn_buf_text(out, ", of which new keys and ids take ");
     put_bytes(out, room);
+    if (p->limits.held_bytes > 0) {
+        qn_buf_text(out, " beside half-space trees of ");
+        put_bytes(out, (double)p->limits.held_bytes);
+    }
     if (bytes > 0)
         qn_buf_printf(out, "  (%d events in each window's key: %.0f keys)", EXAMPLE_EVENTS,
                       floor(room / bytes));

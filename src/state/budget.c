@@ -26,8 +26,8 @@ struct account {
 };
 
 struct qn_budget {
-    uint64_t limit, counted;
-    int64_t next_us; /* up to this newest time nothing leaves */
+    uint64_t limit, held, counted; /* counted: with what is held from the start */
+    int64_t next_us;               /* up to this newest time nothing leaves */
     uint32_t count;
     struct account accounts[];
 };
@@ -51,6 +51,12 @@ qn_status qn_budget_new(uint64_t limit_bytes, uint32_t accounts, struct qn_budge
 void qn_budget_free(struct qn_budget *b)
 {
     qn_mem_free(b);
+}
+
+void qn_budget_hold(struct qn_budget *b, uint64_t bytes)
+{
+    b->held += bytes;
+    b->counted += bytes;
 }
 
 void qn_budget_keep(struct qn_budget *b, uint32_t account, int64_t keep_us)
@@ -226,7 +232,7 @@ qn_status qn_budget_load(struct qn_budget *b, uint32_t account, const char *from
 
 void qn_budget_clear(struct qn_budget *b)
 {
-    b->counted = 0;
+    b->counted = b->held;
     b->next_us = INT64_MIN;
     for (uint32_t i = 0; i < b->count; i++) {
         struct account *a = &b->accounts[i];

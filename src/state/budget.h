@@ -29,6 +29,9 @@ struct qn_budget; /* private */
 qn_status qn_budget_new(uint64_t limit_bytes, uint32_t accounts, struct qn_budget **out,
                         struct qn_err *err);
 void qn_budget_free(struct qn_budget *b); /* NULL is fine */
+/* Bytes that are held from the start and never leave, whatever is cleared or loaded: state of fixed
+ * size. Before anything is added. */
+void qn_budget_hold(struct qn_budget *b, uint64_t bytes);
 /* How long bytes stay; before anything is added. keep_us >= 0. */
 void qn_budget_keep(struct qn_budget *b, uint32_t account, int64_t keep_us);
 

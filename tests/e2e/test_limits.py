@@ -87,6 +87,7 @@ class Account:
 class Model:
     def __init__(self, plan, memory):
         self.memory = memory
+        self.held = plan["plan"]["limits"].get("held_bytes", 0)
         groups = {w["by"]: w for w in plan["plan"]["windows"]}
         self.sizes = {by: (groups[by]["key_bytes"], math.ceil(groups[by]["event_bytes"])) for by in WINDOWS}
         self.keeps = {by: over + LATENESS + WITHIN for by, over in WINDOWS.items()}
@@ -119,7 +120,7 @@ class Model:
             cost += self.sizes[by][1]
             if not self.is_held(by, e[by]):
                 cost += self.sizes[by][0] + self.text_bytes(e[by])
-        used = self.ids.total + sum(a.total for a in self.windows.values())
+        used = self.held + self.ids.total + sum(a.total for a in self.windows.values())
         if used + cost > self.memory - self.memory // 8:  # an id is always new
             return "state_full"
         self.take(e)
@@ -156,8 +157,15 @@ def lines(events):
     return "".join(json.dumps(e) + "\n" for e in events)
 
 
-def check(folder, memory):
-    (folder / "spec.yaml").write_text(SPEC.replace("MEMORY", f"{memory // 1000}KB"))
+TREES = """
+models:
+  unusual: {half_space_trees: {trees: 25, window: 1000, depth: 5}, inputs: [amount, orders_20m]}
+score: {model: unusual}
+"""
+
+
+def check(folder, memory, more=""):
+    (folder / "spec.yaml").write_text(SPEC.replace("MEMORY", f"{memory // 1000}KB") + more)
     return json.loads(subprocess.run([str(QUERN), "check", "spec.yaml", "--json"], cwd=folder, check=True,
                                      stdout=subprocess.PIPE).stdout)
 
@@ -175,10 +183,13 @@ def predictions(folder):
     return "".join(json.loads(line)["value"] + "\n" for line in out.splitlines()).encode()
 
 
-@pytest.mark.parametrize("memory", [60_000, 90_000, 120_000])
-def test_same_as_the_model(tmp_path, memory):
+@pytest.mark.parametrize("memory,more", [(60_000, ""), (90_000, ""), (120_000, ""), (200_000, TREES)])
+def test_same_as_the_model(tmp_path, memory, more):
     print(f"QUERN_SEED={SEED}")
-    model, events = Model(check(tmp_path, memory), memory), orders(SEED)
+    plan = check(tmp_path, memory, more)
+    model, events = Model(plan, memory), orders(SEED)
+    # leaves of two windows, 2 bytes each, and two ranges: held from the start
+    assert model.held == (2 * 25 * 1000 * 2 + 2 * 16 if more else 0)
     told = [model.event(e) for e in events]
     first = None
     for options in (["--threads", "1"], ["--threads", "2", "--batch", "7"], ["--threads", "3", "--batch", "1000"]):
@@ -200,6 +211,13 @@ def test_what_cannot_hold_a_key_is_refused_by_check(tmp_path):
     (tmp_path / "spec.yaml").write_text(SPEC.replace("MEMORY", "1KiB"))
     p = subprocess.run([str(QUERN), "check", "spec.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert p.returncode == 2 and "not even one key" in p.stderr and "spec.yaml:23:18:" in p.stderr
+
+
+def test_what_cannot_hold_half_space_trees_is_refused_by_check(tmp_path):
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("MEMORY", "100KB") + TREES)
+    p = subprocess.run([str(QUERN), "check", "spec.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert p.returncode == 2 and "not even the half-space trees' windows, 100032 bytes" in p.stderr, p.stderr
+    assert "spec.yaml:23:18:" in p.stderr and "a smaller 'window'" in p.stderr
 
 
 def test_a_running_pipeline(tmp_path):

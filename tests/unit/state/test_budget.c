@@ -131,6 +131,27 @@ static void keeps_room_for_what_is_there(void **state)
     qn_budget_free(b);
 }
 
+static void holds_what_is_of_fixed_size(void **state)
+{
+    char saved[QN_BUDGET_SAVED];
+    struct qn_budget *b = make();
+
+    (void)state;
+    qn_budget_hold(b, 200);
+    qn_budget_move_on(b, 0);
+    assert_int_equal(qn_budget_counted(b), 200);
+    assert_true(qn_budget_has_room(b, 675, true));
+    assert_false(qn_budget_has_room(b, 676, true));
+    assert_false(qn_budget_has_room(b, 801, false));
+    qn_budget_add(b, 0, 0, 70);
+    qn_budget_save(b, 0, saved);
+    qn_budget_clear(b);
+    assert_int_equal(qn_budget_counted(b), 200);
+    assert_int_equal(qn_budget_load(b, 0, saved, NULL), QN_OK);
+    assert_int_equal(qn_budget_counted(b), 270);
+    qn_budget_free(b);
+}
+
 static void damaged(void **state)
 {
     char saved[QN_BUDGET_SAVED];
@@ -156,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_as_a_list),
         cmocka_unit_test(keeps_room_for_what_is_there),
+        cmocka_unit_test(holds_what_is_of_fixed_size),
         cmocka_unit_test(damaged),
     };
 
