@@ -1,33 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
- * load_onnxruntime.c - opens ONNX Runtime where a model needs it, makes a session and the tensors
- * of every batch class, and proves that the size of a batch does not show in an answer.
+ * load_onnxruntime.c - makes the tensors of every batch class for a session of ONNX Runtime, and
+ * proves that the size of a batch does not show in an answer.
  *
  * The library's answers may depend on the number of rows of a call and on a row's place in it: it
  * computes full vectors and what is left over in different ways. So: one thread inside a session,
  * and at load some hundred rows run through every class, at two places; classes that do not agree
  * with the largest bit for bit are given up; where the place counts, every row gets a call of its
- * own. The places of functions in the library's table are fixed for good by its promise of
- * compatibility (onnxruntime_c_api.h). Refused: tensors that are no numbers, shapes other than
- * [rows] and [rows, columns], whatever the library refuses, with its words. Thread: the loader's.
- * Memory: the model's arena; objects of the library until qn_model_ort_fini. */
+ * own. Refused: tensors that are no numbers, shapes other than [rows] and [rows, columns], whatever
+ * the library refuses, with its words. The library itself: onnxruntime_open.c. Thread: the
+ * loader's. Memory: the model's arena; objects of the library until qn_model_ort_fini. */
 #include "base/check.h"
-#include "base/number.h"
 #include "model/onnxruntime.h"
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-enum {
-    API_VERSION = 16, /* the interface of 1.16; newer libraries serve it too */
-    LOG_FATAL = 4,    /* errors come back as statuses, not on stderr         */
-    KIND_TENSOR = 1,
-    ARENA_ALLOCATOR = 1,
-    MEMORY_DEFAULT = 0,
-    RUNS_MAX = 32,
-    TEXT_BYTES = 300
-};
+enum { KIND_TENSOR = 1, RUNS_MAX = 32, TEXT_BYTES = 300 };
 
 struct loading {
     struct qn_model *m;
@@ -39,166 +29,10 @@ struct loading {
     bool is_blind;                   /* the model refuses texts that it does not know */
 };
 
-/* ---- the library ---- */
-
-static const char *library_path; /* NULL: the usual names; "": none at all */
-
-void qn_model_onnxruntime(const char *path)
-{
-    library_path = path;
-}
-
-/* What the library exports. */
-struct base {
-    const void *(*table)(uint32_t version);
-    const char *(*version)(void);
-};
-
-static void take(const void *table, void *function, size_t place)
-{
-    memcpy(function, (const char *)table + place * sizeof(void (*)(void)), sizeof(void (*)(void)));
-}
-
-static void take_all(const void *t, struct qn_ort_api *a)
-{
-    take(t, &a->error_message, 2);
-    take(t, &a->create_env, 3);
-    take(t, &a->create_session, 8);
-    take(t, &a->run, 9);
-    take(t, &a->create_options, 10);
-    take(t, &a->set_intra_threads, 24);
-    take(t, &a->set_inter_threads, 25);
-    take(t, &a->count[0], 30);
-    take(t, &a->count[1], 31);
-    take(t, &a->type[0], 33);
-    take(t, &a->type[1], 34);
-    take(t, &a->name[0], 36);
-    take(t, &a->name[1], 37);
-    take(t, &a->create_tensor, 49);
-    take(t, &a->create_owned, 48);
-    take(t, &a->tensor_data, 51);
-    take(t, &a->fill_texts, 52);
-    take(t, &a->tensor_of_type, 55);
-    take(t, &a->kind_of_type, 56);
-    take(t, &a->element_type, 60);
-    take(t, &a->dim_count, 61);
-    take(t, &a->dims, 62);
-    take(t, &a->tensor_of_value, 65);
-    take(t, &a->create_cpu_memory, 69);
-    take(t, &a->free_text, 76);
-    take(t, &a->allocator, 78);
-    take(t, &a->release_env, 92);
-    take(t, &a->release_status, 93);
-    take(t, &a->release_memory, 94);
-    take(t, &a->release_session, 95);
-    take(t, &a->release_value, 96);
-    take(t, &a->release_type, 98);
-    take(t, &a->release_tensor, 99);
-    take(t, &a->release_options, 100);
-}
-
-/* The open library, or NULL with what the last attempt said in `said`. It stays open: it keeps
- * threads and destructors of its own. */
-static void *open_library(char *said, size_t bytes)
-{
-    static const char *const usual[] = {"libonnxruntime.so.1", "libonnxruntime.so"};
-    void *library = NULL;
-
-    if (library_path != NULL && library_path[0] != '\0')
-        library = dlopen(library_path, RTLD_NOW | RTLD_LOCAL);
-    for (unsigned i = 0; i < 2 && library == NULL && library_path == NULL; i++)
-        library = dlopen(usual[i], RTLD_NOW | RTLD_LOCAL);
-    if (library == NULL) {
-        const char *why = library_path != NULL && library_path[0] == '\0' ? NULL : dlerror();
-
-        snprintf(said, bytes, "%s", why != NULL ? why : "it is switched off");
-    }
-    return library;
-}
-
-static qn_status open_runtime(struct loading *l, const char *reason)
-{
-    char said[TEXT_BYTES];
-    const struct base *(*get)(void) = NULL;
-    const struct base *base;
-    const void *table = NULL;
-    int64_t minor = 0;
-    void *library = open_library(said, sizeof(said));
-    void *symbol = library != NULL ? dlsym(library, "OrtGetApiBase") : NULL;
-
-    if (library == NULL)
-        return qn_err_set(
-            l->err, QN_UNSUPPORTED,
-            "ONNX: %s is nothing our kernels run, and ONNX Runtime, which would, cannot "
-            "be opened: %s; install it (pip install onnxruntime) and set "
-            "QUERN_ONNXRUNTIME to its libonnxruntime.so.1.X.Y",
-            reason, said);
-    if (symbol != NULL) {
-        memcpy(&get, &symbol, sizeof(get));
-        base = get();
-        l->ort->version = qn_model_text(l->m, qn_str_of(base->version()));
-        if (l->ort->version == NULL)
-            return qn_err_set(l->err, QN_NOMEM, "out of memory");
-        /* the library writes to stderr when asked for what it does not have */
-        if (strncmp(l->ort->version, "1.", 2) == 0) {
-            const char *dot = strchr(l->ort->version + 2, '.');
-            const size_t len = dot != NULL ? (size_t)(dot - l->ort->version - 2) : 0;
-
-            if (qn_text_int64((struct qn_str){l->ort->version + 2, (uint32_t)len}, &minor) &&
-                minor >= API_VERSION)
-                table = base->table(API_VERSION);
-        }
-    }
-    if (table == NULL)
-        return qn_err_set(
-            l->err, QN_UNSUPPORTED,
-            "ONNX: %s needs ONNX Runtime 1.%d or newer; the library that was found is %s%s", reason,
-            API_VERSION, symbol != NULL ? "version " : "none",
-            symbol != NULL ? l->ort->version : "");
-    take_all(table, &l->ort->api);
-    return QN_OK;
-}
-
 /* Turns a status into our error, with the library's words on one line, and releases it. */
 static qn_status check(struct loading *l, struct qn_ort_status *status, const char *what)
 {
-    char said[TEXT_BYTES];
-
-    if (status == NULL)
-        return QN_OK;
-    snprintf(said, sizeof(said), "%s", l->ort->api.error_message(status));
-    l->ort->api.release_status(status);
-    for (char *p = said; *p != '\0'; p++) {
-        if ((unsigned char)*p < ' ')
-            *p = ' ';
-    }
-    return qn_err_set(l->err, QN_CORRUPT, "ONNX Runtime %s %s: %s", l->ort->version, what, said);
-}
-
-static qn_status make_session(struct loading *l, struct qn_str bytes)
-{
-    struct qn_ort *ort = l->ort;
-    struct qn_ort_api *a = &ort->api;
-    struct qn_ort_object *options = NULL;
-    qn_status rc = check(l, a->create_env(LOG_FATAL, "quern", &ort->env), "cannot start");
-
-    if (rc == QN_OK)
-        rc = check(l, a->create_options(&options), "cannot start");
-    if (rc == QN_OK)
-        rc = check(l, a->set_intra_threads(options, 1), "cannot start");
-    if (rc == QN_OK)
-        rc = check(l, a->set_inter_threads(options, 1), "cannot start");
-    if (rc == QN_OK)
-        rc = check(l, a->create_session(ort->env, bytes.p, bytes.len, options, &ort->session),
-                   "refuses the model");
-    if (rc == QN_OK)
-        rc = check(l, a->create_cpu_memory(ARENA_ALLOCATOR, MEMORY_DEFAULT, &ort->memory),
-                   "cannot start");
-    if (rc == QN_OK)
-        rc = check(l, a->allocator(&l->allocator), "cannot start");
-    if (options != NULL)
-        a->release_options(options);
-    return rc;
+    return qn_model_ort_check(l->ort, status, what, l->err);
 }
 
 /* ---- inputs and outputs ---- */
@@ -313,6 +147,37 @@ static qn_status read_inputs(struct loading *l, uint64_t *columns)
     return QN_OK;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    const struct qn_str *x = a, *y = b;
+    const int order = memcmp(x->p, y->p, x->len < y->len ? x->len : y->len);
+
+    return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+/* A tensor `a` of several columns beside a tensor `a_0` makes two columns `a_0`. */
+static qn_status check_names(struct loading *l, const struct qn_str *names)
+{
+    const uint32_t count = l->m->info.inputs;
+    struct qn_str *sorted = qn_mem_alloc(count * sizeof(*sorted));
+    qn_status rc = QN_OK;
+
+    if (sorted == NULL)
+        return qn_err_set(l->err, QN_NOMEM, "out of memory");
+    memcpy(sorted, names, count * sizeof(*sorted));
+    qsort(sorted, count, sizeof(*sorted), by_text);
+    for (uint32_t i = 0; i + 1 < count && rc == QN_OK; i++)
+        if (qn_str_eq(sorted[i], sorted[i + 1]))
+            rc = qn_err_set(
+                l->err, QN_UNSUPPORTED,
+                "ONNX: two inputs are called '%.60s': the columns of a tensor are NAME_0, "
+                "NAME_1 and so on, and another tensor has such a name; rename one of "
+                "them in the graph",
+                sorted[i].p);
+    qn_mem_free(sorted);
+    return rc;
+}
+
 /* Names where there are several tensors: theirs; of one with several columns NAME_0, NAME_1, ... */
 static qn_status put_names(struct loading *l)
 {
@@ -343,6 +208,8 @@ static qn_status put_names(struct loading *l)
                 names[in->first + k] = qn_str_of(copy);
         }
     }
+    if (rc == QN_OK)
+        rc = check_names(l, names);
     if (rc == QN_OK)
         rc = qn_model_names(l->m, names, l->err);
     qn_mem_free(names);
@@ -743,7 +610,7 @@ out:
 static qn_status say_why(struct loading *l, const char *reason)
 {
     const struct qn_ort *ort = l->ort;
-    char text[TEXT_BYTES], size[80] = "", column[24] = "";
+    char text[2 * TEXT_BYTES], size[80] = "", column[24] = "", place[TEXT_BYTES] = "";
 
     if (ort->class_rows[0] > 1)
         snprintf(size, sizeof(size), ", its answers would depend on the batch: padded to %u rows",
@@ -758,7 +625,11 @@ static qn_status say_why(struct loading *l, const char *reason)
                  "a call");
     if (l->m->info.outputs != ort->output_width)
         snprintf(column, sizeof(column), " column %u", ort->output_first);
-    snprintf(text, sizeof(text), "version %s, output '%.60s'%s%s; %s", ort->version,
+    if (ort->is_on_device)
+        snprintf(place, sizeof(place), ", on CUDA device %u", l->opt->device);
+    else if (ort->no_device != NULL)
+        snprintf(place, sizeof(place), ", on the CPU, since %.260s", ort->no_device);
+    snprintf(text, sizeof(text), "version %s%s, output '%.60s'%s%s; %s", ort->version, place,
              ort->output_name, column, size, reason);
     l->m->info.kernel_reason = qn_model_text(l->m, qn_str_of(text));
     return l->m->info.kernel_reason != NULL ? QN_OK : qn_err_set(l->err, QN_NOMEM, "out of memory");
@@ -789,7 +660,7 @@ static qn_status load(struct loading *l, struct qn_str bytes, const char *reason
     uint64_t columns = 0;
     qn_status rc;
 
-    QN_TRY(open_runtime(l, reason));
+    QN_TRY(qn_model_ort_open(l->m, reason, l->err));
     if (zipped != NULL) {
         if (!add_output(bytes, zipped, &extended)) {
             qn_buf_fini(&extended);
@@ -797,10 +668,11 @@ static qn_status load(struct loading *l, struct qn_str bytes, const char *reason
         }
         bytes = (struct qn_str){extended.data, (uint32_t)extended.len};
     }
-    rc = make_session(l, bytes);
+    rc = qn_model_ort_session(l->m, bytes, l->opt, l->err);
     qn_buf_fini(&extended);
     if (rc != QN_OK)
         return rc;
+    QN_TRY(check(l, l->ort->api.allocator(&l->allocator), "cannot start"));
     QN_TRY(read_inputs(l, &columns));
     QN_TRY(choose_output(l));
     QN_TRY(make_runs(l));

@@ -371,6 +371,10 @@ qn_status qn_model_load_bytes(struct qn_str bytes, const char *name,
     m->info.hash = qn_hash(bytes.p, bytes.len, 0);
     m->transform = (struct qn_transform){.slope = 1, .divide = 1};
     rc = load(m, bytes, opt, err);
+    if (rc == QN_OK && opt->provider == QN_PROVIDER_CUDA && m->ort == NULL)
+        rc = qn_err_set(err, QN_UNSUPPORTED,
+                        "'provider: cuda' is for ONNX models that ONNX Runtime runs; this one runs "
+                        "on kernels of our own, on the CPU: leave 'provider' out");
     if (rc == QN_OK)
         rc = finish(m, err);
 out:

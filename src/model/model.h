@@ -26,6 +26,9 @@ enum qn_trees {
     QN_TREES_BEST
 }; /* BEST: up to attributes.best_iteration, as XGBoost's wrappers do */
 
+/* Where ONNX Runtime computes. AUTO: on the CUDA device where there is one, else on the CPU. */
+enum qn_provider { QN_PROVIDER_CPU, QN_PROVIDER_AUTO, QN_PROVIDER_CUDA };
+
 struct qn_model_options {
     enum qn_trees trees;
     bool has_missing; /* `missing` is a value that means "missing" besides null and NaN */
@@ -34,6 +37,8 @@ struct qn_model_options {
     const char *output; /* the tensor that is the answer; NULL = chosen (docs/models.md) */
     uint32_t column;    /* has_column: which column of it alone, from 0                  */
     bool has_column;
+    enum qn_provider provider;
+    uint32_t device; /* which CUDA device, from 0 */
 };
 
 /* Facts of a loaded model. All pointers live as long as the model. */

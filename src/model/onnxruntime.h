@@ -4,7 +4,7 @@
  *
  * The library is opened at run time and never linked: its symbol carries the exact version, and a
  * program linked with one release refuses the next. Its interface is a table of pointers that only
- * grows, so a list of places in it (load_onnxruntime.c) serves every release from 1.16 on. A model
+ * grows, so a list of places in it (onnxruntime_open.c) serves every release from 1.16 on. A model
  * has a session, and per caller at once one `run`: tensors over buffers of our own, made at load,
  * one set per batch class, so that a call allocates nothing here. Thread: a run belongs to the call
  * that claimed it; the rest is immutable. Memory: the model's arena; what the library made is
@@ -77,6 +77,18 @@ struct qn_ort_api {
     struct qn_ort_status *(*create_cpu_memory)(int allocator, int kind, struct qn_ort_object **);
     struct qn_ort_status *(*free_text)(struct qn_ort_object *allocator, void *);
     struct qn_ort_status *(*allocator)(struct qn_ort_object **);
+    /* What the library was built with: "CPUExecutionProvider", ...; to be released together. */
+    struct qn_ort_status *(*providers)(char ***names, int *count);
+    struct qn_ort_status *(*release_providers)(char **names, int count);
+    /* Options of a CUDA device, as words; a copy goes into the session's options. */
+    struct qn_ort_status *(*create_cuda)(struct qn_ort_object **cuda);
+    struct qn_ort_status *(*update_cuda)(struct qn_ort_object *cuda, const char *const *keys,
+                                         const char *const *values, size_t count);
+    struct qn_ort_status *(*add_cuda)(struct qn_ort_object *options,
+                                      const struct qn_ort_object *cuda);
+    void (*release_cuda)(struct qn_ort_object *cuda);
+    /* Whether a device computes so that its answers repeat; NULL before 1.17. */
+    struct qn_ort_status *(*set_determined)(struct qn_ort_object *options, bool);
     void (*release_env)(struct qn_ort_object *);
     void (*release_status)(struct qn_ort_status *);
     void (*release_memory)(struct qn_ort_object *);
@@ -114,7 +126,9 @@ struct qn_ort_run {
 
 struct qn_ort {
     struct qn_ort_api api;
-    const char *version; /* of the library: "1.31.1" */
+    const char *version;   /* of the library: "1.31.1" */
+    bool is_on_device;     /* the session is on a CUDA device */
+    const char *no_device; /* why it is not, where one was asked for; else NULL */
     struct qn_ort_object *env, *session, *memory;
     struct qn_ort_input *inputs;
     const char **input_names; /* parallel to inputs */
@@ -134,6 +148,17 @@ static inline size_t qn_ort_width(enum qn_ort_type type)
 {
     return type == QN_ORT_BOOL ? 1 : type == QN_ORT_FLOAT || type == QN_ORT_INT32 ? 4 : 8;
 }
+
+/* Opens the library into m->ort, whose session is still to be made; `reason` says in messages what
+ * needs it. QN_UNSUPPORTED: there is none, or an old one. */
+qn_status qn_model_ort_open(struct qn_model *m, const char *reason, struct qn_err *err);
+/* Makes env, session and memory of m->ort, where opt->provider says. QN_UNSUPPORTED: CUDA was asked
+ * for and there is none. */
+qn_status qn_model_ort_session(struct qn_model *m, struct qn_str bytes,
+                               const struct qn_model_options *opt, struct qn_err *err);
+/* Turns a status into our error, with the library's words on one line, and releases it. */
+qn_status qn_model_ort_check(const struct qn_ort *ort, struct qn_ort_status *status,
+                             const char *what, struct qn_err *err);
 
 /* Loads ONNX bytes that our kernels cannot run; `reason` says why. `zipped`: a tensor inside the
  * graph to be taken as an output too, the numbers before ZipMap, under 100 bytes; NULL = none. */

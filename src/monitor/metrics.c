@@ -57,9 +57,15 @@ qn_status qn_metrics_new(struct qn_metrics **out, struct qn_err *err)
 {
     struct qn_metrics *m = qn_mem_zalloc(1, sizeof(*m));
 
-    if (m != NULL)
+    if (m != NULL) {
         m->lost = series_new(QN_SECONDS, (struct qn_str){NULL, 0});
-    if (m == NULL || m->lost == NULL) {
+        m->gpus = qn_gpus_new(NULL);
+    }
+    if (m == NULL || m->lost == NULL || m->gpus == NULL) {
+        if (m != NULL) {
+            qn_mem_free(m->lost);
+            qn_gpus_free(m->gpus);
+        }
         qn_mem_free(m);
         return qn_err_set(err, QN_NOMEM, "out of memory for the metrics");
     }
@@ -78,6 +84,7 @@ void qn_metrics_free(struct qn_metrics *m)
             qn_mem_free(s);
         }
     qn_mem_free(m->lost);
+    qn_gpus_free(m->gpus);
     pthread_mutex_destroy(&m->making);
     qn_mem_free(m);
 }

@@ -96,6 +96,14 @@ enum qn_metric_type {
     X(UP, "quern_ready", QN_GAUGE, "", "1 while the pipeline accepts events", "0")                 \
     X(BUILD, "quern_build_info", QN_GAUGE, "version kernel", "1, with what is running",            \
       "versions differ between machines")                                                          \
+    X(GPU, "quern_gpu_utilization_ratio", QN_GAUGE, "device",                                      \
+      "part of the time in which the NVIDIA device computed, whoever it was for; read at the "     \
+      "scrape, no series without driver or device",                                                \
+      "near 1 for minutes: the device is the bottleneck")                                          \
+    X(GPU_USED, "quern_gpu_memory_used_bytes", QN_GAUGE, "device",                                 \
+      "memory of the device in use, whoever uses it", "near quern_gpu_memory_total_bytes")         \
+    X(GPU_TOTAL, "quern_gpu_memory_total_bytes", QN_GAUGE, "device", "memory of the device",       \
+      "never; compare it with quern_gpu_memory_used_bytes")                                        \
     X(CPU, "process_cpu_seconds_total", QN_COUNTER, "", "user and system CPU time",                \
       "near the number of cores per second")                                                       \
     X(RSS, "process_resident_memory_bytes", QN_GAUGE, "", "resident memory", "grows without end")  \
@@ -139,7 +147,7 @@ uint64_t qn_series_quantiles(const struct qn_series *s, struct qn_series_since *
                              const double *q, uint32_t count, double *out);
 
 /* Appends all series: text/plain; version=0.0.4, or application/openmetrics-text; version=1.0.0.
- * The process_* metrics are read at this moment. */
+ * The process_* and quern_gpu_* metrics are read at this moment. */
 void qn_metrics_render(struct qn_metrics *m, bool is_open_metrics, struct qn_buf *out);
 /* docs/metrics.md */
 void qn_metrics_reference(struct qn_buf *out);

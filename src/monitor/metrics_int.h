@@ -7,6 +7,7 @@
 #ifndef QN_MONITOR_METRICS_INT_H
 #define QN_MONITOR_METRICS_INT_H
 
+#include "base/gpu.h"
 #include "monitor/metrics.h"
 
 #include <pthread.h>
@@ -48,6 +49,7 @@ struct qn_metrics {
     _Atomic(struct qn_series *) first[QN_METRIC_COUNT];
     struct qn_series *last[QN_METRIC_COUNT];
     struct qn_series *lost; /* takes what is counted where no memory was; has a histogram */
+    struct qn_gpus *gpus;
 };
 
 /* The table's row of a metric. */

@@ -12,6 +12,8 @@
 #include "monitor/metrics_int.h"
 
 #include <math.h>
+#include <stddef.h>
+#include <stdio.h>
 
 static const char *const type_names[] = {
     [QN_COUNTER] = "counter",
@@ -109,6 +111,40 @@ static void render_process(struct qn_buf *out, bool is_open_metrics)
         }
 }
 
+/* One metric of all devices; `at` is where a device has it. */
+static void render_gpu(const struct qn_gpu *gpus, uint32_t count, enum qn_metric metric, size_t at,
+                       bool is_open_metrics, struct qn_buf *out)
+{
+    const struct qn_metric_row *row = &qn_metric_rows[metric];
+    bool has_head = false;
+
+    for (uint32_t i = 0; i < count; i++) {
+        char labels[24];
+        double value;
+
+        memcpy(&value, (const char *)&gpus[i] + at, sizeof value);
+        if (isnan(value))
+            continue;
+        if (!has_head)
+            put_head(out, row, is_open_metrics);
+        has_head = true;
+        snprintf(labels, sizeof labels, "device=\"%u\"", i);
+        put_sample(out, row->name, "", qn_str_of(labels), NULL, value);
+    }
+}
+
+static void render_gpus(struct qn_metrics *m, bool is_open_metrics, struct qn_buf *out)
+{
+    struct qn_gpu gpus[QN_GPUS_MAX];
+    const uint32_t n = qn_gpus_look(m->gpus, gpus);
+
+    render_gpu(gpus, n, QN_METRIC_GPU, offsetof(struct qn_gpu, busy_ratio), is_open_metrics, out);
+    render_gpu(gpus, n, QN_METRIC_GPU_USED, offsetof(struct qn_gpu, used_bytes), is_open_metrics,
+               out);
+    render_gpu(gpus, n, QN_METRIC_GPU_TOTAL, offsetof(struct qn_gpu, total_bytes), is_open_metrics,
+               out);
+}
+
 void qn_metrics_render(struct qn_metrics *m, bool is_open_metrics, struct qn_buf *out)
 {
     for (unsigned i = 0; i < QN_METRIC_COUNT; i++) {
@@ -124,6 +160,7 @@ void qn_metrics_render(struct qn_metrics *m, bool is_open_metrics, struct qn_buf
                 put_sample(out, row->name, "", s->labels, NULL, qn_series_get(s));
         }
     }
+    render_gpus(m, is_open_metrics, out);
     render_process(out, is_open_metrics);
     if (is_open_metrics)
         qn_buf_text(out, "# EOF\n");

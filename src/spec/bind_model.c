@@ -79,6 +79,14 @@ static qn_status load(struct model *md)
     opt.missing = opt.has_missing ? missing->f64 : 0;
     opt.has_column = md->slots[MODEL_COLUMN].is_set;
     opt.column = opt.has_column ? (uint32_t)md->slots[MODEL_COLUMN].i64 : 0;
+    if (md->slots[MODEL_PROVIDER].is_set)
+        opt.provider = (enum qn_provider)md->slots[MODEL_PROVIDER].i64;
+    if (md->slots[MODEL_DEVICE].is_set) {
+        opt.device = (uint32_t)md->slots[MODEL_DEVICE].i64;
+        if (opt.provider == QN_PROVIDER_CPU && !md->slots[MODEL_PROVIDER].is_broken)
+            QN_REPORT(&b->bind, MISSING, md->slots[MODEL_DEVICE].key, "provider: auto, or cuda",
+                      "'device' is a CUDA device, and the model runs on the CPU");
+    }
     if (md->slots[MODEL_OUTPUT].is_set) {
         const struct qn_str name = md->slots[MODEL_OUTPUT].value->text;
 

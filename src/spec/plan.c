@@ -97,6 +97,21 @@ static void add_streams(struct qn_buf *out, struct qn_plan *p)
 
 /* What the spec says, with defaults, variables and order of columns resolved; not how it is written
  * down. The content of model files is not part of it: predictions carry the model's own version. */
+/* Options of ONNX models, where they are written: which answer, and who computes it. */
+static void add_onnx_options(struct qn_buf *all, const struct qn_yaml_node *model)
+{
+    static const char *const names[] = {"output", "column", "provider", "device"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const struct qn_yaml_item *item = qn_yaml_get(model, names[i]);
+
+        if (item == NULL)
+            continue;
+        add_str(all, qn_str_of(names[i]));
+        add_str(all, item->value->text);
+    }
+}
+
 static qn_status set_versions(struct qn_builder *b)
 {
     struct qn_plan *p = b->plan;
@@ -120,6 +135,7 @@ static qn_status set_versions(struct qn_builder *b)
         add_str(&all, p->models[i].file);
         add_int(&all, trees != NULL && qn_str_is(trees->value->text, "best"));
         add_str(&all, missing != NULL ? missing->value->text : (struct qn_str){"", 0});
+        add_onnx_options(&all, m->value);
         if (p->models[i].model != NULL && qn_model_half_space(p->models[i].model) != NULL)
             add_int(&all, (int64_t)qn_model_info(p->models[i].model)->hash);
         for (uint32_t k = 0; k < p->models[i].input_count; k++)
