@@ -5,22 +5,28 @@
  *
  * MODEL: as Quern loads it. ROWS: float32, row-major, one row after the other. An engine is
  * xgboost, lightgbm, onnxruntime or lleaves, with the shared library of it and the same model in
- * its format; of lleaves the library is the compiled model. All engines take the same rows from
+ * its format; of lleaves the library is the compiled model; catboost is the library of its Java
+ * package (peer_catboost.h). Or it is catboost-python or ydf: then the program that answers for it
+ * (peer_python.py) stands for the library, and times its own calls on this core when it is asked.
+ * All engines take the same rows from
  * memory in row-major order, at batch 1, 16, 64 and 1,024, one after the other in every pass, on
  * one thread; rows rotate, so that no branch predictor learns them. Quern is timed with its own
  * columns, and with the turning of rows into columns. Printed: one JSON line per engine and batch
- * with median, minimum and maximum, and how many of its answers have other bits than Quern's. Only
- * wrong bits of an engine that promises them are a failure. Memory: as much as it likes. See
+ * with median, minimum and maximum, and how many of its answers have other bits than Quern's, in
+ * float32 or, of a model in double, in double. Only wrong bits of an engine that promises them are a failure. Memory: as much as it likes. See
  * bench/models.py. */
 #include "base/check.h"
 #include "base/number.h"
 #include "model/model_int.h"
 #include "model/onnxruntime.h"
+#include "peer_catboost.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { PASSES_MAX = 99, ENGINES_MAX = 8, BATCH_MAX = 1024, PASS_ROWS = 16384, SHORT_ROWS = 2048 };
 /* Columns are a cache line more apart than rows ask for, as in the pipeline (score.c): at a power
@@ -47,6 +53,7 @@ struct engine {
     uint64_t different;
     double ns[BATCH_COUNT][PASSES_MAX];
     void *own; /* of the engine */
+    FILE *ask, *answer; /* of an engine in a process of its own; else NULL */
 };
 
 static void stop(const char *engine, const char *why)
@@ -295,9 +302,78 @@ static void open_onnx(struct engine *e, const char *library, const char *file, u
     e->is_exact = true;
 }
 
+/* ---- CatBoost: raw values of its own model ---- */
+
+static void catboost_score(struct engine *e, const struct rows *x, uint32_t first, uint32_t batch,
+                           double *out)
+{
+    if (!catboost_predict(e->own, x->v + (size_t)first * x->inputs, batch, x->inputs, out))
+        stop(e->name, "prediction failed");
+}
+
+static void open_catboost(struct engine *e, const char *file)
+{
+    static const char predict[] =
+        "Java_ai_catboost_CatBoostJNIImpl_catBoostModelPredict__J_3_3F_3_3Ljava_lang_String_2"
+        "_3_3Ljava_lang_String_2_3_3_3F_3D";
+    struct catboost *c = qn_mem_zalloc(1, sizeof(*c));
+
+    QN_ASSERT(c != NULL);
+    if (!catboost_load(c, symbol(e, "Java_ai_catboost_CatBoostJNIImpl_catBoostLoadModelFromFile"),
+                       symbol(e, predict), file))
+        stop(e->name, "the model cannot be loaded");
+    e->own = c;
+    e->score = catboost_score;
+    e->is_exact = true;
+}
+
+/* ---- engines in a process of their own ---- */
+
+/* The program says all its answers first, as doubles; then, to each line "BATCH START", the ns per
+ * row of a pass. */
+static void open_process(struct engine *e, char *program, char *file, char *rows_file)
+{
+    char *const words[] = {program, e->name, file, rows_file, NULL};
+    int ask[2], answer[2];
+    pid_t pid;
+
+    if (pipe2(ask, O_CLOEXEC) != 0 || pipe2(answer, O_CLOEXEC) != 0)
+        stop(e->name, "no pipe");
+    pid = fork();
+    if (pid == 0) {
+        dup2(ask[0], STDIN_FILENO);
+        dup2(answer[1], STDOUT_FILENO);
+        execvp(program, words);
+        _exit(127);
+    }
+    close(ask[0]);
+    close(answer[1]);
+    e->ask = fdopen(ask[1], "w");
+    e->answer = fdopen(answer[0], "r");
+    if (pid < 0 || e->ask == NULL || e->answer == NULL)
+        stop(e->name, "cannot be started");
+}
+
+static void read_answers(struct engine *e, const struct rows *x)
+{
+    if (fread(e->answers, sizeof(double), x->count, e->answer) != x->count)
+        stop(e->name, "its process gave no answers");
+}
+
+static double ask_pass(struct engine *e, unsigned b, uint32_t start)
+{
+    double ns = 0;
+
+    fprintf(e->ask, "%u %u\n", BATCHES[b], start);
+    fflush(e->ask);
+    if (fscanf(e->answer, "%lf", &ns) != 1)
+        stop(e->name, "its process ended");
+    return ns;
+}
+
 /* ---- all of them ---- */
 
-static void open_engine(struct engine *e, char *word, uint32_t inputs)
+static void open_engine(struct engine *e, char *word, uint32_t inputs, char *rows_file)
 {
     char *library = strchr(word, '='), *file = library != NULL ? strchr(library, ':') : NULL;
 
@@ -305,6 +381,11 @@ static void open_engine(struct engine *e, char *word, uint32_t inputs)
         stop(word, "engine=library:file is expected");
     *library++ = *file++ = '\0';
     snprintf(e->name, sizeof(e->name), "%s", word);
+    if (strcmp(word, "catboost-python") == 0 || strcmp(word, "ydf") == 0) {
+        e->is_exact = strcmp(word, "catboost-python") == 0;
+        open_process(e, library, file, rows_file);
+        return;
+    }
     e->library = dlopen(library, RTLD_NOW | RTLD_LOCAL);
     if (e->library == NULL)
         stop(word, dlerror());
@@ -314,6 +395,8 @@ static void open_engine(struct engine *e, char *word, uint32_t inputs)
         open_lightgbm(e, file, inputs);
     } else if (strcmp(word, "onnxruntime") == 0) {
         open_onnx(e, library, file, inputs);
+    } else if (strcmp(word, "catboost") == 0) {
+        open_catboost(e, file);
     } else if (strcmp(word, "lleaves") == 0) {
         find(e, "forest_root", &e->function);
         e->score = lleaves_score;
@@ -369,17 +452,21 @@ static bool read_rows(const char *file, struct rows *x)
 }
 
 /* Every engine answers every row; then the numbers with other bits than the first engine's. */
-static void compare(struct engine *engines, unsigned count, const struct rows *x)
+static void compare(struct engine *engines, unsigned count, const struct rows *x, bool is_float)
 {
     for (unsigned k = 0; k < count; k++) {
         struct engine *e = &engines[k];
 
-        for (uint32_t first = 0; first + 64 <= x->count; first += 64)
+        if (e->answer != NULL)
+            read_answers(e, x);
+        for (uint32_t first = 0; e->answer == NULL && first + 64 <= x->count; first += 64)
             e->score(e, x, first, 64, e->answers + first);
         for (uint32_t r = 0; r + 64 <= x->count; r++) {
-            const float a = (float)engines[0].answers[r], b = (float)e->answers[r];
+            const double *a = &engines[0].answers[r], *b = &e->answers[r];
+            const float a32 = (float)*a, b32 = (float)*b;
 
-            e->different += memcmp(&a, &b, sizeof(a)) != 0;
+            e->different += is_float ? memcmp(&a32, &b32, sizeof(a32)) != 0
+                                     : memcmp(a, b, sizeof(*a)) != 0;
         }
     }
 }
@@ -417,16 +504,18 @@ int main(int argc, char **argv)
     engines[1] =
         (struct engine){.name = "quern-rows", .score = quern_rows, .own = q, .is_exact = true};
     for (int i = 4; i < argc; i++)
-        open_engine(&engines[count++], argv[i], x.inputs);
+        open_engine(&engines[count++], argv[i], x.inputs, argv[2]);
     for (unsigned k = 0; k < count; k++) {
         engines[k].answers = qn_mem_zalloc(x.count + BATCH_MAX, sizeof(double));
         QN_ASSERT(engines[k].answers != NULL);
     }
-    compare(engines, count, &x);
+    compare(engines, count, &x, qn_model_info(q->model)->is_float);
     for (unsigned p = 0; p < (unsigned)passes; p++) {
         for (unsigned b = 0; b < BATCH_COUNT; b++) {
             for (unsigned k = 0; k < count; k++)
-                engines[k].ns[b][p] = pass(&engines[k], &x, BATCHES[b], p * 9973);
+                engines[k].ns[b][p] = engines[k].answer != NULL
+                                          ? ask_pass(&engines[k], b, p * 9973)
+                                          : pass(&engines[k], &x, BATCHES[b], p * 9973);
         }
     }
     printf("{\"kernel\":\"%s\",\"trees\":%u,\"rows\":%u}\n", qn_model_info(q->model)->kernel,
@@ -435,6 +524,8 @@ int main(int argc, char **argv)
         print(&engines[k], (unsigned)passes);
         if (engines[k].is_exact && engines[k].different > 0)
             rc = 1;
+        if (engines[k].ask != NULL)
+            fclose(engines[k].ask); /* its process ends */
     }
     return rc;
 }

@@ -2,9 +2,11 @@
 """`./dev bench models`: one forest in every engine that is there, in one process (bench_peers.c).
 
 The models are XGBoost files: those of ../shared/prototype/forest where they are there, else trained here. Peers get the
-same trees in their own format: LightGBM and lleaves as LightGBM text, ONNX Runtime as a TreeEnsembleRegressor. Rows are
-drawn from the cuts of the model and their neighbours, 3 % missing. XGBoost and ONNX Runtime must give Quern's bits;
-LightGBM and lleaves add in another type, so their differences are only counted. Fails on wrong bits, never on time.
+same trees in their own format: LightGBM and lleaves as LightGBM text, ONNX Runtime as a TreeEnsembleRegressor, YDF tree
+by tree. Rows are drawn from the cuts of the model and their neighbours, 3 % missing. XGBoost and ONNX Runtime must give
+Quern's bits; LightGBM and lleaves add in another type, so their differences are only counted. CatBoost cannot take
+trees that are not symmetric: it trains models of its own, as many trees, and Quern, which reads their JSON, must give
+the bits of its doubles. Last, what a call of ours adds to one of ONNX Runtime. Fails on wrong bits, never on time.
 """
 
 import glob
@@ -13,14 +15,17 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORK = os.path.join(ROOT, "build", "bench", "models")
 SHARED = os.environ.get("QUERN_SHARED", os.path.join(ROOT, "..", "shared"))
 FOREST = os.path.join(SHARED, "prototype", "forest")
 ROWS, MISSING, SEED = 40960, 0.03, 1
+CATBOOST_JAVA = "1.2.7"  # the newest that Maven has
 
 
 def folder_of(package):
@@ -47,6 +52,10 @@ def base_margin(document):
     return b
 
 
+def inputs_of(document):
+    return int(document["learner"]["learner_model_param"]["num_feature"])
+
+
 def trees_of(document):
     return document["learner"]["gradient_booster"]["model"]["trees"]
 
@@ -58,7 +67,8 @@ def below(x):
 
 
 def write_lightgbm(document, out, inputs):
-    """LightGBM text; x < t as x <= the float below t, and the base margin as a tree of one leaf."""
+    """LightGBM text; x < t as x <= the float below t, and the base margin as a tree whose two leaves are the same:
+    lleaves reads no tree of one leaf."""
     lines = [
         "tree",
         "version=v4",
@@ -71,8 +81,10 @@ def write_lightgbm(document, out, inputs):
         "feature_infos=" + " ".join(["[-1e30:1e30]"] * inputs),
         "",
     ]
-    blocks = [["Tree=0", "num_leaves=1", "num_cat=0", f"leaf_value={float(base_margin(document))!r}", "is_linear=0"]]
-    for number, t in enumerate(trees_of(document), 1):
+    stump = {"left_children": [1, -1, -1], "right_children": [2, -1, -1], "split_indices": [0, 0, 0]}
+    stump |= {"split_conditions": [0.0] + [float(base_margin(document))] * 2, "default_left": [0, 0, 0]}
+    blocks = []
+    for number, t in enumerate([stump, *trees_of(document)]):
         left, right = t["left_children"], t["right_children"]
         inner = [i for i in walk(left, right) if left[i] >= 0]
         leaves = [i for i in walk(left, right) if left[i] < 0]
@@ -106,6 +118,7 @@ def write_lightgbm(document, out, inputs):
     lines.insert(-1, "tree_sizes=" + " ".join(str(len(x)) for x in texts))
     with open(out, "w", encoding="utf-8") as f:
         f.write("\n".join(lines) + "\n" + "".join(texts) + "end of trees\n\nparameters:\nend of parameters\n")
+        f.write("\npandas_categorical:null\n")  # lleaves asks for it
 
 
 def walk(left, right):
@@ -173,38 +186,77 @@ def compile_lleaves(text, out):
     subprocess.run([os.environ.get("CC", "cc"), "-shared", "-o", out, out + ".o", "-lm"], check=True)
 
 
+def write_network(out, widths=(30, 64, 32, 1)):
+    """A small neural network, random: what people hand to ONNX Runtime beside trees."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(SEED)
+    nodes, weights, at = [], [], "X"
+    for i, (above, below_) in enumerate(zip(widths, widths[1:])):
+        weights.append(numpy_helper.from_array(rng.normal(size=(above, below_)).astype(np.float32) / above, f"w{i}"))
+        weights.append(numpy_helper.from_array(rng.normal(size=below_).astype(np.float32), f"b{i}"))
+        last = i == len(widths) - 2
+        nodes.append(helper.make_node("Gemm", [at, f"w{i}", f"b{i}"], [f"z{i}"]))
+        nodes.append(helper.make_node("Sigmoid" if last else "Relu", [f"z{i}"], ["score" if last else f"h{i}"]))
+        at = f"h{i}"
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, ["N", widths[0]])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N", widths[-1]])],
+        weights,
+    )
+    with open(out, "wb") as f:
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        f.write(made.SerializeToString())
+
+
 # --- rows and models -------------------------------------------------------------------------------------------------
 
 
 def write_rows(document, out, inputs):
-    import numpy as np
-
-    rng = np.random.default_rng(SEED)
     cuts = [[] for _ in range(inputs)]
     for t in trees_of(document):
         for n in walk(t["left_children"], t["right_children"]):
             if t["left_children"][n] >= 0:
                 cuts[t["split_indices"][n]].append(t["split_conditions"][n])
-    x = np.zeros((ROWS, inputs), dtype=np.float32)
+    draw_rows(cuts, out)
+
+
+def draw_rows(cuts, out):
+    """ROWS rows; each value is a cut of its column or the float32 below it, or missing."""
+    import numpy as np
+
+    rng = np.random.default_rng(SEED)
+    x = np.zeros((ROWS, len(cuts)), dtype=np.float32)
     for i, c in enumerate(cuts):
         c = np.array(c or [0.0], dtype=np.float32)
         c = np.where(np.isfinite(c), c, np.float32(0))
         x[:, i] = rng.choice(c, size=ROWS)
         lower = rng.random(ROWS) < 0.5
-        x[lower, i] = np.nextafter(x[lower, i], np.float32("-inf"))
+        with np.errstate(over="ignore"):  # below the least number is -inf, which is one too
+            x[lower, i] = np.nextafter(x[lower, i], np.float32("-inf"))
     x[rng.random(x.shape) < MISSING] = np.nan
     x.tofile(out)
 
 
-def trained(trees):
-    """A model like the prototype's, where that is not there."""
+def example():
+    """30 columns and a label that a forest can learn."""
     import numpy as np
-    import xgboost as xgb
 
     rng = np.random.default_rng(SEED)
     x = rng.normal(size=(20000, 30)).astype(np.float32)
     y = (x[:, 0] + x[:, 1] * x[:, 2] + np.abs(x[:, 3]) + rng.normal(size=len(x)) > 0.8).astype(float)
     x[rng.random(x.shape) < MISSING] = np.nan
+    return x, y
+
+
+def trained(trees):
+    """A model like the prototype's, where that is not there."""
+    import xgboost as xgb
+
+    x, y = example()
     options = {"objective": "binary:logistic", "max_depth": 6, "tree_method": "hist", "nthread": 2, "seed": SEED}
     return bytes(xgb.train(options, xgb.DMatrix(x, y), trees).save_raw("json"))
 
@@ -223,7 +275,7 @@ def prepare(trees):
             f.write(data)
     with open(made["json"], encoding="utf-8") as f:
         document = json.load(f)
-    inputs = int(document["learner"]["learner_model_param"]["num_feature"])
+    inputs = inputs_of(document)
     for kind, write in (("rows", write_rows), ("txt", write_lightgbm)):
         if not os.path.exists(made[kind]):
             write(document, made[kind], inputs)
@@ -232,6 +284,42 @@ def prepare(trees):
     if not os.path.exists(made["so"]) and folder_of("lleaves"):
         compile_lleaves(made["txt"], made["so"])
     return made
+
+
+def prepare_catboost(trees):
+    """CatBoost's own model: symmetric trees of depth 6, 30 columns."""
+    import catboost
+
+    made = {k: os.path.join(WORK, f"catboost{trees}.{k}") for k in ("json", "cbm", "rows")}
+    if not os.path.exists(made["rows"]):
+        x, y = example()
+        options = {"iterations": trees, "depth": 6, "loss_function": "Logloss", "random_seed": SEED, "thread_count": 2}
+        model = catboost.CatBoost(options | {"allow_writing_files": False}).fit(x, y, silent=True)
+        model.save_model(made["cbm"])
+        model.save_model(made["json"], format="json")
+        with open(made["json"], encoding="utf-8") as f:
+            features = json.load(f)["features_info"]["float_features"]
+        draw_rows([f["borders"] or [] for f in features], made["rows"])
+    return made
+
+
+def catboost_library():
+    """CatBoost's prediction library, out of its Java package, where Maven can get that; else None."""
+    out = os.path.join(WORK, "libcatboost4j-prediction.so")
+    if os.path.exists(out) or shutil.which("mvn") is None:
+        return out if os.path.exists(out) else None
+    get = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
+    command = ["mvn", "-q", "-B", get, f"-Dartifact=ai.catboost:catboost-prediction:{CATBOOST_JAVA}:jar"]
+    subprocess.run(command + [f"-DoutputDirectory={WORK}"], stdout=subprocess.DEVNULL, check=False)
+    jar = os.path.join(WORK, f"catboost-prediction-{CATBOOST_JAVA}.jar")
+    if not os.path.exists(jar):
+        return None
+    with zipfile.ZipFile(jar) as z, open(out, "wb") as f:
+        f.write(z.read(f"linux-{platform.machine()}/lib/libcatboost4j-prediction.so"))
+    return out
+
+
+PYTHON_PEER = os.path.join(ROOT, "bench", "peer_python.py")
 
 
 def peers(made):
@@ -246,17 +334,19 @@ def peers(made):
             found.append(f"{name}={lib}:{made[kind]}")
     if os.path.exists(made["so"]):
         found.append(f"lleaves={made['so']}:{made['so']}")
+    if folder_of("ydf"):
+        found.append(f"ydf={PYTHON_PEER}:{made['json']}")
     return found
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------
 
 
-def build():
-    tool = os.path.join(WORK, "bench_peers")
+def build(name):
+    tool = os.path.join(WORK, name)
     libs = [os.path.join(ROOT, "build", f"libqn_{r}.a") for r in ("model", "base")]
     command = [os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O3", "-ffp-contract=off", "-fno-lto"]
-    command += ["-I", os.path.join(ROOT, "src"), os.path.join(ROOT, "bench", "bench_peers.c"), "-o", tool]
+    command += ["-I", os.path.join(ROOT, "src"), os.path.join(ROOT, "bench", name + ".c"), "-o", tool]
     subprocess.run(command + libs + ["-lxxhash", "-lpthread", "-ldl", "-lm"], check=True)
     return tool
 
@@ -273,7 +363,7 @@ def versions():
     from importlib import metadata
 
     found = []
-    for name in ("xgboost-cpu", "xgboost", "lightgbm", "onnxruntime", "lleaves"):
+    for name in ("xgboost-cpu", "xgboost", "lightgbm", "onnxruntime", "lleaves", "catboost", "ydf"):
         try:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
@@ -281,30 +371,78 @@ def versions():
     return ", ".join(found)
 
 
-def table(lines, trees):
+BATCHES = (1, 16, 64, 1024)
+
+
+def table(lines, title):
     facts = next(x for x in lines if "kernel" in x)
-    print(f"\n{trees} trees, kernel {facts['kernel']}; ns per row, median (smallest); of {facts['rows']} rows\n")
+    print(f"\n{title}, kernel {facts['kernel']}; ns per row, median (smallest); of {facts['rows']} rows\n")
     print("| engine | 1 | 16 | 64 | 1,024 | other bits |\n|---|---:|---:|---:|---:|---:|")
-    for engine in dict.fromkeys(x["engine"] for x in lines if "engine" in x):
-        of = {x["batch"]: x for x in lines if x.get("engine") == engine}
-        cells = [f"{of[b]['ns']:,.0f} ({of[b]['min']:,.0f})" for b in (1, 16, 64, 1024)]
-        print(f"| {engine} | {' | '.join(cells)} | {of[1]['different']:,} |", flush=True)
+    engines = {}
+    for x in lines:
+        if "engine" in x:
+            engines.setdefault(x["engine"], {})[x["batch"]] = x
+    for engine, of in engines.items():
+        cells = [f"{of[b]['ns']:,.0f} ({of[b]['min']:,.0f})" for b in BATCHES]
+        print(f"| {engine} | {' | '.join(cells)} | {of[1]['different']:,} |")
+    print("| **best of the others / quern-rows** | " + " | ".join(ratio(engines, b) for b in BATCHES) + " | |", flush=True)
+
+
+def ratio(engines, batch):
+    """How many times as long the quickest other engine takes, medians; all of them run the same model."""
+    others = {name: of[batch]["ns"] for name, of in engines.items() if not name.startswith("quern")}
+    if not others:
+        return "-"
+    best = min(others, key=others.get)
+    return f"{others[best] / engines['quern-rows'][batch]['ns']:.1f} ({best})"
+
+
+def compare(tool, made, words, passes, title):
+    """One table; 1 where an engine that promises Quern's bits has others."""
+    with open(made["json"], encoding="utf-8") as f:
+        document = json.load(f)
+    columns = len(document["features_info"]["float_features"]) if "features_info" in document else inputs_of(document)
+    env = os.environ | {
+        "BENCH_COLUMNS": str(columns),
+        "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
+    }
+    command = [tool, made["json"], made["rows"], str(passes)] + words
+    p = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env)
+    lines = [json.loads(x) for x in p.stdout.splitlines()]
+    if not lines:
+        sys.exit("bench: bench_peers failed")
+    table(lines, title)
+    if p.returncode != 0:
+        print("bench: an engine that promises Quern's bits has others", file=sys.stderr)
+    return p.returncode
+
+
+def compare_calls(passes):
+    """What a call through qn_model_score adds to a bare Run of the same session."""
+    lib = library("onnxruntime", "capi/libonnxruntime.so.1*")
+    if lib is None or not folder_of("onnx"):
+        return
+    network = os.path.join(WORK, "network.onnx")
+    if not os.path.exists(network):
+        write_network(network)
+    print("\nA neural network 30-64-32-1 in ONNX Runtime; ns per call, median (smallest)\n", flush=True)
+    subprocess.run([build("bench_onnx"), lib, network, str(passes)], check=True)
 
 
 def main(passes):
     os.makedirs(WORK, exist_ok=True)
-    tool = build()
-    print(f"{cpu()}; {platform.system()} {platform.release()}; one thread, CPU time; {versions()}")
+    tool = build("bench_peers")
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    print(f"{cpu()}; {platform.system()} {platform.release()}; one core, one thread, CPU time; {versions()}")
     rc = 0
     for trees in (100, 500):
         made = prepare(trees)
-        command = [tool, made["json"], made["rows"], str(passes)] + peers(made)
-        p = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        lines = [json.loads(x) for x in p.stdout.splitlines()]
-        if not lines:
-            sys.exit("bench: bench_peers failed")
-        table(lines, trees)
-        if p.returncode != 0:
-            print("bench: an engine that promises Quern's bits has others", file=sys.stderr)
-            rc = 1
+        rc |= compare(tool, made, peers(made), passes, f"{trees} trees")
+        if folder_of("catboost"):
+            made = prepare_catboost(trees)
+            words = [f"catboost-python={PYTHON_PEER}:{made['cbm']}"]
+            if found := catboost_library():
+                words.insert(0, f"catboost={found}:{made['cbm']}")
+            rc |= compare(tool, made, words, passes, f"CatBoost's own model of {trees} symmetric trees")
+    compare_calls(passes)
     return rc

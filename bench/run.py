@@ -462,7 +462,7 @@ def job(a):
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-NO_PARTS = ("bench_peers", "bench_service", "bench_http")  # the tools of `models` and `service`
+NO_PARTS = ("bench_peers", "bench_onnx", "bench_service", "bench_http")  # the tools of `models` and `service`
 
 
 def parts(a):

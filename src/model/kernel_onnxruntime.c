@@ -13,6 +13,10 @@
 #include <math.h>
 #include <sched.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 static bool onnxruntime_is_suitable(const struct qn_model *m, const char **reason)
 {
     if (m->ort != NULL)
@@ -65,13 +69,14 @@ static bool whole(double x, enum qn_ort_type type, int64_t *out)
     return true;
 }
 
-/* One column of a tensor, rows [0, rows) at x; marks rows that have no value in `lacking`. */
+/* One column of a tensor, rows [first, rows) at x; marks rows that have no value in `lacking`. */
 static void put_column(const struct qn_model *m, const struct qn_ort_input *in, const double *x,
-                       uint32_t rows, uint32_t column, void *buffer, uint8_t *lacking)
+                       uint32_t first, uint32_t rows, uint32_t column, void *buffer,
+                       uint8_t *lacking)
 {
     const size_t width = in->width;
 
-    for (uint32_t r = 0; r < rows; r++) {
+    for (uint32_t r = first; r < rows; r++) {
         const size_t to = r * width + column;
         const double v = m->has_missing && x[r] == m->missing ? (double)NAN : x[r];
         int64_t n;
@@ -98,6 +103,86 @@ static void put_column(const struct qn_model *m, const struct qn_ort_input *in, 
         }
     }
 }
+
+/* Columns of doubles become rows of floats, 8 by 8: in registers a value costs a third of a store. */
+#if defined(__x86_64__)
+enum { SIDE = 8 };
+#define TARGET  __attribute__((target("avx2")))
+#define INLINED static inline __attribute__((always_inline)) TARGET
+
+INLINED __m256 eight_floats(const double *x)
+{
+    return _mm256_set_m128(_mm256_cvtpd_ps(_mm256_loadu_pd(x + 4)),
+                           _mm256_cvtpd_ps(_mm256_loadu_pd(x)));
+}
+
+/* Row i of the square becomes column i. */
+INLINED void turn_square(__m256 *v)
+{
+    __m256 pairs[SIDE], fours[SIDE];
+
+    for (unsigned i = 0; i < SIDE; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+    }
+    for (unsigned i = 0; i < SIDE; i += 4) {
+        fours[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+        fours[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
+        fours[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+        fours[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
+    }
+    for (unsigned i = 0; i < SIDE / 2; i++) {
+        v[i] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
+        v[i + 4] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
+    }
+}
+
+/* Rows [0, rows) of columns, a multiple of SIDE. */
+TARGET static void turn_columns(const double *const *columns, uint32_t first, uint32_t rows,
+                                uint32_t width, float *to)
+{
+    for (uint32_t k = 0; k < width; k += SIDE) {
+        const uint32_t n = width - k < SIDE ? width - k : SIDE;
+        const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n),
+                                                _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+
+        for (uint32_t r = 0; r < rows; r += SIDE) {
+            __m256 v[SIDE];
+
+            for (uint32_t i = 0; i < SIDE; i++)
+                v[i] = eight_floats(columns[k + (i < n ? i : 0)] + first + r);
+            turn_square(v);
+            for (uint32_t i = 0; i < SIDE; i++) {
+                float *at = to + (size_t)(r + i) * width + k;
+
+                if (n == SIDE)
+                    _mm256_storeu_ps(at, v[i]);
+                else
+                    _mm256_maskstore_ps(at, mask, v[i]);
+            }
+        }
+    }
+}
+
+/* How many of the rows, from the first on, were put into a tensor of floats. */
+static uint32_t put_floats(const struct qn_model *m, const struct qn_ort_input *in,
+                           const double *const *columns, uint32_t first, uint32_t rows, float *to)
+{
+    const uint32_t whole_rows = rows / SIDE * SIDE;
+
+    if (in->type != QN_ORT_FLOAT || m->has_missing || !m->ort->has_avx2)
+        return 0;
+    turn_columns(columns + in->first, first, whole_rows, in->width, to);
+    return whole_rows;
+}
+#else
+static uint32_t put_floats(const struct qn_model *m, const struct qn_ort_input *in,
+                           const double *const *columns, uint32_t first, uint32_t rows, float *to)
+{
+    (void)m, (void)in, (void)columns, (void)first, (void)rows, (void)to;
+    return 0;
+}
+#endif
 
 bool qn_model_reads_text(const struct qn_model *m, uint32_t input)
 {
@@ -166,14 +251,15 @@ static void fill(const struct qn_model *m, struct qn_ort_run *run, const struct 
         const struct qn_ort_input *in = &ort->inputs[t];
         const size_t row_bytes = in->width * qn_ort_width(in->type);
         char *buffer = c->buffers[t];
+        uint32_t done;
 
         if (in->type == QN_ORT_TEXT) {
             put_texts(ort, in, t, c, &run->texts, columns, first, rows, lacking);
             continue;
         }
-
-        for (uint32_t k = 0; k < in->width; k++)
-            put_column(m, in, columns[in->first + k] + first, rows, k, buffer, lacking);
+        done = put_floats(m, in, columns, first, rows, c->buffers[t]);
+        for (uint32_t k = 0; k < in->width && done < rows; k++)
+            put_column(m, in, columns[in->first + k] + first, done, rows, k, buffer, lacking);
         for (uint32_t r = rows; r < c->rows; r++)
             memcpy(buffer + r * row_bytes, buffer + (rows - 1) * row_bytes, row_bytes);
     }
@@ -213,6 +299,23 @@ static void take_row(const struct qn_model *m, const void *buffer, uint32_t from
     }
 }
 
+/* Rows [0, rows) of the tensor become rows from `to` on of the block, of floats. */
+static void take_floats(const struct qn_model *m, const float *buffer, uint32_t rows, uint32_t to,
+                        float *sums)
+{
+    const size_t width = m->ort->output_width;
+
+    for (uint32_t k = 0; k < m->info.outputs; k++) {
+        const float *in = buffer + m->ort->output_first + k;
+        float *out = sums + (size_t)k * QN_MODEL_BLOCK + to;
+
+        if (width == 1)
+            memcpy(out, in, rows * sizeof(*out));
+        for (uint32_t r = 0; r < rows && width > 1; r++)
+            out[r] = in[r * width];
+    }
+}
+
 static bool run_class(const struct qn_ort *ort, struct qn_ort_class *c)
 {
     struct qn_ort_status *status = ort->api.run(
@@ -234,6 +337,10 @@ static void batch(const struct qn_model *m, struct qn_ort_run *run, struct qn_or
 
     fill(m, run, c, columns, first + at, rows, lacking);
     if (run_class(m->ort, c)) {
+        if (m->info.is_float && memchr(lacking, 1, rows) == NULL) {
+            take_floats(m, c->out_buffer, rows, at, sums);
+            return;
+        }
         for (uint32_t r = 0; r < rows; r++)
             take_row(m, lacking[r] ? NULL : c->out_buffer, r, at + r, sums);
         return;

@@ -692,6 +692,7 @@ qn_status qn_model_load_onnxruntime(struct qn_model *m, struct qn_str bytes,
     if (m->ort == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory");
     l.ort = m->ort;
+    l.ort->has_avx2 = qn_model_cpu_has(QN_CPU_AVX2);
     return load(&l, bytes, reason, zipped);
 }
 

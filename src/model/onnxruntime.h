@@ -48,6 +48,7 @@ struct qn_ort_api {
                                  const char *const *output_names, size_t output_count,
                                  struct qn_ort_object **outputs);
     struct qn_ort_status *(*create_options)(struct qn_ort_object **);
+    struct qn_ort_status *(*set_optimisation)(struct qn_ort_object *options, int level);
     struct qn_ort_status *(*set_intra_threads)(struct qn_ort_object *options, int);
     struct qn_ort_status *(*set_inter_threads)(struct qn_ort_object *options, int);
     struct qn_ort_status *(*count[2])(const struct qn_ort_object *session,
@@ -139,6 +140,7 @@ struct qn_ort {
     uint32_t output_first;              /* the first of info.outputs columns that are taken */
     uint32_t class_count, class_rows[QN_ORT_CLASSES]; /* ascending */
     bool is_one_by_one;                               /* a call per row, at the first place */
+    bool has_avx2;                                    /* of the CPU, for tensors of floats   */
     struct qn_ort_run *runs;
     uint32_t run_count;
 };

@@ -20,6 +20,8 @@ enum {
     LOG_FATAL = 4,       /* errors come back as statuses, not on stderr                     */
     ARENA_ALLOCATOR = 1,
     MEMORY_DEFAULT = 0,
+    OPTIMISE_SIMPLE = 1,
+    OPTIMISE_ALL = 99,
     TEXT_BYTES = 300
 };
 
@@ -50,6 +52,7 @@ static void take_all(const void *t, struct qn_ort_api *a)
     take(t, &a->create_session, 8);
     take(t, &a->run, 9);
     take(t, &a->create_options, 10);
+    take(t, &a->set_optimisation, 23);
     take(t, &a->set_intra_threads, 24);
     take(t, &a->set_inter_threads, 25);
     take(t, &a->count[0], 30);
@@ -301,19 +304,47 @@ static qn_status try_device(struct making *mk, struct qn_err *err)
     return rc;
 }
 
-static qn_status use_cpu(struct making *mk, struct qn_err *err)
+/* A session on the CPU, made as `level` says; a status is the library's refusal. */
+static qn_status try_cpu(struct making *mk, int level, struct qn_ort_status **status,
+                         struct qn_err *err)
 {
     struct qn_ort *ort = mk->ort;
     struct qn_ort_object *options = NULL;
     qn_status rc = make_options(ort, &options, err);
 
     if (rc == QN_OK)
-        rc = qn_model_ort_check(
-            ort,
-            ort->api.create_session(ort->env, mk->bytes.p, mk->bytes.len, options, &ort->session),
-            "refuses the model", err);
+        rc = qn_model_ort_check(ort, ort->api.set_optimisation(options, level), "cannot start",
+                                err);
+    if (rc == QN_OK)
+        *status = ort->api.create_session(ort->env, mk->bytes.p, mk->bytes.len, options,
+                                          &ort->session);
+    if (rc == QN_OK && *status != NULL)
+        ort->session = NULL;
     if (options != NULL)
         ort->api.release_options(options);
+    return rc;
+}
+
+/* Releases up to 1.17 fuse operators of doubles into one that they do not have, and then refuse the
+ * graph; with simple optimisations they take it. The refusal that counts is the first one. */
+static qn_status use_cpu(struct making *mk, struct qn_err *err)
+{
+    const struct qn_ort *ort = mk->ort;
+    struct qn_ort_status *first = NULL, *second = NULL;
+    qn_status rc = try_cpu(mk, OPTIMISE_ALL, &first, err);
+
+    if (rc == QN_OK && first != NULL)
+        rc = try_cpu(mk, OPTIMISE_SIMPLE, &second, err);
+    if (second != NULL)
+        ort->api.release_status(second);
+    if (first != NULL && ort->session != NULL) {
+        ort->api.release_status(first);
+        first = NULL;
+    }
+    if (rc == QN_OK)
+        return qn_model_ort_check(ort, first, "refuses the model", err);
+    if (first != NULL)
+        ort->api.release_status(first);
     return rc;
 }
 

@@ -60,7 +60,11 @@ def network(path, rng, inputs=7, hidden=16, outputs=1, rows="N", kind=TensorProt
 def session(path):
     one = runtime.SessionOptions()
     one.intra_op_num_threads = 1
-    return runtime.InferenceSession(str(path), one, providers=["CPUExecutionProvider"])
+    try:
+        return runtime.InferenceSession(str(path), one, providers=["CPUExecutionProvider"])
+    except Exception:  # 1.16 and 1.17 refuse some graphs of doubles that they themselves made
+        one.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        return runtime.InferenceSession(str(path), one, providers=["CPUExecutionProvider"])
 
 
 def oracle(scorer, path, feeds, output=0):
@@ -91,12 +95,13 @@ def equal(scorer, path, x, want, **options):
     return facts
 
 
-@pytest.mark.parametrize("kind,dtype,outputs", [(TensorProto.FLOAT, np.float32, 1), (TensorProto.FLOAT, np.float32, 3),
-                                                (TensorProto.DOUBLE, np.float64, 1)])
-def test_network(scorer, tmp_path, kind, dtype, outputs):
+@pytest.mark.parametrize("kind,dtype,inputs,outputs", [(TensorProto.FLOAT, np.float32, 7, 1),
+                                                       (TensorProto.FLOAT, np.float32, 19, 3),
+                                                       (TensorProto.DOUBLE, np.float64, 7, 1)])
+def test_network(scorer, tmp_path, kind, dtype, inputs, outputs):
     rng = np.random.default_rng(SEED)
-    path = network(tmp_path / "m.onnx", rng, outputs=outputs, kind=kind)
-    x = rng.normal(size=(200, 7))
+    path = network(tmp_path / "m.onnx", rng, inputs=inputs, outputs=outputs, kind=kind)
+    x = rng.normal(size=(200, inputs))
     x[rng.random(size=x.shape) < 0.02] = np.nan
     facts = equal(scorer, path, x, oracle(scorer, path, {"X": x.astype(dtype)}))
     # Eigen's double exp has other bits in a full vector than in what is left over: no calls of one row then; not yet so
@@ -105,7 +110,7 @@ def test_network(scorer, tmp_path, kind, dtype, outputs):
         assert ("padded to 8 rows" in facts["kernel_reason"]) == (dtype == np.float64)
     assert "operator 'Gemm'" in facts["kernel_reason"] and runtime.__version__ in facts["kernel_reason"]
     assert facts["is_float"] == str(int(dtype == np.float32)) and facts["outputs"] == str(outputs)
-    assert facts["inputs"] == "7"
+    assert facts["inputs"] == str(inputs)
 
 
 def test_fixed_batch(scorer, tmp_path):
