@@ -3,9 +3,9 @@
  *
  *   bench_onnx LIBRARY MODEL PASSES
  *
- * The same session and the same tensors, in turn: its Run alone, and qn_model_score, which fills the
- * input from columns, runs, and takes the answer out. One thread, CPU time, rows rotate. Printed:
- * ns per call, and the difference of the medians. See bench/models.py. */
+ * The same session and the same tensors, in turn: its Run alone, and qn_model_score, which fills
+ * the input from columns, runs, and takes the answer out. One thread, CPU time, rows rotate.
+ * Printed: ns per call, and the difference of the medians. See bench/models.py. */
 #include "base/check.h"
 #include "base/number.h"
 #include "model/model_int.h"

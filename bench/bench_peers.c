@@ -8,13 +8,12 @@
  * its format; of lleaves the library is the compiled model; catboost is the library of its Java
  * package (peer_catboost.h). Or it is catboost-python or ydf: then the program that answers for it
  * (peer_python.py) stands for the library, and times its own calls on this core when it is asked.
- * All engines take the same rows from
- * memory in row-major order, at batch 1, 16, 64 and 1,024, one after the other in every pass, on
- * one thread; rows rotate, so that no branch predictor learns them. Quern is timed with its own
- * columns, and with the turning of rows into columns. Printed: one JSON line per engine and batch
- * with median, minimum and maximum, and how many of its answers have other bits than Quern's, in
- * float32 or, of a model in double, in double. Only wrong bits of an engine that promises them are a failure. Memory: as much as it likes. See
- * bench/models.py. */
+ * All engines take the same rows from memory in row-major order, at batch 1, 16, 64 and 1,024, one
+ * after the other in every pass, on one thread; rows rotate, so that no branch predictor learns
+ * them. Quern is timed with its own columns, and with the turning of rows into columns. Printed:
+ * one JSON line per engine and batch with median, minimum and maximum, and how many of its answers
+ * have other bits than Quern's, in float32 or, of a model in double, in double. Only wrong bits of
+ * an engine that promises them are a failure. Memory: as much as it likes. See bench/models.py. */
 #include "base/check.h"
 #include "base/number.h"
 #include "model/model_int.h"
@@ -52,7 +51,7 @@ struct engine {
     double *answers;
     uint64_t different;
     double ns[BATCH_COUNT][PASSES_MAX];
-    void *own; /* of the engine */
+    void *own;          /* of the engine */
     FILE *ask, *answer; /* of an engine in a process of its own; else NULL */
 };
 
@@ -465,8 +464,8 @@ static void compare(struct engine *engines, unsigned count, const struct rows *x
             const double *a = &engines[0].answers[r], *b = &e->answers[r];
             const float a32 = (float)*a, b32 = (float)*b;
 
-            e->different += is_float ? memcmp(&a32, &b32, sizeof(a32)) != 0
-                                     : memcmp(a, b, sizeof(*a)) != 0;
+            e->different +=
+                is_float ? memcmp(&a32, &b32, sizeof(a32)) != 0 : memcmp(a, b, sizeof(*a)) != 0;
         }
     }
 }

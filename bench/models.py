@@ -385,7 +385,8 @@ def table(lines, title):
     for engine, of in engines.items():
         cells = [f"{of[b]['ns']:,.0f} ({of[b]['min']:,.0f})" for b in BATCHES]
         print(f"| {engine} | {' | '.join(cells)} | {of[1]['different']:,} |")
-    print("| **best of the others / quern-rows** | " + " | ".join(ratio(engines, b) for b in BATCHES) + " | |", flush=True)
+    ratios = " | ".join(ratio(engines, b) for b in BATCHES)
+    print(f"| **best of the others / quern-rows** | {ratios} | |", flush=True)
 
 
 def ratio(engines, batch):

@@ -3,10 +3,10 @@
  *
  * The Python package has no C interface, and a call of it costs a thousand times what the trees do.
  * The Java package carries the library itself behind Java's native interface (JNI): functions that
- * are handed a table of functions of the virtual machine. This is such a table without a machine: an
- * array is a length and a pointer, and what the library does not use stops the program. So a call
- * costs what the library does, and no more. Places in the table are those of the JNI specification,
- * chapter 4. Thread: one. Memory: kept. */
+ * are handed a table of functions of the virtual machine. This is such a table without a machine:
+ * an array is a length and a pointer, and what the library does not use stops the program. So a
+ * call costs what the library does, and no more. Places in the table are those of the JNI
+ * specification, chapter 4. Thread: one. Memory: kept. */
 #ifndef QN_BENCH_PEER_CATBOOST_H
 #define QN_BENCH_PEER_CATBOOST_H
 

@@ -6,7 +6,7 @@ job    585,177 card transactions as NDJSON in, 14 exact window features, a 100-t
        with one and two threads, beside polars + XGBoost, pandas + XGBoost and a loop written by hand in Rust, where
        those are there (../shared/peers). All runs of a pass come one after the other, passes are repeated, and medians
        are compared: what else the machine does hits everybody. Answers are checked before numbers are believed.
-models one forest in Quern, XGBoost, LightGBM, ONNX Runtime and lleaves through their C interfaces, in one process.
+models one forest in Quern, XGBoost, LightGBM, ONNX Runtime, lleaves and YDF, and CatBoost's own in Quern and CatBoost.
 parts  bench_*.c: nanoseconds of decoder, numbers, windows, forest kernels.
 service `quern run`: log to log, appends beside SQLite, latency over HTTP, restart (service.py).
 

@@ -104,7 +104,8 @@ static void put_column(const struct qn_model *m, const struct qn_ort_input *in, 
     }
 }
 
-/* Columns of doubles become rows of floats, 8 by 8: in registers a value costs a third of a store. */
+/* Columns of doubles become rows of floats, 8 by 8: in registers a value costs a third of a store.
+ */
 #if defined(__x86_64__)
 enum { SIDE = 8 };
 #define TARGET  __attribute__((target("avx2")))

@@ -313,11 +313,11 @@ static qn_status try_cpu(struct making *mk, int level, struct qn_ort_status **st
     qn_status rc = make_options(ort, &options, err);
 
     if (rc == QN_OK)
-        rc = qn_model_ort_check(ort, ort->api.set_optimisation(options, level), "cannot start",
-                                err);
+        rc =
+            qn_model_ort_check(ort, ort->api.set_optimisation(options, level), "cannot start", err);
     if (rc == QN_OK)
-        *status = ort->api.create_session(ort->env, mk->bytes.p, mk->bytes.len, options,
-                                          &ort->session);
+        *status =
+            ort->api.create_session(ort->env, mk->bytes.p, mk->bytes.len, options, &ort->session);
     if (rc == QN_OK && *status != NULL)
         ort->session = NULL;
     if (options != NULL)
