@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { PASSES_MAX = 99, ROWS = 4096, CALLS = 400, COLUMN_PAD = 8, STRIDE = ROWS + COLUMN_PAD };
+enum { PASSES_MAX = 99, ROWS = 1024, CALLS = 400, COLUMN_PAD = 8, STRIDE = ROWS + COLUMN_PAD };
 
 struct bench {
     const struct qn_model *model;
