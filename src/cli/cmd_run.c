@@ -21,7 +21,7 @@
 enum { WAIT_MS = 50 };
 
 struct run_options {
-    const char *http;
+    const char *http, *stage;
     int64_t threads, drain_us, delay_us;
     int log_format, log_level;
 };
@@ -33,6 +33,13 @@ static const struct qn_option options[] = {
      .since = "0.2",
      .help = "where to listen, instead of serve: http; port 0 takes a free one",
      .offset = offsetof(struct run_options, http)},
+    {.name = "stage",
+     .type = QN_OPT_TEXT,
+     .value = "NAME",
+     .since = "0.3",
+     .help = "with log: kafka and features by several keys: run this stage alone, as 'quern check' "
+             "calls it; others run elsewhere",
+     .offset = offsetof(struct run_options, stage)},
     QN_THREADS_ROW(struct run_options, threads, "0.2"),
     {.name = "drain",
      .type = QN_OPT_DURATION,
@@ -154,7 +161,8 @@ static qn_status begin(struct qn_cli *c, struct running *r, struct qn_err *err)
                                          .random = &qn_random_system,
                                          .report = r->report,
                                          .threads = (uint32_t)r->opt.threads,
-                                         .load = &r->load};
+                                         .load = &r->load,
+                                         .stage = r->opt.stage};
 
     QN_TRY(qn_serve_check(&g->plan->serve, r->opt.http, &qn_files_system, err));
     QN_TRY(qn_metrics_new(&g->metrics, err));

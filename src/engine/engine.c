@@ -114,10 +114,12 @@ static qn_status engine_init(struct qn_engine *en, const struct qn_engine_option
     QN_TRY(qn_team_new(en->threads, &en->team, err));
     QN_TRY(qn_batch_init(&en->batch, &en->boot, p->schemas, p->schema_count, rows_max, en->threads,
                          err));
+    en->batch.is_judged = opt->is_judged;
     for (uint32_t s = 0; s < p->schema_count; s++)
         QN_TRY(qn_decode_json_prepare(&p->schemas[s], &en->boot, err));
     QN_TRY(qn_features_start(p->features, &en->batch, opt->seed, &en->boot, err));
-    QN_TRY(qn_dedup_new(p, opt->seed, &en->dedup, err));
+    if (!opt->is_judged)
+        QN_TRY(qn_dedup_new(p, opt->seed, &en->dedup, err));
     QN_TRY(qn_admit_init(en, rows_max, err));
     QN_TRY(answers_init(en, rows_max, err));
     if (!opt->without_models && p->score_model >= 0)

@@ -77,6 +77,9 @@ struct qn_engine_options {
     uint32_t rows_max;   /* of a batch; 0 = qn_engine_rows_default      */
     bool without_models; /* features only                                     */
     bool explains; /* qn_engine_explain will be called, though no output asks for contributions */
+    /* A stage behind another one: what that has judged is not judged again (batch.h), and the
+     * watermark is the newest floor. The groups' places are set: qn_features_place. */
+    bool is_judged;
     uint64_t seed; /* probe seed of the tables; never shows             */
 };
 

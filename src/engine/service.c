@@ -45,7 +45,7 @@ enum qn_phase qn_service_phase(struct qn_service *sv)
 
 uint64_t qn_service_beats(struct qn_service *sv)
 {
-    return atomic_load(&sv->beats);
+    return sv->kafka != NULL ? qn_service_kafka_beats(sv) : atomic_load(&sv->beats);
 }
 
 bool qn_service_move(struct qn_service *sv, enum qn_phase from, enum qn_phase to)

@@ -46,6 +46,8 @@ struct qn_service_options {
     /* How the plan was loaded; outlives the service. A log in Kafka needs it: each partition has a
      * plan of its own. */
     const struct qn_plan_options *load;
+    /* The one stage of the plan that runs here, by its name; NULL = all. */
+    const char *stage;
 };
 
 /* Asks for what a start needs of others: the bucket of the snapshots, where there is one. As

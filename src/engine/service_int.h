@@ -162,6 +162,8 @@ qn_status qn_service_kafka_new(struct qn_service *sv, struct qn_err *err);
 void qn_service_kafka_free(struct qn_service *sv);
 /* The engine's thread, instead of that of service.c. */
 void *qn_service_kafka_main(void *service);
+/* Of the stage that has moved least. */
+uint64_t qn_service_kafka_beats(const struct qn_service *sv);
 /* Appends ,"log":{...}: docs/formats.md, "Status". Under wait_lock. */
 void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b);
 

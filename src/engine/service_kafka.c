@@ -12,6 +12,7 @@
  * whose fate is not known is thrown away and restored. Thread: the engine's. Memory: see shard.h;
  * a burst ends at BURST_BYTES. */
 #include "engine/service_kafka_int.h"
+#include "engine/shard_stage.h"
 
 #include "base/check.h"
 #include "base/hash.h"
@@ -33,6 +34,11 @@ void qn_service_kafka_free(struct qn_service *sv)
 void *qn_service_kafka_main(void *service)
 {
     return service;
+}
+
+uint64_t qn_service_kafka_beats(const struct qn_service *sv)
+{
+    return 0;
 }
 
 void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b)
@@ -61,7 +67,7 @@ static qn_status open_consumer(struct qn_service_kafka *k, struct qn_err *err)
 {
     const struct qn_plan_kafka *p = &k->sv->plan->kafka;
     const char *own[] = {"group.id",
-                         p->group,
+                         k->stage->group,
                          "enable.auto.commit",
                          "false",
                          "enable.auto.offset.store",
@@ -116,22 +122,21 @@ static qn_status find_topic(struct qn_service_kafka *k, const char *topic, const
                       why.text);
 }
 
-/* A topic that answers go to; made as wide as the input where the spec says so. */
-static qn_status find_output(struct qn_service_kafka *k, uint32_t index, const char *what,
-                             struct qn_str name, struct qn_err *err)
+/* A topic that is ours; made as wide as the stream's where the spec says so. */
+static qn_status find_made(struct qn_service_kafka *k, const char *topic, const char *what,
+                           struct qn_str name, uint32_t *partitions, struct qn_err *err)
 {
-    const char *topic = k->topics[index];
     struct qn_err why = {0};
     qn_status rc;
 
     k->consumer.is_hasty = k->sv->plan->kafka.may_create;
-    rc = find_topic(k, topic, what, name, &k->partitions[index], &why);
+    rc = find_topic(k, topic, what, name, partitions, &why);
     k->consumer.is_hasty = false;
     if (rc == QN_NOT_FOUND && k->sv->plan->kafka.may_create) {
-        QN_TRY(qn_kafka_topic_make(&k->consumer, topic, k->shard_count, err));
+        QN_TRY(qn_kafka_topic_make(&k->consumer, topic, k->homes, err));
         qn_report_say(k->sv->opt.report, QN_LEVEL_INFO, "kafka", "made the topic %s, %u partitions",
-                      topic, k->shard_count);
-        return find_topic(k, topic, what, name, &k->partitions[index], err);
+                      topic, k->homes);
+        return find_topic(k, topic, what, name, partitions, err);
     }
     if (rc == QN_NOT_FOUND)
         return qn_err_set(err, rc, "%s; or let Quern make it: kafka: {create: true}", why.text);
@@ -140,23 +145,39 @@ static qn_status find_output(struct qn_service_kafka *k, uint32_t index, const c
     return rc;
 }
 
-static qn_status find_topics(struct qn_service_kafka *k, struct qn_err *err)
+static qn_status find_input(struct qn_service_kafka *k, struct qn_err *err)
 {
     const struct qn_plan *p = k->sv->plan;
-    uint32_t o;
 
-    k->input = p->kafka.stream_topics[p->main_stream];
-    QN_TRY(
-        find_topic(k, k->input, "stream", p->schemas[p->main_stream].name, &k->shard_count, err));
+    QN_TRY(find_topic(k, p->kafka.stream_topics[p->main_stream], "stream",
+                      p->schemas[p->main_stream].name, &k->homes, err));
+    k->input = k->stage->topic;
+    k->shard_count = k->homes;
+    if (!k->is_first)
+        QN_TRY(find_made(k, k->input, "stage", qn_str_of(k->stage->name), &k->shard_count, err));
     if (k->shard_count > SHARDS_MAX)
         return qn_err_set(err, QN_LIMIT, "'%s' has %u partitions; at most %d can be read", k->input,
                           k->shard_count, SHARDS_MAX);
-    for (o = 0; o < p->output_count; o++) {
+    return QN_OK;
+}
+
+static qn_status find_topics(struct qn_service_kafka *k, struct qn_err *err)
+{
+    const struct qn_plan *p = k->sv->plan;
+    uint32_t o = 0;
+
+    QN_TRY(find_input(k, err));
+    for (; k->is_last && o < p->output_count; o++) {
         k->topics[o] = p->kafka.output_topics[o];
-        QN_TRY(find_output(k, o, "output", p->outputs[o].name, err));
+        QN_TRY(find_made(k, k->topics[o], "output", p->outputs[o].name, &k->partitions[o], err));
+    }
+    for (; !k->is_last && o < 1; o++) {
+        k->topics[o] = k->stage[1].topic;
+        QN_TRY(find_made(k, k->topics[o], "stage", qn_str_of(k->stage[1].name), &k->partitions[o],
+                         err));
     }
     k->topics[o] = p->kafka.dead_topic;
-    return find_output(k, o, "dead letters", qn_str_of("dead"), err);
+    return find_made(k, k->topics[o], "dead letters", qn_str_of("dead"), &k->partitions[o], err);
 }
 
 /* Positions mean something in this topic of this cluster only. */
@@ -179,16 +200,16 @@ static void name_transactions(struct qn_service_kafka *k)
 
     k->sv->opt.random->fill(k->sv->opt.random->st, &any, sizeof any);
     if (p->instance != NULL)
-        snprintf(k->id, sizeof k->id, "%s.%s", p->group, p->instance);
+        snprintf(k->id, sizeof k->id, "%s.%s", k->stage->group, p->instance);
     else
-        snprintf(k->id, sizeof k->id, "%s.%016llx", p->group, (unsigned long long)any);
+        snprintf(k->id, sizeof k->id, "%s.%016llx", k->stage->group, (unsigned long long)any);
 }
 
-static qn_status kafka_init(struct qn_service_kafka *k, struct qn_err *err)
+qn_status qn_kafka_stage_init(struct qn_service_kafka *k, struct qn_err *err)
 {
     struct qn_service *sv = k->sv;
 
-    k->topic_count = sv->plan->output_count + 1;
+    k->topic_count = (k->is_last ? sv->plan->output_count : 1) + 1;
     k->topics = QN_NEW_N(&sv->arena, const char *, k->topic_count);
     k->partitions = QN_NEW_N(&sv->arena, uint32_t, k->topic_count);
     k->written = QN_NEW_N(&sv->arena, uint64_t, k->topic_count);
@@ -201,36 +222,29 @@ static qn_status kafka_init(struct qn_service_kafka *k, struct qn_err *err)
     name_transactions(k);
     k->shards = QN_NEW_N(&sv->arena, struct qn_shard *, k->shard_count);
     k->is_ours = QN_NEW_N(&sv->arena, bool, k->shard_count);
+    k->ended_ns = QN_NEW_N(&sv->arena, int64_t, k->shard_count);
     k->parts = QN_NEW_N(&sv->arena, struct qn_kafka_part, k->shard_count);
     k->marks = qn_arena_zalloc(&sv->arena, k->shard_count, sizeof *k->marks);
-    if (!k->shards || !k->is_ours || !k->parts || !k->marks)
+    if (!k->shards || !k->is_ours || !k->ended_ns || !k->parts || !k->marks)
         return qn_err_set(err, QN_NOMEM, "out of memory for the partitions");
     return qn_kafka_look_init(k, err);
 }
 
 qn_status qn_service_kafka_new(struct qn_service *sv, struct qn_err *err)
 {
-    struct qn_service_kafka *k = QN_NEW(&sv->arena, struct qn_service_kafka);
-
     QN_ASSERT(sv->opt.load != NULL);
     QN_TRY(qn_kafka_available(err));
-    if (k == NULL)
-        return qn_err_set(err, QN_NOMEM, "out of memory for a log in Kafka");
-    k->sv = sv;
-    sv->kafka = k;
-    return kafka_init(k, err);
+    return qn_kafka_stages_new(sv, err);
 }
 
 void qn_service_kafka_free(struct qn_service *sv)
 {
-    struct qn_service_kafka *k = sv->kafka;
-
-    if (k == NULL)
-        return;
-    for (uint32_t i = 0; k->shards != NULL && i < k->shard_count; i++)
-        qn_shard_free(k->shards[i]);
-    qn_kafka_transact_free(k->transact);
-    qn_kafka_close(&k->consumer);
+    for (struct qn_service_kafka *k = sv->kafka; k != NULL; k = k->next) {
+        for (uint32_t i = 0; k->shards != NULL && i < k->shard_count; i++)
+            qn_shard_free(k->shards[i]);
+        qn_kafka_transact_free(k->transact);
+        qn_kafka_close(&k->consumer);
+    }
 }
 
 /* ---- committing ------------------------------------------------------------------------------*/
@@ -238,6 +252,7 @@ void qn_service_kafka_free(struct qn_service *sv)
 static void gather(struct qn_service_kafka *k)
 {
     k->part_count = 0;
+    qn_kafka_tell_time(k);
     for (uint32_t i = 0; i < k->shard_count; i++) {
         struct qn_shard *s = k->shards[i];
 
@@ -309,6 +324,8 @@ qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct
         return why.code;
     }
     *is_done = outcome == QN_KAFKA_COMMITTED;
+    for (uint32_t i = 0; i < k->part_count && outcome == QN_KAFKA_DOUBTFUL; i++)
+        qn_shard_stage_tell_again(k->shards[k->parts[i].partition]); /* moves no position */
     if (outcome == QN_KAFKA_DOUBTFUL)
         QN_TRY(look_back(k, is_done, err));
     if (*is_done)
@@ -336,7 +353,7 @@ static qn_status commit(struct qn_service_kafka *k, struct qn_err *err)
         k->is_committing = false;
         if (is_done)
             break;
-        atomic_fetch_add(&k->sv->beats, 1);
+        atomic_fetch_add(&k->beats, 1);
         if (atomic_load(&k->sv->give_up))
             return qn_err_set(err, QN_INTERRUPTED, "stopped before the answers were committed");
         m = rd_kafka_consumer_poll(k->consumer.rk, AGAIN_MS); /* what became of us in the group */
@@ -406,7 +423,7 @@ static qn_status no_message(struct qn_service_kafka *k, const rd_kafka_message_t
         return qn_err_set(err, QN_DENIED,
                           "this user may not read '%s' as a member of group '%s': it needs Read on "
                           "both (%s)",
-                          k->input, k->sv->plan->kafka.group, rd_kafka_message_errstr(m));
+                          k->input, k->stage->group, rd_kafka_message_errstr(m));
     default:
         qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka", "%s", rd_kafka_message_errstr(m));
         return QN_OK;
@@ -419,6 +436,7 @@ static qn_status reach_end(struct qn_service_kafka *k, struct qn_shard *s, int64
                            struct qn_err *err)
 {
     QN_TRY(qn_kafka_step_all(k, err));
+    qn_kafka_note_end(k, s->partition);
     return qn_shard_reach(s, offset, err);
 }
 
@@ -431,6 +449,7 @@ static qn_status take(struct qn_service_kafka *k, rd_kafka_message_t *m, struct 
 
     if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR && s != NULL) {
         k->waiting++;
+        k->ended_ns[i] = 0;
         return qn_shard_push(s, m, err);
     }
     if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && s != NULL)
@@ -475,7 +494,7 @@ static qn_status burst(struct qn_service_kafka *k, int wait_ms, struct qn_err *e
             if (k->waiting < STEP_ROWS)
                 continue;
         }
-        atomic_fetch_add(&k->sv->beats, 1);
+        atomic_fetch_add(&k->beats, 1);
         QN_TRY(qn_kafka_step_all(k, err));
         if (end == 0 || qn_kafka_now_ns(k) >= end || gathered_bytes(k) >= BURST_BYTES ||
             atomic_load(&k->sv->stop))
@@ -488,18 +507,18 @@ static qn_status burst(struct qn_service_kafka *k, int wait_ms, struct qn_err *e
 
 static bool must_stop(void *arg)
 {
-    struct qn_service *sv = arg;
+    struct qn_service_kafka *k = arg;
 
-    atomic_fetch_add(&sv->beats, 1);
-    return atomic_load(&sv->give_up) ||
-           (atomic_load(&sv->stop) && sv->kafka->transact == NULL); /* nothing was begun */
+    atomic_fetch_add(&k->beats, 1);
+    return atomic_load(&k->sv->give_up) ||
+           (atomic_load(&k->sv->stop) && k->transact == NULL); /* nothing was begun */
 }
 
 /* Who comes with our instance fences our producers first and our place in the group then: the next
  * heartbeat tells. A transaction that ran out fences the producer alone. */
 static bool is_replaced(void *arg, struct qn_err *err)
 {
-    struct qn_service_kafka *k = ((struct qn_service *)arg)->kafka;
+    struct qn_service_kafka *k = arg;
     const int64_t until = qn_kafka_now_ns(k) + REPLACED_NS;
     struct qn_err why = {0};
     qn_status rc = QN_OK;
@@ -510,7 +529,7 @@ static bool is_replaced(void *arg, struct qn_err *err)
            !atomic_load(&k->sv->give_up)) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(k->consumer.rk, AGAIN_MS);
 
-        atomic_fetch_add(&k->sv->beats, 1);
+        atomic_fetch_add(&k->beats, 1);
         if (m != NULL)
             rc = take(k, m, &why);
     }
@@ -530,11 +549,12 @@ static qn_status begin(struct qn_service_kafka *k, struct qn_err *err)
                                                   .topics = k->topics,
                                                   .partitions = k->partitions,
                                                   .topic_count = k->topic_count,
+                                                  .keyed_topics = k->is_last ? 0 : 1,
                                                   .is_plain = k->sv->plan->kafka.is_at_least_once,
-                                                  .shards = k->shard_count,
+                                                  .shards = k->homes,
                                                   .must_stop = must_stop,
                                                   .is_replaced = is_replaced,
-                                                  .arg = k->sv};
+                                                  .arg = k};
 
     QN_TRY(qn_kafka_transact_new(&opt, &k->transact, err));
     return qn_kafka_subscribe(k, err);
@@ -567,8 +587,8 @@ static qn_status serve(struct qn_service_kafka *k, struct qn_err *err)
         QN_TRY(burst(k, is_saving ? SAVING_MS : IDLE_MS, err));
         QN_TRY(commit(k, err));
         is_saving = save(k);
-        if (is_live(k) && qn_service_move(k->sv, QN_PHASE_STARTING, QN_PHASE_RUNNING))
-            qn_report_say(k->sv->opt.report, QN_LEVEL_INFO, "engine", "running");
+        if (is_live(k))
+            qn_kafka_stage_started(k);
         qn_kafka_look(k);
         if (atomic_load(&k->sv->stop))
             return QN_OK;
@@ -597,10 +617,8 @@ static void leave(struct qn_service_kafka *k)
         (void)rd_kafka_consumer_close(k->consumer.rk);
 }
 
-void *qn_service_kafka_main(void *service)
+void qn_kafka_stage_run(struct qn_service_kafka *k)
 {
-    struct qn_service *sv = service;
-    struct qn_service_kafka *k = sv->kafka;
     struct qn_err err = {0};
     qn_status rc = begin(k, &err);
 
@@ -610,7 +628,19 @@ void *qn_service_kafka_main(void *service)
         save_last(k);
     leave(k);
     if (rc != QN_OK && rc != QN_INTERRUPTED)
+        qn_service_fail(k->sv, &err);
+}
+
+void *qn_service_kafka_main(void *service)
+{
+    struct qn_service *sv = service;
+    struct qn_err err = {0};
+
+    if (qn_kafka_stages_start(sv, &err) == QN_OK)
+        qn_kafka_stage_run(sv->kafka);
+    else
         qn_service_fail(sv, &err);
+    qn_kafka_stages_join(sv);
     return NULL;
 }
 

@@ -34,7 +34,7 @@ static bool may_ask_again(struct qn_service_kafka *k, rd_kafka_resp_err_t code, 
 {
     const struct timespec pause = {0, AGAIN_MS * 1000000};
 
-    atomic_fetch_add(&k->sv->beats, 1);
+    atomic_fetch_add(&k->beats, 1);
     if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
         code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || atomic_load(&k->sv->give_up) ||
         qn_kafka_now_ns(k) - begun >= ASK_NS)
@@ -92,7 +92,10 @@ static qn_status open_shard(struct qn_service_kafka *k, const rd_kafka_topic_par
                                          .random = sv->opt.random,
                                          .report = sv->opt.report,
                                          .threads = sv->opt.threads,
-                                         .log_id = k->log_id};
+                                         .log_id = k->log_id,
+                                         .stage = k->stage_index,
+                                         .shards = k->shard_count,
+                                         .next_partitions = k->is_last ? 0 : k->partitions[0]};
     const uint32_t i = (uint32_t)at->partition;
     /* Some clients keep the NUL of their text, should somebody set positions with one. */
     struct qn_str mark = {at->metadata, at->metadata == NULL
@@ -106,7 +109,7 @@ static qn_status open_shard(struct qn_service_kafka *k, const rd_kafka_topic_par
             err, QN_CORRUPT,
             "the group '%s' stands at record %lld of partition %u of '%s', which ends "
             "at %lld: the topic is not the one it was; use another group",
-            sv->plan->kafka.group, (long long)at->offset, i, k->input, (long long)newest);
+            k->stage->group, (long long)at->offset, i, k->input, (long long)newest);
     QN_TRY(qn_shard_new(&opt, i, &k->shards[i], err));
     return qn_shard_restore(k->shards[i], at->offset, mark, oldest, err);
 }
@@ -132,7 +135,7 @@ static qn_status assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_l
     for (int p = 0; p < l->cnt; p++) {
         const uint32_t i = (uint32_t)l->elems[p].partition;
 
-        atomic_fetch_add(&k->sv->beats, 1);
+        atomic_fetch_add(&k->beats, 1);
         if (may_go_on(k->shards[i], l->elems[p].offset)) {
             QN_TRY(qn_shard_unpark(k->shards[i], err));
         } else {

@@ -3,8 +3,9 @@
  * the group and its looks share.
  *
  * Files: service_kafka.c life, loop and commit; service_kafka_group.c partitions that come and go;
- * service_kafka_look.c metrics and status. Thread: the engine's, but for what says otherwise.
- * Memory: the service's arena. Empty without librdkafka. */
+ * service_kafka_stage.c the stages of one process; service_kafka_look.c metrics and status. Thread:
+ * the engine's, but for what says otherwise. Memory: the service's arena. Empty without librdkafka.
+ */
 #ifndef QN_ENGINE_SERVICE_KAFKA_INT_H
 #define QN_ENGINE_SERVICE_KAFKA_INT_H
 
@@ -20,18 +21,31 @@ struct qn_shard_seen {
     int64_t next, committed, end; /* end: of the partition, as far as known */
 };
 
+/* One stage of the pipeline, which mostly has but one. Each has a thread, a consumer and a group of
+ * its own; sv->kafka is the first of them that runs here, and what it says stands for the stream.
+ */
 struct qn_service_kafka {
     struct qn_service *sv;
+    struct qn_service_kafka *next; /* that runs here, too */
+    const struct qn_plan_stage *stage;
+    uint32_t stage_index;
+    bool is_first, is_last; /* of the plan's */
+    pthread_t thread;       /* where it is not the first here */
+    bool has_thread;
+    _Atomic bool has_started;
+    _Atomic uint64_t beats;
     struct qn_kafka_client consumer;
     struct qn_kafka_transact *transact; /* NULL until the thread has begun */
-    const char *input;                  /* topic of the main stream */
+    const char *input;                  /* topic that it reads */
     const char **topics;                /* [topic_count] of outputs, then of dead letters */
+    uint32_t homes;                     /* partitions of the stream's topic */
     uint32_t *partitions;               /* [topic_count] */
     uint32_t topic_count;
     char id[300]; /* of the transactions */
     uint64_t log_id;
 
     uint32_t shard_count;        /* partitions of the input */
+    int64_t *ended_ns;           /* [shard_count] when nothing was left to read; 0 = there is */
     struct qn_shard **shards;    /* [shard_count] NULL = not here; one that is not ours is parked */
     bool *is_ours;               /* [shard_count] assigned to this process now */
     struct qn_kafka_part *parts; /* [shard_count] of the commit in hand */
@@ -52,6 +66,7 @@ struct qn_service_kafka {
     struct qn_series **lag;       /* [shard_count] NULL until ours for the first time */
     struct qn_series **group_lag; /* [shard_count] likewise */
     struct qn_shard_seen *seen;
+    struct qn_group_info *groups;         /* [groups] sums over the shards; under wait_lock */
     struct qn_kafka_transact_stats stats; /* under wait_lock */
     int64_t looked_ns;
     uint64_t troubles; /* of the consumer, when last looked at */
@@ -64,6 +79,10 @@ static inline int64_t qn_kafka_now_ns(const struct qn_service_kafka *k)
 }
 
 /* service_kafka.c */
+/* Looks at the topics of one stage, and makes what runs on them. */
+qn_status qn_kafka_stage_init(struct qn_service_kafka *k, struct qn_err *err);
+/* The life of one stage on its thread. */
+void qn_kafka_stage_run(struct qn_service_kafka *k);
 /* Steps over all that is pending. */
 qn_status qn_kafka_step_all(struct qn_service_kafka *k, struct qn_err *err);
 /* One try to commit what the shards that are ours have; parts that were committed are settled.
@@ -75,6 +94,19 @@ qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct
 qn_status qn_kafka_broken(struct qn_service_kafka *k, rd_kafka_resp_err_t code, struct qn_err *err);
 /* Opens the consumer and lets it be the one that is polled. */
 qn_status qn_kafka_consume(struct qn_service_kafka *k, struct qn_err *err);
+
+/* service_kafka_stage.c */
+/* Before a commit: adds how far time has come, where the stage behind has to know. */
+void qn_kafka_tell_time(struct qn_service_kafka *k);
+/* The shard was read to its end. */
+void qn_kafka_note_end(struct qn_service_kafka *k, uint32_t shard);
+/* Starts the threads of the stages behind the first one here; waits until they have ended. */
+qn_status qn_kafka_stages_start(struct qn_service *sv, struct qn_err *err);
+void qn_kafka_stages_join(struct qn_service *sv);
+/* The stages that run here, as opt.stage says. */
+qn_status qn_kafka_stages_new(struct qn_service *sv, struct qn_err *err);
+/* All that it has answers what is new: the service runs when all stages here do. */
+void qn_kafka_stage_started(struct qn_service_kafka *k);
 
 /* service_kafka_group.c */
 void qn_kafka_rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t why,

@@ -21,7 +21,9 @@ qn_status qn_kafka_look_init(struct qn_service_kafka *k, struct qn_err *err)
     k->lag = QN_NEW_N(&k->sv->arena, struct qn_series *, k->shard_count);
     k->group_lag = QN_NEW_N(&k->sv->arena, struct qn_series *, k->shard_count);
     k->seen = QN_NEW_N(&k->sv->arena, struct qn_shard_seen, k->shard_count);
-    return k->lag != NULL && k->group_lag != NULL && k->seen != NULL
+    k->groups = QN_NEW_N(&k->sv->arena, struct qn_group_info,
+                         qn_features_group_count(k->sv->plan->features) + 1);
+    return k->lag != NULL && k->group_lag != NULL && k->seen != NULL && k->groups != NULL
                ? QN_OK
                : qn_err_set(err, QN_NOMEM, "out of memory for the metrics");
 }
@@ -36,13 +38,26 @@ static void set_lag(struct qn_service_kafka *k, uint32_t i, int64_t lag)
 
     if (k->lag[i] == NULL) {
         const struct qn_str stream[3] = {p->schemas[p->main_stream].name, topic, partition};
-        const struct qn_str group[3] = {qn_str_of(p->kafka.group), topic, partition};
+        const struct qn_str group[3] = {qn_str_of(k->stage->group), topic, partition};
 
         k->lag[i] = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_LAG, stream);
         k->group_lag[i] = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_GROUP_LAG, group);
     }
     qn_series_set(k->lag[i], (double)lag);
     qn_series_set(k->group_lag[i], (double)lag);
+}
+
+/* What an engine of a stage that is not the first one here has: its windows. */
+static void add_windows(struct qn_service_kafka *k, const struct qn_engine *en)
+{
+    const struct qn_features *f = qn_engine_plan(en)->features;
+
+    for (uint32_t g = 0; g < qn_features_group_count(f); g++) {
+        const struct qn_group_info info = qn_features_group(f, g);
+
+        k->groups[g].keys += info.keys;
+        k->groups[g].bytes += info.bytes;
+    }
 }
 
 /* One shard into the sums. */
@@ -62,8 +77,28 @@ static void add_shard(struct qn_service_kafka *k, uint32_t i, uint64_t *total)
     seen->end = end > s->next ? end : s->next;
     if (s->is_replaying)
         *total += (uint64_t)(s->live_from - s->next);
-    qn_service_look_add(k->sv, s->en);
+    if (k == k->sv->kafka)
+        qn_service_look_add(k->sv, s->en);
+    else
+        add_windows(k, s->en);
     set_lag(k, i, seen->end - seen->committed);
+}
+
+/* The first stage here speaks for the stream: every event passes it, and no one twice. */
+static void tell_all(struct qn_service_kafka *k, uint64_t replay, uint64_t lag, double seconds)
+{
+    struct qn_service *sv = k->sv;
+
+    atomic_store(&sv->processed[sv->plan->main_stream], 0);
+    atomic_store(&sv->appended[sv->plan->main_stream], lag);
+    atomic_store(&sv->replay_done, 0);
+    atomic_store(&sv->replay_total, replay);
+    for (const struct qn_service_kafka *o = k->next; o != NULL; o = o->next)
+        for (uint32_t g = 0; g < qn_features_group_count(sv->plan->features); g++) {
+            sv->seen.groups[g].keys += o->groups[g].keys;
+            sv->seen.groups[g].bytes += o->groups[g].bytes;
+        }
+    qn_service_look_tell(sv, seconds);
 }
 
 static void look_shards(struct qn_service_kafka *k, double seconds)
@@ -72,7 +107,10 @@ static void look_shards(struct qn_service_kafka *k, double seconds)
     uint64_t total = 0, lag = 0;
 
     pthread_mutex_lock(&sv->wait_lock);
-    qn_service_look_clear(sv);
+    if (k == sv->kafka)
+        qn_service_look_clear(sv);
+    for (uint32_t g = 0; g < qn_features_group_count(sv->plan->features); g++)
+        k->groups[g].keys = k->groups[g].bytes = 0;
     for (uint32_t i = 0; i < k->shard_count; i++) {
         add_shard(k, i, &total);
         if (k->seen[i].is_ours)
@@ -80,15 +118,12 @@ static void look_shards(struct qn_service_kafka *k, double seconds)
         else if (k->lag[i] != NULL)
             set_lag(k, i, 0);
     }
-    atomic_store(&sv->processed[sv->plan->main_stream], 0);
-    atomic_store(&sv->appended[sv->plan->main_stream], lag);
-    for (uint32_t o = 0; o < sv->plan->output_count; o++)
+    for (uint32_t o = 0; k->is_last && o < sv->plan->output_count; o++)
         sv->seen.records[o] = k->written[o];
     if (k->transact != NULL)
         qn_kafka_transact_stats(k->transact, &k->stats);
-    atomic_store(&sv->replay_done, 0);
-    atomic_store(&sv->replay_total, total);
-    qn_service_look_tell(sv, seconds);
+    if (k == sv->kafka)
+        tell_all(k, total, lag, seconds);
     pthread_mutex_unlock(&sv->wait_lock);
 }
 
@@ -115,13 +150,13 @@ void qn_kafka_look(struct qn_service_kafka *k)
     look_troubles(k);
 }
 
-void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b)
+/* "group":...,"ours":[...] of one stage. */
+static void put_stage(const struct qn_service_kafka *k, struct qn_buf *b)
 {
-    const struct qn_service_kafka *k = sv->kafka;
     bool is_first = true;
 
-    qn_buf_text(b, ",\"log\":{\"kind\":\"kafka\",\"group\":");
-    qn_json_string(b, qn_str_of(sv->plan->kafka.group));
+    qn_buf_text(b, "\"group\":");
+    qn_json_string(b, qn_str_of(k->stage->group));
     qn_buf_text(b, ",\"topic\":");
     qn_json_string(b, qn_str_of(k->input));
     qn_buf_printf(b,
@@ -140,7 +175,22 @@ void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b)
                       s->committed, s->end, s->end - s->committed);
         is_first = false;
     }
-    qn_buf_text(b, "]}");
+    qn_buf_byte(b, ']');
+}
+
+void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b)
+{
+    qn_buf_text(b, ",\"log\":{\"kind\":\"kafka\",");
+    put_stage(sv->kafka, b);
+    for (const struct qn_service_kafka *k = sv->kafka; k != NULL && sv->plan->kafka.stage_count > 1;
+         k = k->next) {
+        qn_buf_text(b, k == sv->kafka ? ",\"stages\":[{\"name\":" : ",{\"name\":");
+        qn_json_string(b, qn_str_of(k->stage->name));
+        qn_buf_byte(b, ',');
+        put_stage(k, b);
+        qn_buf_text(b, k->next == NULL ? "}]" : "}");
+    }
+    qn_buf_byte(b, '}');
 }
 
 #endif

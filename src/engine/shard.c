@@ -14,6 +14,8 @@
 #include "base/memory.h"
 #include "engine/commit.h"
 #include "engine/dead_record.h"
+#include "engine/rekey_record.h"
+#include "engine/shard_stage.h"
 #include "log/kafka_transact.h"
 #include "log/log_local.h"
 
@@ -31,40 +33,50 @@ static int64_t arrival_of(const rd_kafka_message_t *m)
     return type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || ms < 0 ? QN_NO_ARRIVAL : ms * 1000;
 }
 
-static uint32_t length_of(const rd_kafka_message_t *m)
+/* Of what is taken of a message; one byte more than an event may have where it is too large. */
+static uint32_t length_of(const struct qn_shard *s, const rd_kafka_message_t *m)
 {
-    return m->len > QN_EVENT_BYTES_MAX ? (uint32_t)QN_EVENT_BYTES_MAX + 1 : (uint32_t)m->len;
+    const uint32_t most = s->sends && !s->reads_stage ? QN_REKEY_EVENT_MAX : QN_EVENT_BYTES_MAX;
+
+    return m->len > most ? most + 1 : (uint32_t)m->len;
 }
 
 /* The one copy on the way in: the decoder looks QN_DECODE_PAD bytes further, and behind a message
  * there may be the end of the memory. */
-static void give(struct qn_shard *s, struct qn_batch *b, const rd_kafka_message_t *m, char *to)
+static qn_status give(struct qn_shard *s, struct qn_batch *b, const rd_kafka_message_t *m, char *to,
+                      struct qn_err *err)
 {
-    const uint32_t r = b->rows++, len = length_of(m);
+    const uint32_t r = b->rows++, len = length_of(s, m);
+    struct qn_str event = {m->payload, len};
 
-    if (len > 0)
-        memcpy(to, m->payload, len);
-    b->raw[r] = (struct qn_str){to, len};
+    if (s->reads_stage)
+        event = qn_shard_stage_event(s);
+    if (event.len > 0)
+        memcpy(to, event.p, event.len);
+    b->raw[r] = (struct qn_str){to, event.len};
+    if (s->reads_stage)
+        return qn_shard_stage_give(s, b, r, err);
     b->stream[r] = 0;
     b->partition[r] = (uint16_t)s->partition;
     b->offset[r] = m->offset;
     b->arrival_us[r] = arrival_of(m);
-    if (m->len > QN_EVENT_BYTES_MAX) {
+    if (m->len > len - 1 && len > (s->sends ? QN_REKEY_EVENT_MAX : QN_EVENT_BYTES_MAX)) {
         b->verdict[r] = QN_DEAD;
         b->reason[r] = QN_REASON_TOO_LARGE;
     }
+    return QN_OK;
 }
 
 static void begin_chain(struct qn_shard *s, int64_t since)
 {
-    memset(s->chains, 0, (s->plan->output_count + 1) * sizeof *s->chains);
+    memset(s->chains, 0, (s->output_count + 1) * sizeof *s->chains);
     s->mark.since = since;
     s->has_chain = true;
 }
 
 static uint64_t hash_of(const struct qn_shard *s)
 {
-    return qn_hash(s->chains, (s->plan->output_count + 1) * sizeof *s->chains, 0);
+    return qn_hash(s->chains, (s->output_count + 1) * sizeof *s->chains, 0);
 }
 
 /* All that was answered before has been answered again. */
@@ -82,7 +94,7 @@ static qn_status go_live(struct qn_shard *s, struct qn_err *err)
         "replay diverges: partition %u of '%s' gives other answers up to record %lld "
         "than were committed; same spec, model and version, so the topic was changed, "
         "this machine's memory is damaged, or this is a bug: report it",
-        s->partition, s->plan->kafka.stream_topics[0], (long long)s->live_from - 1);
+        s->partition, s->def->topic, (long long)s->live_from - 1);
 }
 
 /* The first offset that belongs into another batch than those before it. */
@@ -93,12 +105,25 @@ static int64_t border(const struct qn_shard *s, int64_t offset)
     return !s->has_chain && offset < s->mark.since ? s->mark.since : s->live_from;
 }
 
+/* What is no event of the batch: it stands before the first one, and ends one. */
+static void pass_over(struct qn_shard *s)
+{
+    qn_shard_stage_skip(s);
+    s->next = s->pending[s->taken]->offset + 1;
+    rd_kafka_message_destroy(s->pending[s->taken++]);
+    s->done = s->taken;
+    if (s->done == s->count)
+        s->done = s->taken = s->count = 0;
+}
+
 static qn_status shard_read(void *st, struct qn_batch *b, enum qn_flow *flow, struct qn_err *err)
 {
     struct qn_shard *s = st;
     int64_t end = INT64_MIN;
     uint32_t bytes = 0;
+    bool is_row = true;
 
+    s->before = qn_engine_watermark(s->en);
     while (s->taken < s->count && b->rows < b->rows_max) {
         const rd_kafka_message_t *m = s->pending[s->taken];
 
@@ -109,10 +134,18 @@ static qn_status shard_read(void *st, struct qn_batch *b, enum qn_flow *flow, st
                 begin_chain(s, s->mark.since);
             end = border(s, m->offset);
         }
-        if (m->offset >= end || (b->rows > 0 && bytes + length_of(m) > BATCH_BYTES))
+        if (m->offset >= end || (b->rows > 0 && bytes + length_of(s, m) > BATCH_BYTES))
             break;
-        give(s, b, m, s->raw + bytes);
-        bytes += length_of(m);
+        if (s->reads_stage)
+            QN_TRY(qn_shard_stage_look(s, m, &is_row, err));
+        if (!is_row && b->rows > 0)
+            break;
+        if (!is_row) {
+            pass_over(s);
+            continue;
+        }
+        QN_TRY(give(s, b, m, s->raw + bytes, err));
+        bytes += length_of(s, m);
         s->taken++;
     }
     *flow = b->rows > 0 ? QN_MORE : QN_IDLE;
@@ -171,40 +204,46 @@ static void shard_encode(void *st, const struct qn_engine *en, const struct qn_s
 {
     struct qn_shard *s = st;
 
-    qn_records_encode(&s->batch, s->encoder, en, r, first, end, worker);
+    if (!s->sends)
+        qn_records_encode(&s->batch, s->encoder, en, r, first, end, worker);
 }
 
-static struct qn_str key_of(const rd_kafka_message_t *m)
+struct qn_str qn_shard_key(const struct qn_shard *s, uint32_t row)
 {
+    const rd_kafka_message_t *m = s->pending[s->done + row];
+
+    if (s->reads_stage)
+        return qn_shard_stage_key(s, row);
     return m->key != NULL ? (struct qn_str){m->key, (uint32_t)m->key_len}
                           : (struct qn_str){NULL, 0};
 }
 
-static struct qn_str headers_of(struct qn_shard *s, const rd_kafka_message_t *m)
+struct qn_str qn_shard_headers(struct qn_shard *s, uint32_t row)
 {
     qn_buf_clear(&s->headers);
-    qn_kafka_headers_read(m, &s->headers);
+    qn_kafka_headers_read(s->pending[s->done + row], &s->headers);
     return (struct qn_str){s->headers.data, (uint32_t)s->headers.len};
 }
 
 /* Where nobody keeps repeats from readers, they are told by what made them: the position of the
  * event. */
-static struct qn_str headers_with_id(struct qn_shard *s, const rd_kafka_message_t *m)
+static struct qn_str headers_with_id(struct qn_shard *s, const struct qn_batch *b, uint32_t row)
 {
-    struct qn_str headers = headers_of(s, m);
+    struct qn_str headers = qn_shard_headers(s, row);
 
     if (!s->plan->kafka.is_at_least_once)
         return headers;
     qn_buf_clear(&s->scratch);
     qn_buf_printf(&s->scratch, "%.*s:%.*s:%u:%lld", QN_STR_ARG(s->plan->name),
-                  QN_STR_ARG(s->plan->schemas[0].name), s->partition, (long long)m->offset);
+                  QN_STR_ARG(s->plan->schemas[0].name), b->partition[row],
+                  (long long)b->offset[row]);
     qn_log_header_add(&s->headers, qn_str_of("quern-id"),
                       (struct qn_str){s->scratch.data, (uint32_t)s->scratch.len});
     return (struct qn_str){s->headers.data, (uint32_t)s->headers.len};
 }
 
 /* Records of one output, in the order of the rows: into the hash and, live, to be written. */
-static void take_output(struct qn_shard *s, uint32_t output)
+static void take_output(struct qn_shard *s, const struct qn_batch *b, uint32_t output)
 {
     for (uint32_t w = 0; w < s->batch.workers; w++) {
         const struct qn_record_slice *slice = qn_records_slice(&s->batch, output, w);
@@ -212,7 +251,6 @@ static void take_output(struct qn_shard *s, uint32_t output)
 
         for (uint32_t i = 0; i < slice->count; i++) {
             const struct qn_record_mark *m = &slice->marks[i];
-            const rd_kafka_message_t *message = s->pending[s->done + m->row];
             const struct qn_str value = {slice->bytes.data + begin,
                                          (uint32_t)(m->end - begin - 1)}; /* without its line end */
 
@@ -221,8 +259,8 @@ static void take_output(struct qn_shard *s, uint32_t output)
             if (s->is_replaying)
                 continue;
             s->made[output]++;
-            qn_kafka_record_add(&s->records, output, key_of(message), headers_with_id(s, message),
-                                value);
+            qn_kafka_record_add(&s->records, output, b->partition[m->row], qn_shard_key(s, m->row),
+                                headers_with_id(s, b, m->row), value);
         }
     }
 }
@@ -230,17 +268,19 @@ static void take_output(struct qn_shard *s, uint32_t output)
 static qn_status take_dead(struct qn_shard *s, const struct qn_batch *b, uint32_t row,
                            struct qn_err *err)
 {
-    const uint32_t output = s->plan->output_count;
+    const uint32_t output = s->output_count;
     const rd_kafka_message_t *m = s->pending[s->done + row];
 
     s->chains[output] = qn_dead_hash(b, row, s->chains[output]);
     if (s->is_replaying)
         return QN_OK;
     s->made[output]++;
-    QN_TRY(qn_dead_headers(s->plan, b, row, headers_with_id(s, m), &s->scratch, &s->dead, err));
-    qn_kafka_record_add(&s->records, output, key_of(m),
+    QN_TRY(
+        qn_dead_headers(s->plan, b, row, headers_with_id(s, b, row), &s->scratch, &s->dead, err));
+    qn_kafka_record_add(&s->records, output, b->partition[row], qn_shard_key(s, row),
                         (struct qn_str){s->dead.data, (uint32_t)s->dead.len},
-                        (struct qn_str){m->payload, (uint32_t)m->len});
+                        s->reads_stage ? b->raw[row]
+                                       : (struct qn_str){m->payload, (uint32_t)m->len});
     return QN_OK;
 }
 
@@ -252,15 +292,17 @@ static qn_status shard_commit(void *st, const struct qn_engine *en, const struct
 
     QN_TRY(qn_records_check(&s->batch, err));
     QN_ASSERT(s->taken - s->done == b->rows);
-    for (uint32_t o = 0; o < s->plan->output_count; o++)
-        take_output(s, o);
+    if (s->sends)
+        QN_TRY(qn_shard_stage_send(s, b, err));
+    for (uint32_t o = 0; !s->sends && o < s->output_count; o++)
+        take_output(s, b, o);
     for (uint32_t row = 0; row < b->rows; row++)
         if (qn_contract_sets_aside(b, row, s->plan->schemas))
             QN_TRY(take_dead(s, b, row, err));
     qn_records_clear(&s->batch);
     if (s->records.failed || s->headers.failed)
         return qn_err_set(err, QN_NOMEM, "out of memory for the records of a transaction");
-    s->next = b->offset[b->rows - 1] + 1;
+    s->next = s->pending[s->taken - 1]->offset + 1;
     return QN_OK;
 }
 
@@ -278,7 +320,12 @@ static qn_status load_plan(struct qn_shard *s, struct qn_err *err)
             "'%s' or a model's file was changed since this process began: SIGHUP or a "
             "restart takes the new one up",
             s->opt.plan->file);
-    return QN_OK;
+    QN_ASSERT(s->opt.stage < s->plan->kafka.stage_count);
+    s->def = &s->plan->kafka.stages[s->opt.stage];
+    s->reads_stage = s->opt.stage > 0;
+    s->sends = s->opt.stage + 1 < s->plan->kafka.stage_count;
+    s->output_count = s->sends ? 1 : s->plan->output_count;
+    return s->plan->kafka.stage_count > 1 ? qn_shard_stage_new(s, err) : QN_OK;
 }
 
 static qn_status make_engine(struct qn_shard *s, struct qn_err *err)
@@ -286,6 +333,8 @@ static qn_status make_engine(struct qn_shard *s, struct qn_err *err)
     const struct qn_record_options records = {.kind = QN_RECORDS_PREDICTIONS,
                                               .workers = s->opt.threads};
     struct qn_engine_options engine = {.threads = s->opt.threads,
+                                       .without_models = s->sends,
+                                       .is_judged = s->reads_stage,
                                        .rows_max = ROWS_PER_THREAD * s->opt.threads};
     const struct qn_input in = {
         .read = shard_read, .release = shard_release, .csv = shard_csv, .st = s};
@@ -294,8 +343,8 @@ static qn_status make_engine(struct qn_shard *s, struct qn_err *err)
     if (engine.rows_max > QN_BATCH_ROWS_MAX)
         engine.rows_max = QN_BATCH_ROWS_MAX;
     s->opt.random->fill(s->opt.random->st, &engine.seed, sizeof engine.seed);
-    s->chains = QN_NEW_N(&s->arena, uint64_t, s->plan->output_count + 1);
-    s->made = QN_NEW_N(&s->arena, uint64_t, s->plan->output_count + 1);
+    s->chains = QN_NEW_N(&s->arena, uint64_t, s->output_count + 1);
+    s->made = QN_NEW_N(&s->arena, uint64_t, s->output_count + 1);
     s->raw = qn_arena_alloc(&s->arena, BATCH_BYTES + 1 + QN_DECODE_PAD);
     if (s->chains == NULL || s->made == NULL || s->raw == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for a shard");
@@ -338,6 +387,7 @@ void qn_shard_free(struct qn_shard *s)
         return;
     qn_shard_drop_pending(s);
     qn_shard_snapshots_free(s);
+    qn_shard_stage_free(s);
     qn_engine_free(s->en);
     qn_records_fini(&s->batch);
     qn_record_encoder_free(s->encoder);
@@ -361,8 +411,8 @@ static qn_status check_gap(const struct qn_shard *s, int64_t oldest, struct qn_e
                       "partition %u of '%s' begins at record %lld, and its state needs those from "
                       "%lld on: no snapshot in '%s' fits, and the topic no longer holds them "
                       "(retention must be longer than a snapshot is old)",
-                      s->partition, s->plan->kafka.stream_topics[0], (long long)oldest,
-                      (long long)s->next, s->plan->kafka.snapshots);
+                      s->partition, s->def->topic, (long long)oldest, (long long)s->next,
+                      s->plan->kafka.snapshots);
 }
 
 qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str mark,
@@ -382,8 +432,8 @@ qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str 
             "the group '%s' has a position in partition %u of '%s' that Quern did not "
             "write (%lld, '%.*s'): where its state began is not known; use another group, "
             "or delete the positions of this one",
-            s->plan->kafka.group, s->partition, s->plan->kafka.stream_topics[0],
-            (long long)committed, QN_STR_ARG(qn_utf8_cut(mark, MARK_SHOWN)));
+            s->def->group, s->partition, s->def->topic, (long long)committed,
+            QN_STR_ARG(qn_utf8_cut(mark, MARK_SHOWN)));
     s->committed = s->live_from = committed;
     s->mark.first = s->expected.first;
     s->mark.since = s->expected.since;
@@ -444,7 +494,7 @@ void qn_shard_committed(struct qn_shard *s)
 {
     s->committed = s->next;
     s->is_new = false;
-    memset(s->made, 0, (s->plan->output_count + 1) * sizeof *s->made);
+    memset(s->made, 0, (s->output_count + 1) * sizeof *s->made);
     qn_buf_clear(&s->records);
 }
 

@@ -24,6 +24,7 @@
 #include "monitor/report.h"
 
 struct qn_shard_snapshots; /* private: shard_snapshot.c */
+struct qn_shard_stage;     /* private: shard_stage.c */
 
 struct qn_shard_options {
     const struct qn_plan *plan; /* of the service: the shard loads the same once more */
@@ -33,7 +34,10 @@ struct qn_shard_options {
     const struct qn_random *random;
     struct qn_report *report;
     uint32_t threads;
-    uint64_t log_id; /* of cluster and topic: snapshots of others are not believed */
+    uint64_t log_id;          /* of cluster and topic: snapshots of others are not believed */
+    uint32_t stage;           /* of the plan */
+    uint32_t shards;          /* of this stage */
+    uint32_t next_partitions; /* of the topic that the next stage reads; 0: the last stage */
 };
 
 struct qn_shard {
@@ -41,6 +45,11 @@ struct qn_shard {
     struct qn_shard_options opt;
     struct qn_arena arena;
     struct qn_plan *plan;
+    const struct qn_plan_stage *def; /* of its stage */
+    struct qn_shard_stage *stage;    /* NULL: the plan has one stage */
+    bool reads_stage, sends;         /* from the stage before; to the one behind */
+    struct qn_watermark before;      /* of the step in hand */
+    uint32_t output_count;           /* topics it writes, but for dead letters */
     struct qn_engine *en;
     struct qn_record_encoder *encoder;
     struct qn_records batch; /* of the step in hand */
@@ -51,17 +60,17 @@ struct qn_shard {
     char *raw;      /* the bytes of the rows of the step */
     int64_t pushed; /* behind the last message taken in */
 
-    int64_t next;              /* first offset that was not stepped                          */
-    int64_t committed;         /* first offset that is not committed                         */
-    int64_t live_from;         /* what lies below was answered before                        */
-    bool is_replaying;         /* next < live_from                                           */
-    bool is_new;               /* the group has no position yet, and the topic has a past    */
-    struct qn_buf records;     /* qn_kafka_record_add, since the last commit                 */
-    uint64_t *made;            /* [outputs + 1] of those records, by output; then dead letters */
-    uint64_t *chains;          /* [outputs + 1] hash of all records since mark.since         */
-    struct qn_shard_mark mark; /* first, since, maker: as they will be committed; no hash */
-    struct qn_shard_mark expected;        /* what was committed at live_from; maker 0 = unknown  */
-    bool has_chain;                       /* chains began at mark.since                         */
+    int64_t next;          /* first offset that was not stepped                          */
+    int64_t committed;     /* first offset that is not committed                         */
+    int64_t live_from;     /* what lies below was answered before                        */
+    bool is_replaying;     /* next < live_from                                           */
+    bool is_new;           /* the group has no position yet, and the topic has a past    */
+    struct qn_buf records; /* qn_kafka_record_add, since the last commit                 */
+    uint64_t *made;        /* [output_count + 1] of those records, by output; then dead letters */
+    uint64_t *chains;      /* [output_count + 1] hash of all records since mark.since         */
+    struct qn_shard_mark mark;     /* first, since, maker: as they will be committed; no hash */
+    struct qn_shard_mark expected; /* what was committed at live_from; maker 0 = unknown  */
+    bool has_chain;                /* chains began at mark.since                         */
     struct qn_buf headers, dead, scratch; /* of one record */
     struct qn_shard_snapshots *snapshots;
 };
@@ -89,8 +98,11 @@ static inline bool qn_shard_is_busy(const struct qn_shard *s)
 /* True where there is something to commit. */
 static inline bool qn_shard_has_news(const struct qn_shard *s)
 {
-    return !s->is_replaying && (s->next > s->committed || s->is_new);
+    return !s->is_replaying && (s->next > s->committed || s->is_new || s->records.len > 0);
 }
+/* Of a row of the batch in hand: the key and the headers that its record came with. */
+struct qn_str qn_shard_key(const struct qn_shard *s, uint32_t row);
+struct qn_str qn_shard_headers(struct qn_shard *s, uint32_t row);
 /* The mark that belongs to s->next. */
 void qn_shard_mark_now(const struct qn_shard *s, char out[QN_SHARD_MARK_BYTES]);
 /* All up to s->next is committed. */

@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "engine/commit_record.h"
 #include "engine/engine_state.h"
+#include "engine/shard_stage.h"
 
 #include <errno.h>
 
@@ -48,7 +49,7 @@ static qn_status make_folders(struct qn_shard *s, struct qn_buf *path, struct qn
 
     qn_buf_text(path, k->snapshots);
     ends[0] = path->len;
-    qn_buf_printf(path, "/%s", k->group);
+    qn_buf_printf(path, "/%s", s->def->group);
     ends[1] = path->len;
     qn_buf_printf(path, "/%u", s->partition);
     ends[2] = path->len;
@@ -93,7 +94,7 @@ static void take_lock(struct qn_shard *s, const char *folder)
 
 qn_status qn_shard_snapshots_new(struct qn_shard *s, struct qn_err *err)
 {
-    const uint32_t n = qn_engine_section_count(s->en);
+    const uint32_t own = qn_engine_section_count(s->en), n = own + (s->reads_stage ? 1 : 0);
     struct qn_shard_snapshots *x = QN_NEW(&s->arena, struct qn_shard_snapshots);
     struct qn_snapshots_options opt = {.section_count = n, .workers = s->opt.threads};
     struct qn_buf path = {0};
@@ -103,7 +104,7 @@ qn_status qn_shard_snapshots_new(struct qn_shard *s, struct qn_err *err)
     if (x == NULL || (x->sections = QN_NEW_N(&s->arena, struct qn_section, n)) == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for snapshots");
     x->lock_fd = -1;
-    QN_ASSERT(s->plan->output_count < OUTPUTS_MAX);
+    QN_ASSERT(s->output_count < OUTPUTS_MAX);
     rc = make_folders(s, &path, err);
     if (rc == QN_OK) {
         take_lock(s, path.data);
@@ -112,6 +113,8 @@ qn_status qn_shard_snapshots_new(struct qn_shard *s, struct qn_err *err)
     qn_buf_fini(&path);
     QN_TRY(rc);
     QN_TRY(qn_engine_sections(s->en, x->sections, err));
+    if (s->reads_stage)
+        x->sections[own] = qn_shard_stage_section(s);
     opt.store = &x->store;
     opt.sections = x->sections;
     QN_TRY(qn_snapshots_new(&opt, &x->sn, err));
@@ -178,7 +181,7 @@ static void take_chains(struct qn_shard *s, const struct choice *c)
 {
     const struct qn_commit *m = &c->read;
 
-    s->has_chain = m->maker == s->mark.maker && m->output_count == s->plan->output_count + 1 &&
+    s->has_chain = m->maker == s->mark.maker && m->output_count == s->output_count + 1 &&
                    (int64_t)c->inputs[1].next == s->mark.since;
     for (uint32_t o = 0; s->has_chain && o < m->output_count; o++)
         s->chains[o] = c->outputs[o].hash;
@@ -218,7 +221,7 @@ static qn_status begin(struct qn_shard *s, struct qn_err *err)
                           .inputs = inputs,
                           .outputs = outputs,
                           .input_count = INPUTS,
-                          .output_count = s->plan->output_count + 1};
+                          .output_count = s->output_count + 1};
     struct qn_snapshot_info info = {.position = (uint64_t)s->next,
                                     .taken_us = s->opt.clock->wall_us(s->opt.clock->st)};
     struct qn_buf payload = {0};

@@ -157,6 +157,15 @@ static qn_status step_arrive(struct qn_engine *en, enum qn_flow *flow, struct qn
 
 /* ---- their verdicts and features ---- */
 
+/* Of a batch that was judged by a stage before. */
+static void take_floor(const struct qn_batch *b, struct qn_watermark *w)
+{
+    const int64_t floor_us = b->floor_us[b->rows - 1];
+
+    if (floor_us != INT64_MIN)
+        *w = (struct qn_watermark){true, floor_us};
+}
+
 /* Lateness and repeats in log order, because the watermark moves with every row; where the state
  * has a limit, what fits in it, too, which needs the keys first. */
 static qn_status step_contract(struct qn_engine *en, struct qn_err *err)
@@ -164,7 +173,10 @@ static qn_status step_contract(struct qn_engine *en, struct qn_err *err)
     const struct qn_watermark before = en->watermark;
     struct qn_batch *b = &en->batch;
 
-    qn_contract_lateness(b, en->plan->schemas, en->plan->schema_count, &en->watermark);
+    if (b->is_judged)
+        take_floor(b, &en->watermark);
+    else
+        qn_contract_lateness(b, en->plan->schemas, en->plan->schema_count, &en->watermark);
     if (en->budget == NULL && en->dedup != NULL)
         QN_TRY(qn_dedup_run(en->dedup, b, before, err));
     QN_TRY(qn_features_prepare(en->plan->features, b, en->team, err));

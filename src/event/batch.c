@@ -135,11 +135,12 @@ static qn_status rows_init(struct qn_batch *b, struct qn_arena *boot, struct qn_
     b->time_us = column(boot, n, sizeof *b->time_us);
     b->verdict = column(boot, n, sizeof *b->verdict);
     b->is_late = column(boot, n, sizeof *b->is_late);
+    b->floor_us = column(boot, n, sizeof *b->floor_us);
     b->reason = column(boot, n, sizeof *b->reason);
     b->reason_field = column(boot, n, sizeof *b->reason_field);
     if (b->raw == NULL || b->stream == NULL || b->partition == NULL || b->offset == NULL ||
         b->arrival_us == NULL || b->time_us == NULL || b->verdict == NULL || b->is_late == NULL ||
-        b->reason == NULL || b->reason_field == NULL)
+        b->floor_us == NULL || b->reason == NULL || b->reason_field == NULL)
         return qn_err_set(err, QN_NOMEM, "no memory for a batch of %u rows", b->rows_max);
     for (size_t r = 0; r < n; r++)
         b->arrival_us[r] = QN_NO_ARRIVAL;

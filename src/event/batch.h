@@ -88,6 +88,10 @@ struct qn_batch {
     int64_t *offset;     /* [rows] position in (stream, partition)                      */
     int64_t *arrival_us; /* [rows] when it was appended to the log; QN_NO_ARRIVAL: not known */
     bool is_past; /* of rows that were committed before: the log knows whether there was room */
+    /* Lateness and repeats were judged by a stage before: read sets verdict, is_late and floor_us.
+     * Set by the engine, for all batches. */
+    bool is_judged;
+    int64_t *floor_us; /* [rows] of window.h; INT64_MIN: not known. Only where is_judged          */
     /* set by decode and contract */
     int64_t *time_us;        /* [rows] event time; undefined where dead                     */
     uint8_t *verdict;        /* [rows] enum qn_verdict                                      */

@@ -684,7 +684,8 @@ struct qn_group_spec qn_feature_group_spec(const struct group *g)
                                   .windows = g->windows,
                                   .window_count = g->window_count,
                                   .slack_us = g->slack_us,
-                                  .is_counted = g->is_counted};
+                                  .is_counted = g->is_counted,
+                                  .has_floor = g->has_floor};
 }
 
 struct qn_group_info qn_features_group(const struct qn_features *f, uint32_t i)

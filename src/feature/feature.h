@@ -100,6 +100,26 @@ void qn_features_refuse(struct qn_features *f, uint32_t row);
 /* Counts what is there, when a snapshot did not say. */
 void qn_features_recount(struct qn_features *f, int64_t newest_us);
 
+/* ---- a pipeline in stages, each with its own keys (spec/plan.h) ---- */
+
+/* Where the windows of a group are computed: here; before this run, whose batch brings their
+ * values; or behind it, and they are null here. */
+enum qn_group_place { QN_GROUP_HERE, QN_GROUP_GIVEN, QN_GROUP_BEHIND };
+/* Of a group, before qn_features_start; here where it is not said. has_floor: the batches say a
+ * floor (batch.h). */
+void qn_features_place(struct qn_features *f, uint32_t group, enum qn_group_place place,
+                       bool has_floor);
+/* Fields of the main stream that a group is keyed by, [qn_features_key_parts]. */
+const uint32_t *qn_features_key_fields(const struct qn_features *f, uint32_t group);
+uint32_t qn_features_window_count(const struct qn_features *f, uint32_t group);
+/* For each window of each group, one after another, a number by which another plan knows it: equal
+ * where both compute the same. ids: room for all windows. */
+qn_status qn_features_window_ids(const struct qn_features *f, uint32_t *ids, struct qn_err *err);
+/* The values of a window, a default filled in where only one feature shows it. Those of a group
+ * that is given are for the input to write, each row's, before the run. After qn_features_start.
+ * Eight bytes a value, whatever the type. */
+struct qn_col *qn_features_window_col(const struct qn_features *f, uint32_t group, uint32_t window);
+
 /* Column of feature i after a run; valid until the next. complete[row] = 1 where no feature of the
  * row is null. */
 const struct qn_col *qn_features_col(const struct qn_features *f, uint32_t i);

@@ -43,7 +43,8 @@ struct group {
     uint32_t shown_by[QN_GROUP_WINDOWS_MAX]; /* features that have this window               */
     uint32_t arg_count, where_count, window_count;
     int64_t slack_us;
-    bool is_counted;
+    bool is_counted, has_floor;
+    enum qn_group_place place;
 
     /* from qn_features_start on */
     struct qn_group *state;

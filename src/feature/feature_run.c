@@ -27,10 +27,12 @@ static bool start_group(struct group *g, uint32_t main, const struct qn_features
     const enum qn_late late = f->schemas[g->source].late;
 
     memset(g->roles, 0, sizeof g->roles);
-    g->roles[main][QN_SCORED] = QN_ROLE_READ;
-    g->roles[g->source][QN_SCORED] |= QN_ROLE_UPDATE;
-    if (late == QN_LATE_FOLD)
-        g->roles[g->source][QN_LATE] = QN_ROLE_UPDATE;
+    if (g->place == QN_GROUP_HERE) {
+        g->roles[main][QN_SCORED] = QN_ROLE_READ;
+        g->roles[g->source][QN_SCORED] |= QN_ROLE_UPDATE;
+        if (late == QN_LATE_FOLD)
+            g->roles[g->source][QN_LATE] = QN_ROLE_UPDATE;
+    }
     g->role = QN_NEW_N(boot, uint8_t, rows_max);
     g->key = QN_NEW_N(boot, struct qn_str, rows_max);
     g->hash = QN_NEW_N(boot, uint64_t, rows_max);
@@ -164,6 +166,21 @@ static void find_roles(const struct qn_features *f, struct group *g, uint32_t fi
     }
 }
 
+static int64_t time_back(int64_t t, int64_t by_us)
+{
+    int64_t r;
+
+    return __builtin_sub_overflow(t, by_us, &r) ? INT64_MIN : r; /* by_us >= 0 */
+}
+
+/* Rows that are older than the floor lets rows be: what they may ask for is not kept. */
+static void drop_below(const struct qn_batch *b, struct group *g, uint32_t first, uint32_t end)
+{
+    for (uint32_t r = first; r < end; r++)
+        if (b->time_us[r] < time_back(b->floor_us[r], g->slack_us))
+            g->role[r] = 0;
+}
+
 /* The column that holds part k of the key of a row. */
 static inline const struct qn_col *key_column(const struct qn_features *f, const struct group *g,
                                               uint32_t k, uint32_t row)
@@ -249,7 +266,11 @@ static qn_status prepare_group(const struct qn_features *f, struct group *g, uin
     bool good = true;
     uint32_t column;
 
+    if (g->place != QN_GROUP_HERE)
+        return QN_OK;
     find_roles(f, g, first, end);
+    if (f->batch->is_judged)
+        drop_below(f->batch, g, first, end);
     if (g->key_count > 1)
         good = keys_of_parts(f, g, first, end, arena);
     else if (g->key_kind[0].type == QN_STRING)
@@ -272,7 +293,7 @@ static qn_status prepare_group(const struct qn_features *f, struct group *g, uin
     return QN_OK;
 }
 
-/* ---- the three stages ---- */
+/* ---- the three steps ---- */
 
 static qn_status run_expressions(const struct qn_features *f, bool with_windows, uint32_t first,
                                  uint32_t end, struct qn_arena *arena, struct qn_err *err)
@@ -347,6 +368,7 @@ static struct qn_wave wave_of(const struct qn_features *f, const struct group *g
                             .args = g->arg,
                             .wheres = (const uint8_t *const *)g->where,
                             .out = g->out,
+                            .floor_us = g->has_floor ? f->batch->floor_us : NULL,
                             .recs = f->budget != NULL ? g->recs : NULL};
 }
 
@@ -376,6 +398,8 @@ static void work_windows(void *arg, unsigned worker, unsigned workers)
         const struct group *g = f->groups[(i + worker) % f->group_count];
         const struct qn_wave wave = wave_of(f, g);
 
+        if (g->place != QN_GROUP_HERE)
+            continue;
         f->worker_rc[worker] = qn_group_run(g->state, &wave, worker, workers, &b->arenas[worker],
                                             &f->worker_err[worker]);
     }
@@ -491,6 +515,34 @@ void qn_features_recount(struct qn_features *f, int64_t newest_us)
 {
     for (uint32_t i = 0; i < f->group_count; i++)
         qn_group_recount(f->groups[i]->state, newest_us, f->budget, f->first_account + i);
+}
+
+/* ---- a pipeline in stages ---- */
+
+void qn_features_place(struct qn_features *f, uint32_t group, enum qn_group_place place,
+                       bool has_floor)
+{
+    QN_ASSERT(group < f->group_count);
+    f->groups[group]->place = place;
+    f->groups[group]->has_floor = has_floor;
+}
+
+const uint32_t *qn_features_key_fields(const struct qn_features *f, uint32_t group)
+{
+    QN_ASSERT(group < f->group_count);
+    return f->groups[group]->main_key;
+}
+
+uint32_t qn_features_window_count(const struct qn_features *f, uint32_t group)
+{
+    QN_ASSERT(group < f->group_count);
+    return f->groups[group]->window_count;
+}
+
+struct qn_col *qn_features_window_col(const struct qn_features *f, uint32_t group, uint32_t window)
+{
+    QN_ASSERT(window < f->groups[group]->window_count);
+    return f->groups[group]->out[window];
 }
 
 const struct qn_col *qn_features_col(const struct qn_features *f, uint32_t i)

@@ -91,13 +91,10 @@ static uint32_t feature_of(const struct qn_features *f, uint32_t group, uint32_t
     return f->order[i];
 }
 
-static void add_group(struct qn_buf *out, const struct qn_features *f, uint32_t group,
-                      const uint64_t *digests)
+static void add_keys(struct qn_buf *out, const struct qn_features *f, const struct group *g)
 {
-    const struct group *g = f->groups[group];
     const struct qn_schema *main = &f->schemas[f->main], *source = &f->schemas[g->source];
 
-    add_int(out, STATE_VERSION);
     add_str(out, source->name);
     add_int(out, g->source == f->main);
     add_int(out, g->key_count);
@@ -107,6 +104,30 @@ static void add_group(struct qn_buf *out, const struct qn_features *f, uint32_t 
         add_int(out, g->key_kind[k].type);
         add_int(out, g->key_kind[k].scale);
     }
+}
+
+/* arg, where: their places in the group, where that matters; the digest says what they are. */
+static void add_window(struct qn_buf *out, const struct qn_window *w, int32_t arg, int32_t where,
+                       uint64_t digest)
+{
+    add_int(out, w->aggregate);
+    add_int(out, arg);
+    add_int(out, where);
+    add_int(out, w->over_us);
+    add_int(out, w->delayed_us);
+    add_int(out, w->excludes_current);
+    add_int(out, (int64_t)digest);
+}
+
+static void add_group(struct qn_buf *out, const struct qn_features *f, uint32_t group,
+                      const uint64_t *digests)
+{
+    const struct group *g = f->groups[group];
+
+    add_int(out, STATE_VERSION);
+    if (g->has_floor) /* keys keep more */
+        add_int(out, -1);
+    add_keys(out, f, g);
     add_int(out, g->slack_us);
     add_int(out, g->arg_count);
     for (uint32_t k = 0; k < g->arg_count; k++) {
@@ -114,17 +135,33 @@ static void add_group(struct qn_buf *out, const struct qn_features *f, uint32_t 
         add_int(out, g->arg_kinds[k].scale);
     }
     add_int(out, g->where_count);
-    for (uint32_t k = 0; k < g->window_count; k++) {
-        const struct qn_window *w = &g->windows[k];
+    for (uint32_t k = 0; k < g->window_count; k++)
+        add_window(out, &g->windows[k], g->windows[k].arg, g->windows[k].where,
+                   digests[feature_of(f, group, k)]);
+}
 
-        add_int(out, w->aggregate);
-        add_int(out, w->arg);
-        add_int(out, w->where);
-        add_int(out, w->over_us);
-        add_int(out, w->delayed_us);
-        add_int(out, w->excludes_current);
-        add_int(out, (int64_t)digests[feature_of(f, group, k)]);
+qn_status qn_features_window_ids(const struct qn_features *f, uint32_t *ids, struct qn_err *err)
+{
+    struct qn_buf scratch = {0};
+    uint64_t *digests = digests_new(f, &scratch);
+    bool failed = digests == NULL;
+
+    for (uint32_t i = 0; i < f->group_count && !failed; i++) {
+        const struct group *g = f->groups[i];
+
+        for (uint32_t k = 0; k < g->window_count && !failed; k++) {
+            qn_buf_clear(&scratch);
+            add_keys(&scratch, f, g);
+            add_int(&scratch, g->windows[k].out.type);
+            add_int(&scratch, g->windows[k].out.scale);
+            add_window(&scratch, &g->windows[k], 0, 0, digests[feature_of(f, i, k)]);
+            failed = scratch.failed;
+            *ids++ = failed ? 0 : (uint32_t)qn_hash(scratch.data, scratch.len, 0);
+        }
     }
+    qn_mem_free(digests);
+    qn_buf_fini(&scratch);
+    return failed ? qn_err_set(err, QN_NOMEM, "out of memory for the windows") : QN_OK;
 }
 
 /* "windows/pay/card", and "#2" behind it where there is one of that name already. */

@@ -104,8 +104,8 @@ static qn_status row_run(struct qn_group *g, const struct qn_ahead *a, const str
         QN_TRY(qn_read_windows(g, key, t, g->before, g->before_count, late, w, row, err));
     if (updates && !key->has_begun)
         key_begin(g, key, t);
-    if (updates &&
-        (t >= key->newest_us || (uint64_t)key->newest_us - (uint64_t)t <= (uint64_t)g->keep_us)) {
+    if (updates && (t >= key->newest_us || w->floor_us != NULL ||
+                    (uint64_t)key->newest_us - (uint64_t)t <= (uint64_t)g->keep_us)) {
         event_build(g, w, row, event);
         if (qn_ring_insert(g, a->lane, key, t, event) != QN_OK)
             return qn_err_set(err, QN_NOMEM, "no memory for one more event of a key");
@@ -151,6 +151,8 @@ static qn_status rows_turn(struct qn_group *g, const struct qn_wave *w, struct q
         rows[k].moves = key != NULL && key->has_begun && rows[k].time_us > key->newest_us;
         if (key != NULL)
             key->is_ahead = false;
+        if (w->floor_us != NULL)
+            rows[k].lane->floor_us = w->floor_us[rows[0].row]; /* the lowest of them */
     }
     if (g->boundary_count > 0)
         qn_ring_advance(g, rows, n);

@@ -63,6 +63,7 @@ struct qn_group_spec {
     uint32_t window_count;
     int64_t slack_us; /* lateness + within of source and reader: kept behind W + D */
     bool is_counted;  /* there is a budget: see "counted keys" below */
+    bool has_floor;   /* waves say a floor */
 };
 
 struct qn_group; /* private */
@@ -88,6 +89,11 @@ struct qn_wave {
     const uint8_t *const *wheres;     /* [where_count] per row 1 = condition true              */
     struct qn_col *const *out;        /* [window_count] written where role has READ, valid set */
     void **recs; /* of qn_group_find; NULL: the keys are looked up as rows run            */
+    /* Where several logs were merged into this one, each at its own pace: no row that has a role
+     * is older than its floor less the slack, however new the key's newest is. It never falls. A
+     * key then keeps what such rows may ask for, and the rule about T in qn_group_run is not
+     * applied. NULL: there is none. */
+    const int64_t *floor_us;
 };
 
 /* Runs the wave over the rows of lanes l with l % workers == worker, in log order: update, then

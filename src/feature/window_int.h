@@ -160,13 +160,14 @@ struct qn_lane {
     struct qn_table *table;
     struct qn_slab slab;
     uint64_t expire_cursor;
+    int64_t floor_us; /* of the rows in hand; with a floor only */
 } __attribute__((aligned(64)));
 
 struct qn_group {
     /* the plan, read-only after qn_group_new */
     uint32_t arg_count, where_count, window_count;
     int64_t keep_us; /* ring length: the furthest boundary + slack */
-    bool has_ring, is_unbounded;
+    bool has_ring, is_unbounded, has_floor;
     uint32_t event_words, ext_words;
     uint32_t record_bytes, chunk_head_bytes, extreme_bytes;
     uint32_t sums_at, leasts_at; /* in the record: sums of all boundaries, then leasts */

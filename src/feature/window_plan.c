@@ -153,7 +153,8 @@ static void plan_boundaries(struct planner *p)
     if (g->boundary_count > 0)
         furthest_us = g->boundaries[g->boundary_count - 1].back_us;
     g->keep_us = add_capped(furthest_us, p->spec->slack_us);
-    g->has_ring = g->boundary_count > 0 && g->keep_us > 0;
+    g->has_floor = p->spec->has_floor;
+    g->has_ring = g->boundary_count > 0 && (g->keep_us > 0 || g->has_floor);
 }
 
 static uint32_t wish_index(struct planner *p, int32_t boundary, enum sum_kind kind,

@@ -235,16 +235,18 @@ qn_status qn_read_windows(struct qn_group *g, struct qn_key *key, int64_t t, con
             read_window(g, which[k], (char *)key, NULL, key, w->out[which[k]], row);
         return QN_OK;
     }
+    const bool is_held = w->floor_us != NULL; /* whatever it asks for */
     uint64_t behind_us = (uint64_t)key->newest_us - (uint64_t)t;
 
-    if (behind_us <= (uint64_t)g->keep_us) {
+    if (is_held || behind_us <= (uint64_t)g->keep_us) {
         QN_TRY(view_copy(g, key, late, err));
         view_back(g, key, t, late);
     }
     for (uint32_t k = 0; k < count; k++) {
         int64_t need_us = g->readings[which[k]].need_us;
 
-        if (behind_us <= (uint64_t)g->keep_us && behind_us <= (uint64_t)(g->keep_us - need_us))
+        if (is_held ||
+            (behind_us <= (uint64_t)g->keep_us && behind_us <= (uint64_t)(g->keep_us - need_us)))
             read_window(g, which[k], late->rec, late, key, w->out[which[k]], row);
         else
             put_null(w->out[which[k]], row);

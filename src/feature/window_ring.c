@@ -5,9 +5,9 @@
  * Invariants between calls: events in the ring are sorted by (time, log position); no chunk is
  * empty unless it is the only one; a cursor points to the first event its boundary has not passed,
  * or says that there is none; the sums of a boundary hold exactly the events with time <= T - back
- * since the key began. A chunk is freed when its last event is at or before T - keep: no cursor can
- * be in it then. Memory: the lane's slab; one allocation per chunk, none per event. Thread: the
- * lane's worker. */
+ * since the key began. A chunk is freed when its last event is at or before T - keep (or the floor
+ * less keep, where that is older): no cursor can be in it then. Memory: the lane's slab; one
+ * allocation per chunk, none per event. Thread: the lane's worker. */
 #include "feature/window_int.h"
 
 #include "base/check.h"
@@ -80,7 +80,8 @@ static void cursor_set(const struct qn_group *g, const struct qn_boundary *b, st
 /* Frees chunks nobody can see into any more; the last one is emptied and kept. */
 static void ring_trim(struct qn_group *g, struct qn_lane *ln, struct qn_key *key)
 {
-    int64_t dead_us = qn_window_back(key->newest_us, g->keep_us);
+    const bool is_behind = g->has_floor && ln->floor_us < key->newest_us;
+    int64_t dead_us = qn_window_back(is_behind ? ln->floor_us : key->newest_us, g->keep_us);
 
     while (key->head != NULL && key->head->count > 0) {
         struct qn_chunk *c = key->head;

@@ -25,7 +25,7 @@ enum {
     QUEUE_MS = 10,
     ANSWER_MS = 100,
     FENCED_MAX = 3, /* within FENCED_NS: another process has our id */
-    RECORD_HEAD = 16
+    RECORD_HEAD = 20
 };
 #define FENCED_NS INT64_C(60000000000)
 #define TEXT_(x)  #x
@@ -251,11 +251,12 @@ void qn_kafka_transact_stats(const struct qn_kafka_transact *t, struct qn_kafka_
 
 /* ---- records ---------------------------------------------------------------------------------*/
 
-/* Topic, then lengths of key (UINT32_MAX: none), headers and value, then their bytes. */
-void qn_kafka_record_add(struct qn_buf *records, uint32_t topic, struct qn_str key,
+/* Topic, home, then lengths of key (UINT32_MAX: none), headers and value, then their bytes. */
+void qn_kafka_record_add(struct qn_buf *records, uint32_t topic, uint32_t home, struct qn_str key,
                          struct qn_str headers, struct qn_str value)
 {
-    const uint32_t head[4] = {topic, key.p != NULL ? key.len : UINT32_MAX, headers.len, value.len};
+    const uint32_t head[5] = {topic, home, key.p != NULL ? key.len : UINT32_MAX, headers.len,
+                              value.len};
 
     qn_buf_add(records, head, sizeof(head));
     qn_buf_add(records, key.p, key.p != NULL ? key.len : 0);
@@ -263,38 +264,38 @@ void qn_kafka_record_add(struct qn_buf *records, uint32_t topic, struct qn_str k
     qn_buf_add(records, value.p, value.len);
 }
 
-_Static_assert(RECORD_HEAD == 4 * sizeof(uint32_t), "the head of a record");
+_Static_assert(RECORD_HEAD == 5 * sizeof(uint32_t), "the head of a record");
 
 struct record {
-    uint32_t topic;
+    uint32_t topic, home;
     struct qn_str key, headers, value;
 };
 
 static void take_record(const char **at, struct record *r)
 {
-    uint32_t head[4];
+    uint32_t head[5];
 
     memcpy(head, *at, sizeof(head));
     *at += sizeof(head);
     r->topic = head[0];
+    r->home = head[1];
     r->key =
-        (struct qn_str){head[1] == UINT32_MAX ? NULL : *at, head[1] == UINT32_MAX ? 0 : head[1]};
+        (struct qn_str){head[2] == UINT32_MAX ? NULL : *at, head[2] == UINT32_MAX ? 0 : head[2]};
     *at += r->key.len;
-    r->headers = (struct qn_str){*at, head[2]};
-    *at += head[2];
-    r->value = (struct qn_str){*at, head[3]};
+    r->headers = (struct qn_str){*at, head[3]};
     *at += head[3];
+    r->value = (struct qn_str){*at, head[4]};
+    *at += head[4];
 }
 
 /* A topic with as many partitions as the input keeps the shard's order; else the key decides. */
-static int32_t partition_of(const struct qn_kafka_transact *t, const struct record *r,
-                            uint32_t shard)
+static int32_t partition_of(const struct qn_kafka_transact *t, const struct record *r)
 {
     const uint32_t count = t->opt.partitions[r->topic];
 
-    if (count == t->opt.shards)
-        return (int32_t)shard;
-    return r->key.p != NULL ? RD_KAFKA_PARTITION_UA : (int32_t)(shard % count);
+    if (count == t->opt.shards && r->topic >= t->opt.keyed_topics)
+        return (int32_t)r->home;
+    return r->key.p != NULL ? RD_KAFKA_PARTITION_UA : (int32_t)(r->home % count);
 }
 
 static rd_kafka_resp_err_t produce(struct producer *p, const struct record *r, int32_t partition)
@@ -333,7 +334,7 @@ static rd_kafka_resp_err_t produce_all(struct qn_kafka_transact *t, struct produ
         struct record r;
 
         take_record(&at, &r);
-        code = produce(p, &r, partition_of(t, &r, part->partition));
+        code = produce(p, &r, partition_of(t, &r));
         p->under_way += code == RD_KAFKA_RESP_ERR_NO_ERROR;
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
             (void)qn_kafka_failed(err, &p->client, code, t->opt.topics[r.topic]);

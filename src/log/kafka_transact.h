@@ -29,8 +29,9 @@ struct qn_kafka_transact_options {
     const char *const *topics;  /* where records go; they are there                         */
     const uint32_t *partitions; /* [topic_count] how many each has                          */
     uint32_t topic_count;
-    bool is_plain;   /* at least once: no transactions, one producer                    */
-    uint32_t shards; /* partitions of the input                                  */
+    uint32_t keyed_topics; /* the first ones, whose records go by their key (qn_kafka_record_add) */
+    bool is_plain;         /* at least once: no transactions, one producer                    */
+    uint32_t shards;       /* partitions of the topic that `home` speaks of                       */
     bool (*must_stop)(void *arg); /* asked about once a second while a broker is waited for   */
     /* Asked before a producer that was fenced is made anew, which would fence whoever did that:
      * whether another process has come in our place, in words, and has to have it. */
@@ -44,14 +45,17 @@ qn_status qn_kafka_transact_new(const struct qn_kafka_transact_options *opt,
                                 struct qn_kafka_transact **out, struct qn_err *err);
 void qn_kafka_transact_free(struct qn_kafka_transact *t); /* NULL is fine */
 
-/* Appends one record to the records of a shard. key p NULL = none; headers as the log has them. */
-void qn_kafka_record_add(struct qn_buf *records, uint32_t topic, struct qn_str key,
+/* Appends one record to the records of a shard. key p NULL = none; headers as the log has them.
+ * home: the partition of the event that it is about. It goes into the one of the same number where
+ * the topic has as many; else, and in a topic that is keyed, where its key says, as the Java client
+ * would choose; without a key to home modulo their count. */
+void qn_kafka_record_add(struct qn_buf *records, uint32_t topic, uint32_t home, struct qn_str key,
                          struct qn_str headers, struct qn_str value);
 
 /* What one shard has to write. */
 struct qn_kafka_part {
     const struct qn_buf *records; /* qn_kafka_record_add; may be empty                           */
-    uint32_t partition;           /* of the shard: where records without a key go                */
+    uint32_t partition;           /* of the shard                                                */
     const char *topic;            /* of the input                                                */
     int64_t next;                 /* of the input: the first offset that was not consumed        */
     const char *mark;             /* kept with that offset, a short text                         */

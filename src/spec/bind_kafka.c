@@ -125,7 +125,7 @@ static void rename_topics(struct qn_builder *b, const struct qn_yaml_node *map)
 static void check_topics(struct qn_builder *b, const struct qn_yaml_node *at)
 {
     const struct qn_plan *p = b->plan;
-    const char *all[NAMES_MAX + 1];
+    const char *all[NAMES_MAX + 2];
     uint32_t count = 0;
 
     for (uint32_t s = 0; s < p->schema_count && count < NAMES_MAX; s++)
@@ -133,11 +133,13 @@ static void check_topics(struct qn_builder *b, const struct qn_yaml_node *at)
     for (uint32_t o = 0; o < p->output_count && count < NAMES_MAX; o++)
         all[count++] = p->kafka.output_topics[o];
     all[count++] = p->kafka.dead_topic;
+    for (uint32_t i = 1; i < p->kafka.stage_count && count <= NAMES_MAX; i++)
+        all[count++] = p->kafka.stages[i].topic;
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t j = 0; j < i; j++)
             if (strcmp(all[i], all[j]) == 0)
                 QN_REPORT(&b->bind, TYPE, at, "each needs one of its own: kafka: {topics: ...}",
-                          "two streams or outputs have the topic '%s'", all[i]);
+                          "two streams, outputs or stages have the topic '%s'", all[i]);
 }
 
 /* ---- what is not there yet -------------------------------------------------------------------*/
@@ -264,6 +266,7 @@ qn_status qn_build_kafka(struct qn_builder *b)
     QN_TRY(name_topics(b));
     if (s[KAFKA_TOPICS].is_set)
         rename_topics(b, s[KAFKA_TOPICS].value);
+    QN_TRY(qn_build_stages(b, log->value, !s[KAFKA_REKEY].is_set || s[KAFKA_REKEY].i64 != 0));
     check_topics(b, log->value);
     refuse(b, log->value);
     if (b->bind.diags->errors == before && !is_stood_in(b, k->target.brokers) &&

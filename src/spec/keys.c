@@ -955,6 +955,12 @@ static const struct qn_key kafka_keys[] = {
                         .since = "0.2",
                         .help = "librdkafka's own, as name=value: security.protocol=SASL_SSL, "
                                 "sasl.password=${PASSWORD}"},
+    [KAFKA_REKEY] = {.name = "rekey",
+                     .type = QN_KEY_BOOL,
+                     .fallback = "true",
+                     .since = "0.3",
+                     .help = "compute features by another key than the stream's `key` in stages of "
+                             "their own, joined by topics; false: each partition for itself"},
 };
 
 static const struct qn_key_synonym kafka_synonyms[] = {

@@ -81,6 +81,17 @@ struct qn_plan_storage {
     struct qn_plan_bucket bucket;
 };
 
+/* A part of a pipeline on Kafka: the windows that its topic is partitioned for. The first one reads
+ * the stream's topic, each other one what the one before it has put there; the last one answers. */
+struct qn_plan_stage {
+    const char *name; /* the fields of its key: "terminal_id", "a-b"; "" where there is one stage */
+    const char *group;   /* consumer group */
+    const char *topic;   /* that it reads */
+    const uint32_t *key; /* [key_count] fields of the main stream; none where there is one stage */
+    uint32_t key_count;
+};
+#define QN_NO_STAGE UINT32_MAX
+
 /* Where `quern run` finds the log when it lies in Kafka (log: kafka:BROKERS). */
 struct qn_plan_kafka {
     struct qn_kafka_target target; /* brokers NULL = it does not */
@@ -89,10 +100,13 @@ struct qn_plan_kafka {
     const char **stream_topics;    /* [schema_count] */
     const char **output_topics;    /* [output_count] */
     const char *dead_topic;
-    int64_t commit_us;     /* between two transactions */
-    bool is_at_least_once; /* no transactions */
-    bool may_create;       /* output topics that are not there */
-    const char *snapshots; /* folder, ready to open */
+    int64_t commit_us;            /* between two transactions */
+    bool is_at_least_once;        /* no transactions */
+    bool may_create;              /* output topics that are not there */
+    const char *snapshots;        /* folder, ready to open */
+    struct qn_plan_stage *stages; /* [stage_count], at least one (bind_stage.c) */
+    uint32_t stage_count;
+    uint32_t *group_stages; /* [groups of the features] which one has it */
     /* As the spec writes them, ${...} not filled in; "" = left out. settings: as the target's. */
     struct qn_str brokers_written, group_written, input_written, instance_written;
     const struct qn_str *settings_written;

@@ -330,6 +330,32 @@ static void put_output(struct qn_buf *out, const struct qn_plan *p, const struct
     qn_buf_byte(out, '}');
 }
 
+/* ,"stages":[...] in the order of an event's way. */
+static void put_stages(struct qn_buf *out, const struct qn_plan *p)
+{
+    const struct qn_plan_kafka *k = &p->kafka;
+
+    member(out, false, "stages");
+    for (uint32_t i = 0; i < k->stage_count; i++) {
+        bool is_first = true;
+
+        qn_buf_text(out, i > 0 ? ",{" : "[{");
+        text(out, true, "name", qn_str_of(k->stages[i].name));
+        text(out, false, "topic", qn_str_of(k->stages[i].topic));
+        text(out, false, "group", qn_str_of(k->stages[i].group));
+        member(out, false, "windows");
+        qn_buf_byte(out, '[');
+        for (uint32_t g = 0; g < qn_features_group_count(p->features); g++) {
+            if (k->group_stages[g] != i)
+                continue;
+            qn_buf_printf(out, "%s%u", is_first ? "" : ",", g);
+            is_first = false;
+        }
+        qn_buf_text(out, "]}");
+    }
+    qn_buf_byte(out, ']');
+}
+
 static void put_kafka(struct qn_buf *out, const struct qn_plan *p)
 {
     const struct qn_plan_kafka *k = &p->kafka;
@@ -341,6 +367,8 @@ static void put_kafka(struct qn_buf *out, const struct qn_plan *p)
     text(out, false, "input", qn_str_of(k->stream_topics[p->main_stream]));
     text(out, false, "dead", qn_str_of(k->dead_topic));
     text(out, false, "snapshots", qn_str_of(k->snapshots));
+    if (k->stage_count > 1)
+        put_stages(out, p);
     qn_buf_byte(out, '}');
 }
 

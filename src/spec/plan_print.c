@@ -490,6 +490,28 @@ static void print_outputs(const struct qn_plan *p, struct qn_buf *out)
     qn_buf_fini(&line);
 }
 
+/* Where features are by several keys: what each stage reads and computes. */
+static void print_stages(const struct qn_plan *p, struct qn_buf *out)
+{
+    const struct qn_plan_kafka *k = &p->kafka;
+
+    for (uint32_t i = 0; i < k->stage_count && k->stage_count > 1; i++) {
+        const struct qn_plan_stage *s = &k->stages[i];
+        bool is_first = true;
+
+        qn_buf_printf(out, "    stage %s · topic %s · group %s · windows", s->name, s->topic,
+                      s->group);
+        for (uint32_t g = 0; g < qn_features_group_count(p->features); g++) {
+            if (k->group_stages[g] != i)
+                continue;
+            qn_buf_printf(out, "%s by %s", is_first ? "" : ";",
+                          qn_features_group(p->features, g).key);
+            is_first = false;
+        }
+        qn_buf_text(out, is_first ? ": none\n" : "\n");
+    }
+}
+
 /* Where the log lies in Kafka: which topics, and in what pace. Settings may be secrets. */
 static void print_kafka(const struct qn_plan *p, struct qn_buf *out)
 {
@@ -508,6 +530,7 @@ static void print_kafka(const struct qn_plan *p, struct qn_buf *out)
     for (uint32_t o = 0; o < p->output_count; o++)
         qn_buf_printf(out, "    %.*s to topic %s\n", QN_STR_ARG(p->outputs[o].name),
                       k->output_topics[o]);
+    print_stages(p, out);
     qn_buf_printf(out, "    dead letters to topic %s\n    snapshot every %s in %s\n", k->dead_topic,
                   every, k->snapshots);
 }

@@ -179,7 +179,8 @@ enum {
     KAFKA_CREATE,
     KAFKA_COMMIT,
     KAFKA_SETTINGS,
-    KAFKA_LAST = KAFKA_SETTINGS
+    KAFKA_REKEY,
+    KAFKA_LAST = KAFKA_REKEY
 };
 enum {
     REGISTRY_URL,
@@ -286,6 +287,8 @@ qn_status qn_build_serve(struct qn_builder *b);    /* bind_serve.c   */
 qn_status qn_build_limits(struct qn_builder *b);   /* bind_limits.c  */
 qn_status qn_build_kafka(struct qn_builder *b);    /* bind_kafka.c   */
 qn_status qn_build_registry(struct qn_builder *b); /* bind_registry.c */
+/* Cuts the pipeline into stages by key, where the log lies in Kafka; bind_stage.c. */
+qn_status qn_build_stages(struct qn_builder *b, const struct qn_yaml_node *at, bool may_rekey);
 /* Makes the trees of a model with `half_space_trees` and `inputs`; slots[MODEL_LAST + 1];
  * bind_half_space.c. *out NULL: reported. */
 qn_status qn_build_half_space(struct qn_builder *b, const struct qn_slot *slots,

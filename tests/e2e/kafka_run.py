@@ -34,7 +34,7 @@ streams:
 features:
   count_1h: count() by customer over 1h
   mean_1d: mean(amount) by customer over 1d
-  most_7d: max(amount) by terminal over 7d
+  most_7d: max(amount) by terminal, customer over 7d
   usual: mean(amount) by customer over 1d excluding current
 outputs:
   predictions: {{include: [features]}}

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pipelines in stages for tests: specs, what lies in the topics between them, and what must come out.
+
+What must come out is made without Kafka and without Quern's stages: `quern pipe` says what the windows by the stream's
+key are, over each partition of the input; and what those by another key are, over the events of each partition of the
+topic between the stages, in the order in which they lie there. That topic is read here by its documented format
+(src/engine/rekey_record.c), not by Quern."""
+import json
+import re
+import struct
+import subprocess
+
+from fraud_data import QUERN
+from kafka_run import caught_up
+
+SPEC = """\
+quern: 1
+name: {name}
+log: kafka:{brokers}
+kafka: {{create: true, topics: {{pay: {topic}}}, {kafka}}}
+snapshots: {{every: 200ms}}
+streams:
+  pay:
+    id: tx
+    time: at
+    key: customer
+    lateness: 10s
+    late: {late}
+    dedup: 1h
+    fields:
+      tx: int64
+      at: {{type: timestamp, unit: ms}}
+      customer: string
+      terminal: {{type: string, optional: true}}
+      amount: {{type: decimal(2), min: 0}}
+features:
+  night: hour(at) < 6
+  count_1h: count() by customer over 1h
+  mean_1d: mean(amount) by customer over 1d or 0
+  usual: mean(amount) by customer over 1d excluding current
+  most_7d: max(amount) by terminal over 7d
+  busy_2m: count() by terminal over 2m
+  mine_1h: sum(amount) where amount > 10 by terminal, customer over 1h
+  all_mean: mean(amount) by terminal over 10m excluding current or -1
+  ratio: amount / usual
+  both: mean_1d - all_mean
+outputs:
+  predictions: {{include: [features]}}
+  large: {{when: both > 20}}
+"""
+HEAD = struct.Struct("<BBBBIqqIIqqIIQ")
+BY_TERMINAL = ("most_7d", "busy_2m", "all_mean")
+
+
+def spec(broker, topic, late="score", kafka="commit: 10ms"):
+    return SPEC.format(name=topic, brokers=broker.bootstrap, topic=topic, kafka=kafka, late=late)
+
+
+def card(rng, i):
+    """A payment; a few are late, broken, repeats, or of no terminal."""
+    customer = f"c{rng.randrange(40)}"
+    at = 1_700_000_000_000 + i * 500 - (rng.randrange(60_000) if rng.random() < 0.05 else rng.randrange(2000))
+    amount = "-1" if rng.random() < 0.01 else f"{rng.randrange(100)}.{rng.randrange(100):02}"
+    terminal = "null" if rng.random() < 0.02 else f'"t{rng.randrange(25)}"'
+    tx = i - rng.randrange(1, 50) if rng.random() < 0.01 else i
+    value = f'{{"tx":{tx},"at":{at},"customer":"{customer}","terminal":{terminal},"amount":{amount}}}'
+    if rng.random() < 0.005:
+        value = value[:-1]
+    return customer, value
+
+
+def cards(rng, first, count, partitions):
+    """(partition, value, key, headers) of so many payments; a customer's are all in one partition."""
+    found = []
+    for i in range(first, first + count):
+        customer, value = card(rng, i)
+        found.append((int(customer[1:]) % partitions, value.encode(), customer, [("trace", str(i).encode())]))
+    return found
+
+
+class Hop:
+    """A record between two stages."""
+
+    def __init__(self, message):
+        v = message.value()
+        (version, kind, self.verdict, flags, self.partition, self.offset, self.arrival, self.sender, key_len,
+         self.sender_offset, self.newest, windows, event_len, _) = HEAD.unpack_from(v)
+        assert version == 1 and kind in (1, 2)
+        self.is_event, self.is_late, self.is_idle = kind == 1, bool(flags & 1), bool(flags & 8)
+        at = HEAD.size + 12 * windows + (windows + 7) // 8
+        self.key = v[at:at + key_len] if flags & 2 else None
+        self.event = v[at + key_len:]
+        assert len(self.event) == event_len and len(v) == at + key_len + event_len
+        self.headers = message.headers()
+        self.message_key = message.key()
+
+
+def hops(broker, topic):
+    """What read_committed sees of a topic between stages, by partition, without what was sent twice."""
+    found = []
+    for partition in broker.consume(topic):
+        seen, events = {}, []
+        for h in map(Hop, partition):
+            if h.is_event and h.sender_offset > seen.get(h.sender, -1):
+                seen[h.sender] = h.sender_offset
+                events.append(h)
+        found.append(events)
+    return found
+
+
+def pipe(folder, text, events, name):
+    """Predictions of `quern pipe` over the events, as objects; those of output `large`, too."""
+    plain = re.sub(r"(?m)^(log|kafka|snapshots|delivery):.*\n", "", text)
+    (folder / f"{name}.yaml").write_text(plain)
+    (folder / "events.ndjson").write_bytes(b"".join(v + b"\n" for v in events))
+    out = subprocess.run([str(QUERN), "pipe", f"{name}.yaml", "--input", "pay=events.ndjson", "--quiet", "--dead",
+                          "dead.ndjson", "--output", "large=large.ndjson"], cwd=folder, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE)
+    assert out.returncode == 0, out.stderr
+    return out.stdout.splitlines()
+
+
+def patient(text):
+    """The same spec, for which nothing is late and nothing a repeat: that was judged before."""
+    return re.sub(r"late: .*", "late: score", text.replace("lateness: 10s", "lateness: 30d").replace("dedup: 1h\n", "\n"))
+
+
+def wanted(broker, folder, text, topic):
+    """Of every event that has an answer, by its position: the prediction."""
+    answers, counted = {}, set()
+    for p, partition in enumerate(broker.consume(topic)):
+        for line in pipe(folder, text, [m.value() for m in partition], "first"):
+            record = json.loads(line)
+            offset = int(record["id"].split(":")[-1])
+            record["id"] = f"{topic}:pay:{p}:{offset}"
+            answers[p, offset] = record
+    events = hops(broker, f"{topic}.terminal.rekey")
+    for partition in events:
+        records = [json.loads(line) for line in pipe(folder, patient(text), [h.event for h in partition], "second")]
+        assert len(records) == len(partition)
+        for h, r in zip(partition, records):
+            place = h.partition, h.offset
+            assert place not in counted
+            counted.add(place)
+            if h.verdict == 1:  # it only counts in windows
+                continue
+            record, features = answers[place], answers[place]["features"]
+            assert bool(record.get("late")) == h.is_late
+            for name in BY_TERMINAL:
+                features[name] = r["features"][name]
+            features["both"] = features["mean_1d"] - features["all_mean"]
+            record["complete"] = None not in features.values()
+    assert set(answers) <= counted
+    return answers
+
+
+def compare(broker, folder, text, topic):
+    """Every event has its answers once, and they are what they must be; how many."""
+    want = wanted(broker, folder, text, topic)
+    found, large = {}, {}
+    for name, into in (("predictions", found), ("large", large)):
+        for p, partition in enumerate(broker.consume(f"{topic}.{name}")):
+            for m in partition:
+                record = json.loads(m.value())
+                place = tuple(map(int, record["id"].split(":")[-2:]))
+                assert place not in into, f"{record['id']} has two answers"
+                assert place[0] == p
+                into[place] = record
+    for place, record in want.items():
+        assert place in found, f"{record['id']} has no answer"
+        assert found[place] == record, f"{record['id']}:\n  {found[place]}\n  {record}"
+    assert set(found) == set(want)
+    assert set(large) == {place for place, r in want.items() if r["features"]["both"] > 20}
+    return len(want)
+
+
+def groups(topic):
+    """(group, topic) of the two stages."""
+    return [(f"{topic}.customer", topic), (f"{topic}.terminal", f"{topic}.terminal.rekey")]
+
+
+def all_caught_up(broker, topic, partitions):
+    return all(caught_up(broker, t, g, partitions) for g, t in groups(topic))
