@@ -169,6 +169,8 @@ def finish(processes, broker, topic, partitions, seconds=120, group=None):
 class Writer(threading.Thread):
     """Goes on producing payments until told to stop."""
 
+    make = staticmethod(cards)
+
     def __init__(self, kafka, topic, partitions, rng, rate=2000):
         super().__init__(daemon=True)
         self.kafka, self.topic, self.partitions, self.rng, self.rate = kafka, topic, partitions, rng, rate
@@ -180,7 +182,7 @@ class Writer(threading.Thread):
             while not self.enough.is_set():
                 count = int((time.monotonic() - begun) * self.rate) - self.count
                 if count > 0:
-                    self.kafka.produce(self.topic, cards(self.rng, self.count, count, self.partitions))
+                    self.kafka.produce(self.topic, self.make(self.rng, self.count, count, self.partitions))
                     self.count += count
                 time.sleep(0.02)
         except Exception as error:  # noqa: BLE001 - told by the main thread

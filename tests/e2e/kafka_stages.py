@@ -9,7 +9,9 @@ import json
 import re
 import struct
 import subprocess
+import time
 
+import kafka_run
 from fraud_data import QUERN
 from kafka_run import caught_up
 
@@ -32,6 +34,7 @@ streams:
       at: {{type: timestamp, unit: ms}}
       customer: string
       terminal: {{type: string, optional: true}}
+      shop: int64
       amount: {{type: decimal(2), min: 0}}
 features:
   night: hour(at) < 6
@@ -44,16 +47,25 @@ features:
   all_mean: mean(amount) by terminal over 10m excluding current or -1
   ratio: amount / usual
   both: mean_1d - all_mean
-outputs:
+{more}outputs:
   predictions: {{include: [features]}}
   large: {{when: both > 20}}
 """
 HEAD = struct.Struct("<BBBBIqqIIqqIIQ")
-BY_TERMINAL = ("most_7d", "busy_2m", "all_mean")
+BY = {"terminal": ("most_7d", "busy_2m", "all_mean"), "shop": ("shop_5m", "shop_max")}
+MORE = """\
+  shop_5m: count() by shop over 5m
+  shop_max: max(amount) by shop over 1h excluding current
+"""  # a third stage
 
 
-def spec(broker, topic, late="score", kafka="commit: 10ms"):
-    return SPEC.format(name=topic, brokers=broker.bootstrap, topic=topic, kafka=kafka, late=late)
+def spec(broker, topic, late="score", kafka="commit: 10ms", more=""):
+    return SPEC.format(name=topic, brokers=broker.bootstrap, topic=topic, kafka=kafka, late=late, more=more)
+
+
+def keys(text):
+    """Of the stages behind the first one."""
+    return [key for key in BY if f" by {key} over" in text]
 
 
 def card(rng, i):
@@ -63,7 +75,8 @@ def card(rng, i):
     amount = "-1" if rng.random() < 0.01 else f"{rng.randrange(100)}.{rng.randrange(100):02}"
     terminal = "null" if rng.random() < 0.02 else f'"t{rng.randrange(25)}"'
     tx = i - rng.randrange(1, 50) if rng.random() < 0.01 else i
-    value = f'{{"tx":{tx},"at":{at},"customer":"{customer}","terminal":{terminal},"amount":{amount}}}'
+    value = f'{{"tx":{tx},"at":{at},"customer":"{customer}","terminal":{terminal},'
+    value += f'"shop":{rng.randrange(7)},"amount":{amount}}}'
     if rng.random() < 0.005:
         value = value[:-1]
     return customer, value
@@ -122,40 +135,41 @@ def pipe(folder, text, events, name):
 
 def patient(text):
     """The same spec, for which nothing is late and nothing a repeat: that was judged before."""
-    return re.sub(r"late: .*", "late: score", text.replace("lateness: 10s", "lateness: 30d").replace("dedup: 1h\n", "\n"))
+    text = re.sub(r"late: .*", "late: score", text.replace("lateness: 10s", "lateness: 30d"))
+    return text.replace("    dedup: 1h\n", "")
 
 
 def wanted(broker, folder, text, topic):
     """Of every event that has an answer, by its position: the prediction."""
-    answers, counted = {}, set()
+    answers = {}
     for p, partition in enumerate(broker.consume(topic)):
         for line in pipe(folder, text, [m.value() for m in partition], "first"):
             record = json.loads(line)
             offset = int(record["id"].split(":")[-1])
             record["id"] = f"{topic}:pay:{p}:{offset}"
             answers[p, offset] = record
-    events = hops(broker, f"{topic}.terminal.rekey")
-    for partition in events:
-        records = [json.loads(line) for line in pipe(folder, patient(text), [h.event for h in partition], "second")]
-        assert len(records) == len(partition)
-        for h, r in zip(partition, records):
-            place = h.partition, h.offset
-            assert place not in counted
-            counted.add(place)
-            if h.verdict == 1:  # it only counts in windows
-                continue
-            record, features = answers[place], answers[place]["features"]
-            assert bool(record.get("late")) == h.is_late
-            for name in BY_TERMINAL:
-                features[name] = r["features"][name]
-            features["both"] = features["mean_1d"] - features["all_mean"]
-            record["complete"] = None not in features.values()
-    assert set(answers) <= counted
+    for key in keys(text):
+        counted = set()
+        for partition in hops(broker, f"{topic}.{key}.rekey"):
+            lines = pipe(folder, patient(text), [h.event for h in partition], "behind")
+            for h, line in zip(partition, lines, strict=True):
+                place = h.partition, h.offset
+                assert place not in counted
+                counted.add(place)
+                if h.verdict == 1:  # it only counts in windows
+                    continue
+                assert bool(answers[place].get("late")) == h.is_late
+                answers[place]["features"].update({n: json.loads(line)["features"][n] for n in BY[key]})
+        assert set(answers) <= counted
+    for record in answers.values():
+        features = record["features"]
+        features["both"] = features["mean_1d"] - features["all_mean"]
+        record["complete"] = None not in features.values()
     return answers
 
 
-def compare(broker, folder, text, topic):
-    """Every event has its answers once, and they are what they must be; how many."""
+def compare(broker, folder, text, topic, once=True):
+    """Every event has its answers, once, and they are what they must be; how many. Not once: repeats are equal."""
     want = wanted(broker, folder, text, topic)
     found, large = {}, {}
     for name, into in (("predictions", found), ("large", large)):
@@ -163,9 +177,9 @@ def compare(broker, folder, text, topic):
             for m in partition:
                 record = json.loads(m.value())
                 place = tuple(map(int, record["id"].split(":")[-2:]))
-                assert place not in into, f"{record['id']} has two answers"
-                assert place[0] == p
-                into[place] = record
+                assert not once or place not in into, f"{record['id']} has two answers"
+                assert once or dict(m.headers())["quern-id"].decode() == record["id"]
+                assert into.setdefault(place, record) == record and place[0] == p
     for place, record in want.items():
         assert place in found, f"{record['id']} has no answer"
         assert found[place] == record, f"{record['id']}:\n  {found[place]}\n  {record}"
@@ -174,10 +188,25 @@ def compare(broker, folder, text, topic):
     return len(want)
 
 
-def groups(topic):
-    """(group, topic) of the two stages."""
-    return [(f"{topic}.customer", topic), (f"{topic}.terminal", f"{topic}.terminal.rekey")]
+def groups(text, topic):
+    """(group, topic) of the stages."""
+    return [(f"{topic}.customer", topic), *((f"{topic}.{key}", f"{topic}.{key}.rekey") for key in keys(text))]
 
 
-def all_caught_up(broker, topic, partitions):
-    return all(caught_up(broker, t, g, partitions) for g, t in groups(topic))
+def finish(processes, broker, text, topic, seconds=120):
+    """Waits until every stage has committed all there is, stops the processes."""
+    found = broker.admin().list_topics(timeout=20).topics
+    end = time.monotonic() + seconds
+    while not all(caught_up(broker, t, g, len(found[t].partitions)) for g, t in groups(text, topic)):
+        assert time.monotonic() < end, "\n".join(p.said() for p in processes)
+        for p in processes:
+            assert p.process.poll() is None, p.said()
+        time.sleep(0.1)
+    for p in processes:
+        assert p.stop() == 0, p.said()
+
+
+class Writer(kafka_run.Writer):
+    """Goes on producing such payments until told to stop."""
+
+    make = staticmethod(cards)

@@ -4,28 +4,28 @@ import hashlib
 import json
 import os
 import random
+import re
+import subprocess
 import time
 
+import kafka_run
+from fraud_data import QUERN
 from kafka_run import Process
-from kafka_stages import all_caught_up, cards, compare, groups, hops, pipe, spec
+from kafka_stages import MORE, Writer, cards, compare, finish, groups, hops, pipe, spec
 
 SEED = int(os.environ.get("QUERN_SEED", "7"))
 LONG = bool(os.environ.get("QUERN_LONG"))
-
-
-def finish(processes, broker, topic, partitions, seconds=120):
-    end = time.monotonic() + seconds
-    while not all_caught_up(broker, topic, partitions):
-        assert time.monotonic() < end, "\n".join(p.said() for p in processes)
-        for p in processes:
-            assert p.process.poll() is None, p.said()
-        time.sleep(0.1)
-    for p in processes:
-        assert p.stop() == 0, p.said()
+KILLS = 40 if LONG else 4
 
 
 def digest(records):
     return hashlib.sha256(b"".join(r + b"\n" for r in records)).hexdigest()
+
+
+def forget_snapshots(folder):
+    for file in (folder / "snapshots").rglob("*"):
+        if file.is_file() and file.name != "lock":
+            file.unlink()
 
 
 def test_one_partition(kafka, tmp_path):
@@ -36,12 +36,12 @@ def test_one_partition(kafka, tmp_path):
     p = Process(tmp_path, text)
     p.ready()
     kafka.produce(topic, cards(rng, 0, 3000, 1))
-    finish([p], kafka, topic, 1)
+    finish([p], kafka, text, topic)
     kafka.produce(topic, cards(rng, 3000, 2000, 1))
     p.start()
     p.ready()
     assert p.said().count("restored") == 2
-    finish([p], kafka, topic, 1)
+    finish([p], kafka, text, topic)
     events, = kafka.consume(topic)
     want = pipe(tmp_path, text, [m.value() for m in events], "all")
     got, = kafka.consume(f"{topic}.predictions")
@@ -56,27 +56,113 @@ def test_one_partition(kafka, tmp_path):
     for m in got:  # key and headers are the event's
         original = by_offset[int(json.loads(m.value())["id"].split(":")[-1])]
         assert m.key() == original.key() and m.headers() == original.headers()
-    between, = hops(kafka, f"{topic}.terminal.rekey")
-    assert all(h.message_key == (json.loads(h.event)["terminal"] or "").encode() or
-               (h.message_key is None and json.loads(h.event)["terminal"] is None) for h in between)
+    for h in hops(kafka, f"{topic}.terminal.rekey")[0]:
+        terminal = json.loads(h.event)["terminal"]
+        assert h.message_key == (terminal and terminal.encode())
 
 
-def test_four_partitions(kafka, tmp_path):
-    """Against windows over each topic's real order; the second run begins without snapshots."""
+def test_three_stages(kafka, tmp_path):
+    """Four partitions, windows of each key over its topic's real order; the second run begins without snapshots."""
     topic = "staged4"
     kafka.create(topic, 4)
-    rng, text = random.Random(SEED), spec(kafka, topic, late="fold")
+    rng, text = random.Random(SEED), spec(kafka, topic, late="fold", more=MORE)
     p = Process(tmp_path, text, options=("--threads", "2"))
     p.ready()
-    kafka.produce(topic, cards(rng, 0, 4000, 4))
-    finish([p], kafka, topic, 4)
-    for file in (tmp_path / "snapshots").rglob("*"):
-        if file.is_file():
-            file.unlink()
-    kafka.produce(topic, cards(rng, 4000, 2000, 4))
+    kafka.produce(topic, cards(rng, 0, 3000, 4))
+    finish([p], kafka, text, topic)
+    forget_snapshots(tmp_path)
+    kafka.produce(topic, cards(rng, 3000, 2000, 4))
     p.start()
     p.ready()
-    status = p.get("/v1/status").json
-    assert [s["group"] for s in status["log"]["stages"]] == [g for g, _ in groups(topic)]
-    finish([p], kafka, topic, 4)
-    assert compare(kafka, tmp_path, text, topic) > 5000
+    assert "restored" not in p.said()
+    p.await_true(lambda: p.get("/v1/status").json["streams"][0]["read"] == 5000)
+    status = p.get("/v1/status").json["log"]
+    assert [(s["group"], s["topic"]) for s in status["stages"]] == groups(text, topic)
+    assert status["group"] == f"{topic}.customer"
+    lag = {f'kafka_consumergroup_lag{{consumergroup="{g}",topic="{t}",partition="3"}} 0' for g, t in groups(text, topic)}
+    p.await_true(lambda: lag <= set(p.get("/metrics").body.decode().splitlines()))
+    finish([p], kafka, text, topic)
+    assert compare(kafka, tmp_path, text, topic) > 4500
+
+
+def test_apart_and_killed(kafka, tmp_path):
+    """Each stage in processes of its own, a topic between them that is less wide, all of them killed again and again."""
+    topic = "apart"
+    print(f"QUERN_SEED={SEED}")
+    rng = random.Random(SEED)
+    kafka.create(topic, 4)
+    kafka.create(f"{topic}.terminal.rekey", 3)
+    text = spec(kafka, topic, kafka='commit: 10ms, instance: "${INSTANCE}", settings: [session.timeout.ms=2000, '
+                                    'heartbeat.interval.ms=300]')
+    writer = Writer(kafka, topic, 4, random.Random(SEED), rate=800)
+    writer.start()
+    all_ = [Process(tmp_path, text, name, name, options=("--stage", stage))
+            for name, stage in (("a", "customer"), ("b", "terminal"), ("c", "terminal"))]
+    for n in range(KILLS):
+        for p in all_:
+            p.ready()
+        time.sleep(rng.random() * 0.7)
+        p = rng.choice(all_)
+        p.kill()
+        if n % 4 == 3:
+            forget_snapshots(tmp_path)
+        p.start()
+    writer.end()
+    for p in all_:
+        p.ready()
+    finish(all_, kafka, text, topic)
+    assert compare(kafka, tmp_path, text, topic) > 0.8 * writer.count
+
+
+def test_at_least_once_killed(kafka, tmp_path):
+    """Without transactions what a stage sends twice counts once behind it; answers may repeat, byte for byte."""
+    topic = "apart-least"
+    rng = random.Random(SEED)
+    kafka.create(topic, 2)
+    text = spec(kafka, topic, kafka='instance: "${INSTANCE}"') + "delivery: at-least-once\n"
+    writer = Writer(kafka, topic, 2, random.Random(SEED), rate=800)
+    writer.start()
+    p = Process(tmp_path, text, instance="a")
+    for _ in range(KILLS):
+        p.ready()
+        time.sleep(rng.random() * 0.7)
+        p.kill()
+        p.start()
+    writer.end()
+    p.ready()
+    finish([p], kafka, text, topic)
+    assert compare(kafka, tmp_path, text, topic, once=False) > 0.8 * writer.count
+
+
+def test_each_partition_for_itself(kafka, tmp_path):
+    """rekey: false: no stages, and what `quern pipe` says of each partition."""
+    topic = "unstaged"
+    text = re.sub("terminal, customer", "terminal", kafka_run.spec(kafka, topic, kafka="create: true, rekey: false"))
+    kafka.create(topic, 2)
+    kafka.produce(topic, kafka_run.cards(random.Random(SEED), 0, 500, 2))
+    p = Process(tmp_path, text)
+    p.ready()
+    kafka_run.finish([p], kafka, topic, 2)
+    assert kafka_run.compare(kafka, tmp_path, text, topic) > 450
+
+
+def test_what_is_said_when_it_cannot_be(kafka, tmp_path):
+    """Stages that are not there, topics that are not, records of others."""
+    def run(text, *options, code=1):
+        (tmp_path / "spec.yaml").write_text(text)
+        done = subprocess.run([str(QUERN), "run", "spec.yaml", *options], cwd=tmp_path, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == code, done.stderr
+        return done.stderr
+
+    topic = "staged-errors"
+    text = spec(kafka, topic)
+    kafka.create(topic, 1)
+    assert "there is no stage 'shop'; known: customer, terminal" in run(text, "--stage", "shop", code=2)
+    plain = text.replace(" by terminal over", " by terminal, customer over")
+    assert "this pipeline has no stages" in run(plain, "--stage", "customer", code=2)
+    said = run(text.replace("create: true, ", ""))
+    assert f"the topic of stage 'terminal': there is no topic '{topic}.terminal.rekey'" in said and "create: true" in said
+    kafka.create(f"{topic}.terminal.rekey", 1)
+    kafka.produce(f"{topic}.terminal.rekey", [(0, b'{"tx":1}')])
+    assert f"record 0 of partition 0 of '{topic}.terminal.rekey': it is no record that a stage" in run(text)

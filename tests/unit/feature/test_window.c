@@ -6,7 +6,8 @@
  * QUERN_SEED chooses another log. */
 #include "window_world.h"
 
-static void run_log(struct world *w, bool expires)
+/* floor_us: of each row; NULL = none. */
+static void run_log(struct world *w, bool expires, const int64_t *floor_us)
 {
     struct qn_group *g = NULL;
     struct feed f = {0};
@@ -22,13 +23,16 @@ static void run_log(struct world *w, bool expires)
         n = n < w->row_count - first ? n : w->row_count - first;
         qn_arena_reset(&f.arena);
         feed_fill(&f, w, first, n);
+        f.wave.floor_us = floor_us != NULL ? floor_us + first : NULL;
         for (unsigned k = 0; k < workers; k++)
             assert_int_equal(
                 qn_group_run(g, &f.wave, (k + first) % workers, workers, &f.arena, NULL), QN_OK);
         feed_compare(&f, w, first, n);
         for (uint32_t i = first; i < first + n; i++)
             newest_us = w->rows[i].time_us > newest_us ? w->rows[i].time_us : newest_us;
-        if (expires)
+        if (expires && floor_us != NULL)
+            qn_group_expire(g, floor_us[first + n - 1], 64 * 8 + n * 8);
+        else if (expires)
             qn_group_expire(g, newest_us - w->spec.slack_us, 64 * 8 + n * 8);
     }
     qn_arena_fini(&f.arena);
@@ -47,7 +51,69 @@ static void equals_twin(void **state)
         qn_rng_seed(&w->r, seed * 1000003 + (uint64_t)round);
         draw_group(w, round);
         draw_log(w, round % 3, round % 2 == 0);
-        run_log(w, round % 2 == 0);
+        run_log(w, round % 2 == 0, NULL);
+    }
+    free(w);
+}
+
+/* ---- several logs in one, each at its own pace ---- */
+
+enum { LOGS = 4 };
+
+/* Deals the rows out to some logs and merges these again in bursts, so that one may be far in front
+ * of another; floor_us: the oldest of their newest times. */
+static void merge_logs(struct world *w, int64_t *floor_us)
+{
+    struct row *rows = malloc(sizeof w->rows);
+    uint32_t owner[ROWS], at[LOGS] = {0}, seen = 0, log = 0;
+    int64_t newest_us[LOGS], floor = INT64_MIN;
+
+    assert_non_null(rows);
+    memcpy(rows, w->rows, sizeof w->rows);
+    for (uint32_t i = 0; i < w->row_count; i++)
+        owner[i] = qn_rng_below(&w->r, LOGS);
+    for (uint32_t i = 0; i < w->row_count; i++) {
+        int64_t oldest_us = INT64_MAX;
+
+        if (qn_rng_below(&w->r, 40) == 0)
+            log = qn_rng_below(&w->r, LOGS);
+        for (;; log = (log + 1) % LOGS) {
+            while (at[log] < w->row_count && owner[at[log]] != log)
+                at[log]++;
+            if (at[log] < w->row_count)
+                break;
+        }
+        w->rows[i] = rows[at[log]++];
+        if ((seen & 1u << log) == 0 || w->rows[i].time_us > newest_us[log])
+            newest_us[log] = w->rows[i].time_us;
+        seen |= 1u << log;
+        for (uint32_t k = 0; k < LOGS; k++)
+            if ((seen & 1u << k) != 0 && newest_us[k] < oldest_us)
+                oldest_us = newest_us[k];
+        if (seen == (1u << LOGS) - 1 && oldest_us > floor)
+            floor = oldest_us;
+        floor_us[i] = floor;
+    }
+    free(rows);
+}
+
+static void merged_logs_equal_twin(void **state)
+{
+    uint64_t seed = test_seed();
+    struct world *w = world_new(seed);
+    const char *rounds = getenv("QUERN_ROUNDS");
+    int count = rounds != NULL ? (int)strtol(rounds, NULL, 10) : 48;
+    static int64_t floor_us[ROWS];
+
+    (void)state;
+    for (int round = 0; round < count; round++) {
+        qn_rng_seed(&w->r, seed * 1000033 + (uint64_t)round);
+        draw_group(w, round);
+        draw_log(w, round % 3, true);
+        merge_logs(w, floor_us);
+        w->spec.has_floor = true;
+        w->keep_us = INT64_C(1) << 60; /* a key forgets nothing that may be asked for */
+        run_log(w, round % 2 == 0, floor_us);
     }
     free(w);
 }
@@ -159,7 +225,7 @@ static void far_times(void **state)
         w->rows[i] = (struct row){.role = QN_ROLE_UPDATE | QN_ROLE_READ,
                                   .time_us = years[i] * year_us,
                                   .args = {{true, i * 7 % 5, 0}}};
-    run_log(w, false);
+    run_log(w, false, NULL);
     free(w);
 }
 
@@ -391,6 +457,7 @@ int main(void)
         cmocka_unit_test(far_times),
         cmocka_unit_test(ends_of_time),
         cmocka_unit_test(equals_twin),
+        cmocka_unit_test(merged_logs_equal_twin),
         cmocka_unit_test(bytes_are_true),
         cmocka_unit_test(nothing_allocated_in_steady_state),
         cmocka_unit_test(keys_that_come_once),
