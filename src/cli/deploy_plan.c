@@ -408,9 +408,10 @@ static void size(struct qn_deploy *d)
 {
     const struct qn_plan_storage *st = &d->plan->storage;
     const double state = state_bytes(d);
-    const double shards = !d->is_kafka             ? 1
-                          : d->opt->partitions > 0 ? (double)d->opt->partitions
-                                                   : PARTITIONS_GUESS;
+    const double stages = d->is_kafka ? (double)d->plan->kafka.stage_count : 1;
+    const double shards = stages * (!d->is_kafka             ? 1
+                                    : d->opt->partitions > 0 ? (double)d->opt->partitions
+                                                             : PARTITIONS_GUESS);
     const double snapshot = state / 2 < 256.0 * (double)MIB ? state / 2 : 256.0 * (double)MIB;
     const double process = (double)(d->is_kafka ? 256 * MIB : 128 * MIB);
     const double shard = (double)(16 * MIB) * (double)d->opt->threads;

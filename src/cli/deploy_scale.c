@@ -6,6 +6,8 @@
  * per partition. A pod takes --rate events a second, so with rate x freshness waiting for each pod
  * the last of them is done when its freshness target ends. Quern commits within `commit`, and
  * passes markers of transactions while nothing comes, so the lag falls to zero and pods may, too.
+ * Where features are by several keys a pod runs all stages, and the one that has most to do says how
+ * many pods there are.
  * Names and values: KEDA's documentation of the kafka trigger. Thread: main. */
 #include "cli/deploy.h"
 
@@ -171,8 +173,29 @@ static int64_t poll_s(const struct qn_deploy_options *o)
     return s < POLL_MIN_S ? POLL_MIN_S : s > POLL_MAX_S ? POLL_MAX_S : s;
 }
 
+/* Group and topic of a stage; where there are several, their names begin with the spec's group. */
+static qn_status put_stage(struct qn_buf *b, const struct qn_plan *p, uint32_t stage,
+                           struct qn_err *err)
+{
+    const struct qn_plan_kafka *k = &p->kafka;
+    const struct qn_str none = {"", 0};
+    struct qn_str name;
+
+    if (k->stage_count == 1) {
+        QN_TRY(put_known(b, "consumerGroup", k->group, k->group_written, err));
+    } else if (qn_deploy_is_variable(k->group_written, &name)) {
+        return qn_err_set(err, QN_INVALID,
+                          "features by several keys go in stages, whose groups are called "
+                          "GROUP.STAGE: 'group' has to be a text, not '%.*s'",
+                          QN_STR_ARG(k->group_written));
+    } else {
+        QN_TRY(put_known(b, "consumerGroup", k->stages[stage].group, k->group_written, err));
+    }
+    return put_known(b, "topic", k->stages[stage].topic, stage == 0 ? k->input_written : none, err);
+}
+
 static qn_status put_trigger(struct qn_buf *b, const struct qn_deploy *d, const struct identity *id,
-                             struct qn_err *err)
+                             uint32_t stage, struct qn_err *err)
 {
     const struct qn_plan *p = d->plan;
     const struct qn_deploy_options *o = d->opt;
@@ -182,12 +205,11 @@ static qn_status put_trigger(struct qn_buf *b, const struct qn_deploy *d, const 
         brokers.p += 6;
         brokers.len -= 6;
     }
-    qn_buf_text(b, "  triggers:\n    - type: kafka\n      metricType: AverageValue\n"
-                   "      metadata:\n");
+    if (p->kafka.stage_count > 1)
+        qn_buf_printf(b, "    # stage %s\n", p->kafka.stages[stage].name);
+    qn_buf_text(b, "    - type: kafka\n      metricType: AverageValue\n      metadata:\n");
     QN_TRY(put_known(b, "bootstrapServers", p->kafka.target.brokers, brokers, err));
-    QN_TRY(put_known(b, "consumerGroup", p->kafka.group, p->kafka.group_written, err));
-    QN_TRY(
-        put_known(b, "topic", p->kafka.stream_topics[p->main_stream], p->kafka.input_written, err));
+    QN_TRY(put_stage(b, p, stage, err));
     qn_buf_printf(
         b,
         "        # %lld events a second that a pod takes (--rate) x %.10g s (--freshness)\n"
@@ -240,5 +262,8 @@ qn_status qn_deploy_write_scale(const struct qn_deploy *d, struct qn_deploy_obje
                   "        scaleDown:   # partitions move with each step: not before it is sure\n"
                   "          stabilizationWindowSeconds: %d\n",
                   COOLDOWN_S);
-    return put_trigger(b, d, &id, err);
+    qn_buf_text(b, "  triggers:\n");
+    for (uint32_t i = 0; i < d->plan->kafka.stage_count; i++)
+        QN_TRY(put_trigger(b, d, &id, i, err));
+    return QN_OK;
 }
