@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  * rekey_record.c - events between the stages of a pipeline, as bytes. See rekey_record.h.
  *
- *     offset  bytes  meaning                                   (little-endian)
- *          0      1  version, 1
- *          1      1  kind: 1 event, 2 watermark
- *          2      1  event: verdict, 0 scored, 1 late
- *          3      1  flags: 1 late, 2 has a key, 4 has a newest time, 8 idle
- *          4      4  event: partition of the stream's topic; watermark: shards of the sender's
- * stage 8      8  event: offset there 16      8  event: arrival, us since 1970; INT64_MAX: not
- * known 24      4  shard of the sender 28      4  event: bytes of the original key 32      8 offset
- * of the event in the sender's topic; watermark: behind its last 40      8  newest event time of
- * the sender up to here, us 48      4  event: windows 52      4  event: bytes of the event 56 8
- * hash of all bytes but these eight (base/hash.h) 64      4  per window: what it computes 1  per
- * eight windows: bits, lowest first: there is a value 8  per window: the value: int64, or the bits
- * of a double the original key, the event
+ *   offset  bytes  meaning                                            (little-endian)
+ *        0      1  version, 1
+ *        1      1  kind: 1 event, 2 watermark
+ *        2      1  event: verdict, 0 scored, 1 late
+ *        3      1  flags: 1 late, 2 has a key, 4 has a newest time, 8 idle
+ *        4      4  event: partition of the stream's topic; else shards of its stage
+ *        8      8  event: offset there
+ *       16      8  event: arrival, us since 1970; INT64_MAX: not known
+ *       24      4  shard of the sender
+ *       28      4  event: bytes of the original key
+ *       32      8  event: its offset in the sender's topic; else behind the last one
+ *       40      8  newest event time of the sender up to here, us
+ *       48      4  event: windows
+ *       52      4  event: bytes of the event
+ *       56      8  hash of the sender's cluster, topic and group
+ *       64      8  hash of all bytes but these eight (base/hash.h)
+ *       72      4  per window: what it computes
+ *               1  per eight windows: bits, lowest first: there is a value
+ *               8  per window: the value: int64, or the bits of a double
+ *                  then the original key, then the event
  *
  * A record of a version that is not known, whose lengths do not add up or whose hash is another is
  * refused as a whole. What one version leaves out is zero. Thread: any; no state. */
@@ -22,7 +29,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 
-enum { VERSION = 1, HEAD = 64, HASH_AT = 56, PARTITIONS_MAX = 65535 };
+enum { VERSION = 1, HEAD = 72, HASH_AT = 64, PARTITIONS_MAX = 65535 };
 enum { FLAG_LATE = 1, FLAG_KEY = 2, FLAG_NEWEST = 4, FLAG_IDLE = 8, FLAGS = 15 };
 
 static void put4(char *to, uint32_t v)
@@ -97,6 +104,7 @@ void qn_rekey_begin(struct qn_buf *out, const struct qn_rekey *r, const uint32_t
     put8(p + 40, r->has_newest ? r->newest_us : 0);
     put4(p + 48, r->window_count);
     put4(p + 52, r->event.len);
+    put8(p + 56, (int64_t)r->source);
     for (uint32_t i = 0; i < r->window_count; i++)
         put4(p + HEAD + (size_t)i * 4, ids[i]);
 }
@@ -188,6 +196,7 @@ qn_status qn_rekey_read(struct qn_str bytes, struct qn_rekey *r, struct qn_err *
     r->sender = get4(p + 24);
     r->sender_offset = get8(p + 32);
     r->newest_us = get8(p + 40);
+    r->source = (uint64_t)get8(p + 56);
     r->window_count = get4(p + 48);
     r->event.len = get4(p + 52);
     if (r->window_count > QN_REKEY_WINDOWS_MAX ||

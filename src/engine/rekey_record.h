@@ -25,8 +25,9 @@ enum { QN_REKEY_EVENT_MAX = 900000, QN_REKEY_WINDOWS_MAX = 4096 };
 
 struct qn_rekey {
     enum qn_rekey_kind kind;
-    /* the sender: its shard, the offset of the event in its topic (a watermark: behind the last),
-     * and the newest event time there up to the event */
+    /* the sender: which topic and group (a hash), its shard, the offset of the event in its topic
+     * (a watermark: behind the last), and the newest event time there up to the event */
+    uint64_t source;
     uint32_t sender;
     int64_t sender_offset;
     bool has_newest;

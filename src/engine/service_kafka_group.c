@@ -125,8 +125,10 @@ static qn_status assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_l
                           struct qn_err *err)
 {
     QN_TRY(qn_kafka_positions(k, l, err));
-    for (int p = 0; p < l->cnt; p++)
+    for (int p = 0; p < l->cnt; p++) {
         k->is_ours[l->elems[p].partition] = true;
+        k->ended_ns[l->elems[p].partition] = 0;
+    }
     for (uint32_t i = 0; i < k->shard_count; i++)
         if (!k->is_ours[i]) { /* parked, and somebody else's now */
             qn_shard_free(k->shards[i]);

@@ -33,12 +33,16 @@ static int64_t arrival_of(const rd_kafka_message_t *m)
     return type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || ms < 0 ? QN_NO_ARRIVAL : ms * 1000;
 }
 
-/* Of what is taken of a message; one byte more than an event may have where it is too large. */
+/* Bytes that an event may have. */
+static uint32_t most_of(const struct qn_shard *s)
+{
+    return s->sends && !s->reads_stage ? QN_REKEY_EVENT_MAX : QN_EVENT_BYTES_MAX;
+}
+
+/* Of what is taken of a message; one byte more where it is too large. */
 static uint32_t length_of(const struct qn_shard *s, const rd_kafka_message_t *m)
 {
-    const uint32_t most = s->sends && !s->reads_stage ? QN_REKEY_EVENT_MAX : QN_EVENT_BYTES_MAX;
-
-    return m->len > most ? most + 1 : (uint32_t)m->len;
+    return m->len > most_of(s) ? most_of(s) + 1 : (uint32_t)m->len;
 }
 
 /* The one copy on the way in: the decoder looks QN_DECODE_PAD bytes further, and behind a message
@@ -60,7 +64,7 @@ static qn_status give(struct qn_shard *s, struct qn_batch *b, const rd_kafka_mes
     b->partition[r] = (uint16_t)s->partition;
     b->offset[r] = m->offset;
     b->arrival_us[r] = arrival_of(m);
-    if (m->len > len - 1 && len > (s->sends ? QN_REKEY_EVENT_MAX : QN_EVENT_BYTES_MAX)) {
+    if (len > most_of(s)) {
         b->verdict[r] = QN_DEAD;
         b->reason[r] = QN_REASON_TOO_LARGE;
     }

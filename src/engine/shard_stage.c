@@ -3,9 +3,10 @@
  * and on to the next key. See shard_stage.h.
  *
  * State, one entry in every snapshot, little-endian: 4 senders there are (0: nobody has said), 4
- * senders that follow, 8 floor; per sender 8 first offset not seen, 8 newest event time, 8 flags: 1
- * heard of, 2 has a newest time, 4 idle. What is sent is a function of the batch, but for what is
- * told of time: that goes by the clock, so no hash of answers has it. Thread: the engine's. */
+ * senders that follow, 8 floor, 8 who they are; per sender 8 first offset not seen, 8 newest event
+ * time, 8 flags: 1 heard of, 2 has a newest time, 4 idle. What is sent is a function of the batch,
+ * but for what is told of time: that goes by the clock, so no hash of answers has it. Thread: the
+ * engine's. */
 #include "engine/shard_stage.h"
 
 #ifdef QN_WITH_KAFKA
@@ -20,7 +21,7 @@
 
 #include <endian.h>
 
-enum { STATE_VERSION = 1, STATE_HEAD = 16, STATE_SENDER = 24, NEXT_TOPIC = 0 };
+enum { STATE_VERSION = 1, STATE_HEAD = 24, STATE_SENDER = 24, NEXT_TOPIC = 0 };
 #define TELL_NS      INT64_C(1000000000)
 #define TELL_EACH_NS INT64_C(50000000)
 
@@ -45,6 +46,7 @@ struct qn_shard_stage {
     uint32_t sender_count, sender_cap;
     uint32_t heard;        /* of them        */
     uint32_t senders_told; /* how many there are; 0 = nobody has said */
+    uint64_t source;       /* whose shards they are */
     int64_t floor_us;      /* INT64_MIN: not known */
     bool is_restored;
     struct travelling *given;
@@ -54,6 +56,7 @@ struct qn_shard_stage {
     uint32_t keys_cap;
     /* sending */
     const struct qn_plan_stage *next; /* NULL: the last stage */
+    uint64_t own;                     /* `source` of what is sent */
     struct travelling *sent;
     uint32_t sent_count;
     uint32_t *sent_ids;
@@ -122,6 +125,7 @@ qn_status qn_shard_stage_new(struct qn_shard *s, struct qn_err *err)
     s->stage = t;
     t->shard = s;
     t->floor_us = INT64_MIN;
+    t->own = qn_hash(s->def->group, strlen(s->def->group), s->opt.log_id);
     if (s->opt.stage + 1 < k->stage_count)
         t->next = &k->stages[s->opt.stage + 1];
     for (uint32_t g = 0; g < qn_features_group_count(s->plan->features); g++)
@@ -147,6 +151,15 @@ void qn_shard_stage_free(struct qn_shard *s)
 }
 
 /* ---- the floor -------------------------------------------------------------------------------*/
+
+/* Shards of another stage or group send now: what is known of those before says nothing of them. */
+static void forget_others(struct qn_shard_stage *t)
+{
+    if (t->now.source == t->source)
+        return;
+    t->source = t->now.source;
+    t->sender_count = t->heard = t->senders_told = 0;
+}
 
 /* Room for that sender; false: out of memory. */
 static bool know(struct qn_shard_stage *t, uint32_t sender)
@@ -219,6 +232,7 @@ qn_status qn_shard_stage_look(struct qn_shard *s, const rd_kafka_message_t *m, b
         qn_rekey_read((struct qn_str){m->payload, (uint32_t)m->len}, &t->now, &why) != QN_OK)
         return qn_err_set(err, QN_CORRUPT, "record %lld of partition %u of '%s': %s",
                           (long long)m->offset, s->partition, s->def->topic, why.text);
+    forget_others(t);
     if (!know(t, t->now.sender))
         return qn_err_set(err, QN_NOMEM, "out of memory for the senders of a stage");
     *is_row =
@@ -334,6 +348,7 @@ static void senders_begin(void *st, struct qn_saver *sv, bool is_full)
         return;
     put8(to, (uint64_t)t->sender_count << 32 | t->senders_told);
     put8(to + 8, (uint64_t)t->floor_us);
+    put8(to + 16, t->source);
     to += STATE_HEAD;
     for (uint32_t i = 0; i < t->sender_count; i++, to += STATE_SENDER) {
         const struct sender *u = &t->senders[i];
@@ -362,6 +377,7 @@ static qn_status senders_load(void *st, const char *entry, uint32_t bytes, struc
         return qn_err_set(err, QN_NOMEM, "out of memory for the senders of a stage");
     t->senders_told = (uint32_t)counts;
     t->floor_us = (int64_t)get8(entry + 8);
+    t->source = get8(entry + 16);
     entry += STATE_HEAD;
     for (uint32_t i = 0; i < counts >> 32; i++, entry += STATE_SENDER) {
         const uint64_t flags = get8(entry + 16);
@@ -392,6 +408,7 @@ static qn_status senders_clear(void *st, struct qn_err *err)
     (void)err;
     t->is_restored = false;
     t->sender_count = t->heard = t->senders_told = 0;
+    t->source = 0;
     t->floor_us = INT64_MIN;
     return QN_OK;
 }
@@ -442,6 +459,7 @@ static void build(struct qn_shard *s, const struct qn_batch *b, uint32_t row)
     const rd_kafka_message_t *m = s->pending[s->done + row];
     const bool has_answers = b->verdict[row] == QN_SCORED;
     const struct qn_rekey r = {.kind = QN_REKEY_EVENT,
+                               .source = t->own,
                                .sender = s->partition,
                                .sender_offset = m->offset,
                                .has_newest = t->newest.seen,
@@ -514,6 +532,7 @@ static void tell(struct qn_shard *s, struct qn_watermark w, bool is_idle)
 {
     struct qn_shard_stage *t = s->stage;
     const struct qn_rekey r = {.kind = QN_REKEY_WATERMARK,
+                               .source = t->own,
                                .sender = s->partition,
                                .sender_offset = s->next,
                                .has_newest = w.seen,

@@ -2,7 +2,7 @@
  * shard_stage.h - what a shard does besides when its pipeline is cut into stages by key
  * (spec/plan.h): it reads what the stage before has sent, or sends to the one behind, or both.
  *
- *   stream ─► stage 0: judges, windows by its key ─► record per event ─► topic PIPELINE.KEY.rekey
+ *   stream ─► stage 0: judges, windows by its key ─► record per event ─► topic GROUP.KEY.rekey
  *                                                                            │ by the next key
  *       answers ◄─ last stage: windows by its key, model, outputs ◄──────────┘
  *

@@ -110,12 +110,8 @@ static void add_stage(struct qn_builder *b, const uint32_t *key, uint32_t key_co
     s->name = stage_name(b, key, key_count);
     s->group = joined(b, p->kafka.group, s->name, "");
     s->topic = p->kafka.stream_topics[p->main_stream];
-    if (p->kafka.stage_count > 1) {
-        const char *name = qn_arena_strdup(b->bind.arena, p->name.p, p->name.len);
-
-        s->topic = joined(b, name != NULL ? name : "", s->name, ".rekey");
-        b->bind.no_memory |= name == NULL;
-    }
+    if (p->kafka.stage_count > 1) /* by the group: another one begins anew, with other topics */
+        s->topic = joined(b, p->kafka.group, s->name, ".rekey");
 }
 
 /* Everything in one stage, under the group's own name. */
@@ -183,8 +179,7 @@ static void check_stages(struct qn_builder *b, const struct qn_yaml_node *at)
 
     for (uint32_t i = 0; i < k->stage_count; i++) {
         if (strlen(k->stages[i].topic) > TOPIC_MAX)
-            QN_REPORT(&b->bind, TYPE, at,
-                      "a shorter name of the pipeline, or kafka: {rekey: false}",
+            QN_REPORT(&b->bind, TYPE, at, "a shorter name of the group, or kafka: {rekey: false}",
                       "'%s' is too long for the name of a topic", k->stages[i].topic);
         for (uint32_t j = 0; j < i; j++)
             if (strcmp(k->stages[i].name, k->stages[j].name) == 0)

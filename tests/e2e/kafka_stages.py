@@ -51,7 +51,7 @@ features:
   predictions: {{include: [features]}}
   large: {{when: both > 20}}
 """
-HEAD = struct.Struct("<BBBBIqqIIqqIIQ")
+HEAD = struct.Struct("<BBBBIqqIIqqIIQQ")
 BY = {"terminal": ("most_7d", "busy_2m", "all_mean"), "shop": ("shop_5m", "shop_max")}
 MORE = """\
   shop_5m: count() by shop over 5m
@@ -97,7 +97,7 @@ class Hop:
     def __init__(self, message):
         v = message.value()
         (version, kind, self.verdict, flags, self.partition, self.offset, self.arrival, self.sender, key_len,
-         self.sender_offset, self.newest, windows, event_len, _) = HEAD.unpack_from(v)
+         self.sender_offset, self.newest, windows, event_len, _, _) = HEAD.unpack_from(v)
         assert version == 1 and kind in (1, 2)
         self.is_event, self.is_late, self.is_idle = kind == 1, bool(flags & 1), bool(flags & 8)
         at = HEAD.size + 12 * windows + (windows + 7) // 8

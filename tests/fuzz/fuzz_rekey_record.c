@@ -11,7 +11,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { HEAD = 64, HASH_AT = 56 };
+enum { HEAD = 72, HASH_AT = 64 };
 
 static void write_again(const struct qn_rekey *r, const char *bytes, size_t size)
 {

@@ -12,6 +12,7 @@
 enum { WINDOWS = 11 };
 
 static const struct qn_rekey event = {.kind = QN_REKEY_EVENT,
+                                      .source = UINT64_MAX - 3,
                                       .sender = 65534,
                                       .sender_offset = INT64_MAX - 1,
                                       .has_newest = true,
@@ -63,10 +64,11 @@ static void test_there_and_back(void **state)
 
     (void)state;
     write_record(&b, &event);
-    assert_int_equal(b.len, 64 + 12 * WINDOWS + 2 + 2 + 7);
+    assert_int_equal(b.len, 72 + 12 * WINDOWS + 2 + 2 + 7);
     assert_int_equal(qn_rekey_read(text_of(&b), &r, NULL), QN_OK);
     assert_int_equal(r.kind, QN_REKEY_EVENT);
     assert_int_equal(r.sender, event.sender);
+    assert_true(r.source == event.source);
     assert_true(r.sender_offset == event.sender_offset && r.newest_us == -5 && r.has_newest);
     assert_int_equal(r.partition, 3);
     assert_true(r.offset == event.offset && r.arrival_us == INT64_MAX && r.is_late && !r.is_idle);
@@ -81,7 +83,7 @@ static void test_there_and_back(void **state)
     }
     qn_buf_clear(&b);
     write_record(&b, &watermark);
-    assert_int_equal(b.len, 64);
+    assert_int_equal(b.len, 72);
     assert_int_equal(qn_rekey_read(text_of(&b), &r, NULL), QN_OK);
     assert_int_equal(r.kind, QN_REKEY_WATERMARK);
     assert_int_equal(r.senders, 4);
@@ -139,7 +141,8 @@ static void test_what_is_none(void **state)
         refused(text_of(&b));
     }
     refused((struct qn_str){"", 0});
-    refused(qn_str_of("{\"tx\":1,\"at\":\"2026-01-01T00:00:00Z\",\"customer\":\"c1\",\"amount\":12.5}"));
+    refused(qn_str_of(
+        "{\"tx\":1,\"at\":\"2026-01-01T00:00:00Z\",\"customer\":\"c1\",\"amount\":12.5}"));
     qn_buf_fini(&b);
 }
 
