@@ -6,8 +6,8 @@
  * per partition. A pod takes --rate events a second, so with rate x freshness waiting for each pod
  * the last of them is done when its freshness target ends. Quern commits within `commit`, and
  * passes markers of transactions while nothing comes, so the lag falls to zero and pods may, too.
- * Where features are by several keys a pod runs all stages, and the one that has most to do says how
- * many pods there are.
+ * Where features are by several keys a pod runs all stages, and the one that has most to do says
+ * how many pods there are.
  * Names and values: KEDA's documentation of the kafka trigger. Thread: main. */
 #include "cli/deploy.h"
 

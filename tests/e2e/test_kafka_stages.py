@@ -79,14 +79,15 @@ def test_three_stages(kafka, tmp_path):
     status = p.get("/v1/status").json["log"]
     assert [(s["group"], s["topic"]) for s in status["stages"]] == groups(text, topic)
     assert status["group"] == f"{topic}.customer"
-    lag = {f'kafka_consumergroup_lag{{consumergroup="{g}",topic="{t}",partition="3"}} 0' for g, t in groups(text, topic)}
+    lag = {f'kafka_consumergroup_lag{{consumergroup="{g}",topic="{t}",partition="3"}} 0'
+           for g, t in groups(text, topic)}
     p.await_true(lambda: lag <= set(p.get("/metrics").body.decode().splitlines()))
     finish([p], kafka, text, topic)
     assert compare(kafka, tmp_path, text, topic) > 4500
 
 
 def test_apart_and_killed(kafka, tmp_path):
-    """Each stage in processes of its own, a topic between them that is less wide, all of them killed again and again."""
+    """Each stage in processes of its own, a topic between them that is less wide, all of them killed now and then."""
     topic = "apart"
     print(f"QUERN_SEED={SEED}")
     rng = random.Random(SEED)
@@ -162,7 +163,8 @@ def test_what_is_said_when_it_cannot_be(kafka, tmp_path):
     plain = text.replace(" by terminal over", " by terminal, customer over")
     assert "this pipeline has no stages" in run(plain, "--stage", "customer", code=2)
     said = run(text.replace("create: true, ", ""))
-    assert f"the topic of stage 'terminal': there is no topic '{topic}.terminal.rekey'" in said and "create: true" in said
+    assert f"the topic of stage 'terminal': there is no topic '{topic}.terminal.rekey'" in said
+    assert "create: true" in said
     kafka.create(f"{topic}.terminal.rekey", 1)
     kafka.produce(f"{topic}.terminal.rekey", [(0, b'{"tx":1}')])
     assert f"record 0 of partition 0 of '{topic}.terminal.rekey': it is no record that a stage" in run(text)

@@ -452,16 +452,11 @@ static void wrong_specs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_of_meanings),
-        cmocka_unit_test(sums_that_do_not_fit),
-        cmocka_unit_test(far_times),
-        cmocka_unit_test(ends_of_time),
-        cmocka_unit_test(equals_twin),
-        cmocka_unit_test(merged_logs_equal_twin),
-        cmocka_unit_test(bytes_are_true),
-        cmocka_unit_test(nothing_allocated_in_steady_state),
-        cmocka_unit_test(keys_that_come_once),
-        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(table_of_meanings),   cmocka_unit_test(sums_that_do_not_fit),
+        cmocka_unit_test(far_times),           cmocka_unit_test(ends_of_time),
+        cmocka_unit_test(equals_twin),         cmocka_unit_test(merged_logs_equal_twin),
+        cmocka_unit_test(bytes_are_true),      cmocka_unit_test(nothing_allocated_in_steady_state),
+        cmocka_unit_test(keys_that_come_once), cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(wrong_specs),
     };
 
