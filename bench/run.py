@@ -8,6 +8,7 @@ job    585,177 card transactions as NDJSON in, 14 exact window features, a 100-t
        are compared: what else the machine does hits everybody. Answers are checked before numbers are believed.
 models one forest in Quern, XGBoost, LightGBM, ONNX Runtime, lleaves and YDF, and CatBoost's own in Quern and CatBoost.
 parts  bench_*.c: nanoseconds of decoder, numbers, windows, forest kernels.
+kafka  `log: kafka:` with a broker: latency beside a bare loop and Kafka Streams, highest rates, rebalances (kafka.py).
 service `quern run`: log to log, appends beside SQLite, latency over HTTP, restart (service.py).
 
 Data: ../shared/data/fraud where it is there, else events that `quern demo --write-events` makes (no published answers
@@ -462,7 +463,8 @@ def job(a):
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-NO_PARTS = ("bench_peers", "bench_onnx", "bench_service", "bench_http")  # the tools of `models` and `service`
+# The tools of `models`, `service` and `kafka`.
+NO_PARTS = ("bench_peers", "bench_onnx", "bench_service", "bench_http", "bench_kafka")
 
 
 def parts(a):
@@ -483,7 +485,7 @@ def main():
     p = argparse.ArgumentParser(
         prog="dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("what", nargs="?", choices=["job", "models", "parts", "service"], default="job")
+    p.add_argument("what", nargs="?", choices=["job", "models", "parts", "service", "kafka"], default="job")
     p.add_argument("--passes", type=int, default=5, metavar="N", help="timed passes after one to warm up (default 5)")
     p.add_argument(
         "--alone", action="store_true", help="Quern without peers, with the example's model: needs no Python package"
@@ -493,9 +495,11 @@ def main():
         nargs="+",
         metavar="NAME",
         help="only these: quern-only quern-features quern-2 rust rust-only polars"
-        " pandas (and quern-1, always); parts: bench_decode, ...; service: engine disk http restart",
+        " pandas (and quern-1, always); parts: bench_decode, ...; service: engine disk http restart; kafka: latency held read rebalance",
     )
-    p.add_argument("--realtime", action="store_true", help="service: under `chrt -r`, where others use the machine too")
+    p.add_argument("--quick", action="store_true", help="kafka: one short pass, without the highest rates")
+    p.add_argument("--seconds", type=int, default=8, metavar="N", help="kafka: of a step of `held` (default 8)")
+    p.add_argument("--realtime", action="store_true", help="service, kafka: under `chrt -r`, where others use the machine too")
     a = p.parse_args()
     if a.what == "models":
         import models
@@ -508,6 +512,11 @@ def main():
         make_events(quern)
         print(f"{machine()}\n{versions(quern, True)}")
         return service.main(quern, path("data", "tx.ndjson"), a.passes, a.only, a.realtime)
+    if a.what == "kafka":
+        import kafka
+
+        quern = program()
+        return kafka.main(quern, a, f"{machine()}\n{versions(quern, True)}")
     return parts(a) if a.what == "parts" else job(a)
 
 
