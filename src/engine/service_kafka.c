@@ -54,12 +54,17 @@ enum {
     SAVING_MS = 1,  /* between two parts of a snapshot while idle                */
     AGAIN_MS = 100, /* before a refused commit is tried again; the group is heard meanwhile */
     STEP_ROWS = 2048,
+    FETCHED_BYTES = 1 << 20, /* less lies in no queue that is full */
+    MESSAGE_BYTES = 64,      /* beside its value, at least         */
+    ASKED_MS = 20,
     SHARDS_MAX = 65535,
     CLUSTER_MS = 10000
 };
 #define FENCED_NS   ((int64_t)60000000000)
 #define REPLACED_NS ((int64_t)3000000000) /* a heartbeat is answered within it */
 #define BURST_BYTES ((size_t)64 << 20)
+#define MORE_NS     ((int64_t)10000000) /* a burst goes on while messages wait, for so long */
+#define BACKOFF_VERSION 0x02020000      /* of librdkafka: has fetch.queue.backoff.ms        */
 
 /* ---- opening ---------------------------------------------------------------------------------*/
 
@@ -85,8 +90,14 @@ static qn_status open_consumer(struct qn_service_kafka *k, struct qn_err *err)
                          p->instance != NULL ? "group.instance.id" : NULL,
                          p->instance,
                          NULL};
-    const char *const defaults[] = {"session.timeout.ms", "10000", "heartbeat.interval.ms", "2000",
-                                    NULL};
+    const char *const defaults[] = {
+        "session.timeout.ms",
+        "10000",
+        "heartbeat.interval.ms",
+        "2000",
+        rd_kafka_version() >= BACKOFF_VERSION ? "fetch.queue.backoff.ms" : NULL,
+        "5",
+        NULL};
     const struct qn_kafka_client_options opt = {.target = &p->target,
                                                 .type = RD_KAFKA_CONSUMER,
                                                 .defaults = defaults,
@@ -267,7 +278,18 @@ static void gather(struct qn_service_kafka *k)
     }
 }
 
-static void settle_parts(struct qn_service_kafka *k)
+/* Without transactions positions may follow later: records that come twice are told by their ids. */
+static bool must_commit(struct qn_service_kafka *k)
+{
+    const int64_t now = qn_kafka_now_ns(k);
+
+    if (k->sv->plan->kafka.is_at_least_once && now < k->due_ns && !atomic_load(&k->sv->stop))
+        return false;
+    k->due_ns = now + k->sv->plan->kafka.commit_us * 1000;
+    return true;
+}
+
+static void settle_parts(struct qn_service_kafka *k, bool is_committed)
 {
     atomic_fetch_add(&k->sv->handed, 1);
     atomic_fetch_add(&k->sv->durable, 1);
@@ -276,7 +298,9 @@ static void settle_parts(struct qn_service_kafka *k)
 
         for (uint32_t o = 0; o < k->topic_count; o++)
             k->written[o] += s->made[o];
-        qn_shard_committed(s);
+        qn_shard_written(s);
+        if (is_committed)
+            qn_shard_committed(s);
     }
 }
 
@@ -312,13 +336,15 @@ qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct
 {
     enum qn_kafka_outcome outcome;
     struct qn_err why = {0};
+    bool is_commit;
 
     gather(k);
     *is_done = true;
     if (k->part_count == 0)
         return QN_OK;
-    if (qn_kafka_transact(k->transact, k->parts, k->part_count, k->consumer.rk, &outcome, &why) !=
-        QN_OK) {
+    is_commit = must_commit(k);
+    if (qn_kafka_transact(k->transact, k->parts, k->part_count,
+                          is_commit ? k->consumer.rk : NULL, &outcome, &why) != QN_OK) {
         if (err != NULL)
             *err = why;
         return why.code;
@@ -329,7 +355,7 @@ qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct
     if (outcome == QN_KAFKA_DOUBTFUL)
         QN_TRY(look_back(k, is_done, err));
     if (*is_done)
-        settle_parts(k);
+        settle_parts(k, is_commit);
     if (outcome != QN_KAFKA_COMMITTED && strcmp(why.text, k->told.text) != 0) {
         k->told = why;
         qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka", "%s: %s", why.text,
@@ -449,6 +475,7 @@ static qn_status take(struct qn_service_kafka *k, rd_kafka_message_t *m, struct 
 
     if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR && s != NULL) {
         k->waiting++;
+        k->fetched += m->len + MESSAGE_BYTES;
         k->ended_ns[i] = 0;
         return qn_shard_push(s, m, err);
     }
@@ -469,14 +496,42 @@ static size_t gathered_bytes(const struct qn_service_kafka *k)
     return bytes;
 }
 
-/* What comes within the interval after the first message, stepped as it comes. */
+/* librdkafka before 2.2 stops fetching for a second once its queue was full, however quickly that
+ * is emptied; whatever its threads are asked for wakes them. */
+static void wake_fetching(struct qn_service_kafka *k)
+{
+    rd_kafka_topic_partition_list_t *l;
+
+    if (k->fetched < FETCHED_BYTES || rd_kafka_version() >= BACKOFF_VERSION)
+        return;
+    l = rd_kafka_topic_partition_list_new((int)k->shard_count);
+    for (uint32_t i = 0; i < k->shard_count; i++) {
+        int64_t oldest = 0, end = 0;
+
+        if (!k->is_ours[i] || k->shards[i] == NULL)
+            continue;
+        (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->input, (int32_t)i, &oldest, &end);
+        if (end > k->shards[i]->pushed)
+            rd_kafka_topic_partition_list_add(l, k->input, (int32_t)i)->offset =
+                RD_KAFKA_OFFSET_END;
+    }
+    if (l->cnt > 0) {
+        (void)rd_kafka_offsets_for_times(k->consumer.rk, l, ASKED_MS);
+        k->fetched = 0;
+    }
+    rd_kafka_topic_partition_list_destroy(l);
+}
+
+/* What has come, stepped as it comes: until nothing waits and a commit is due, which is `commit`
+ * after the last one began. Without transactions nothing is held back. */
 static qn_status burst(struct qn_service_kafka *k, int wait_ms, struct qn_err *err)
 {
-    const int64_t interval_ns = k->sv->plan->kafka.commit_us * 1000;
-    int64_t end = 0;
+    const bool is_held = !k->sv->plan->kafka.is_at_least_once;
+    int64_t end = 0, last = 0; /* it may end; it must, whatever waits */
 
     for (;;) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(k->consumer.rk, wait_ms);
+        int64_t now;
 
         if (k->rc != QN_OK) {
             if (m != NULL)
@@ -485,21 +540,27 @@ static qn_status burst(struct qn_service_kafka *k, int wait_ms, struct qn_err *e
             return k->rc;
         }
         if (m != NULL) {
-            if (end == 0)
-                end = qn_kafka_now_ns(k) + interval_ns;
+            if (last == 0) {
+                now = qn_kafka_now_ns(k);
+                end = is_held && k->due_ns > now ? k->due_ns : now;
+                last = end + MORE_NS;
+            }
             QN_TRY(take(k, m, err));
             if (k->is_fenced)
                 return qn_kafka_replace_consumer(k, err);
             wait_ms = 0;
             if (k->waiting < STEP_ROWS)
                 continue;
+        } else {
+            wake_fetching(k);
         }
         atomic_fetch_add(&k->beats, 1);
         QN_TRY(qn_kafka_step_all(k, err));
-        if (end == 0 || qn_kafka_now_ns(k) >= end || gathered_bytes(k) >= BURST_BYTES ||
+        now = qn_kafka_now_ns(k);
+        if (last == 0 || now >= (m != NULL ? last : end) || gathered_bytes(k) >= BURST_BYTES ||
             atomic_load(&k->sv->stop))
             return QN_OK;
-        wait_ms = m != NULL ? 0 : (int)((end - qn_kafka_now_ns(k)) / 1000000) + 1;
+        wait_ms = m != NULL ? 0 : (int)((end - now) / 1000000) + 1;
     }
 }
 
@@ -590,8 +651,10 @@ static qn_status serve(struct qn_service_kafka *k, struct qn_err *err)
         if (is_live(k))
             qn_kafka_stage_started(k);
         qn_kafka_look(k);
-        if (atomic_load(&k->sv->stop))
-            return QN_OK;
+        if (atomic_load(&k->sv->stop)) {
+            k->due_ns = 0; /* the positions of what was written last */
+            return commit(k, err);
+        }
     }
 }
 

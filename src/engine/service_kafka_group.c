@@ -181,6 +181,7 @@ static qn_status revoked(struct qn_service_kafka *k, bool is_lost, struct qn_err
 
     if (!is_lost && !k->is_committing) {
         QN_TRY(qn_kafka_step_all(k, err));
+        k->due_ns = 0; /* positions too */
         QN_TRY(qn_kafka_commit_once(k, &is_done, err));
     }
     for (uint32_t i = 0; i < k->shard_count; i++) {

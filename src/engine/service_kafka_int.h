@@ -60,6 +60,8 @@ struct qn_service_kafka {
     qn_status rc;      /* of a callback, for the loop */
     struct qn_err failure;
     uint32_t waiting;   /* messages pushed and not stepped */
+    size_t fetched;     /* bytes taken since librdkafka's threads were last asked for something */
+    int64_t due_ns;     /* when positions may be committed again */
     struct qn_err told; /* why a commit was refused, as last reported */
 
     uint64_t *written;            /* [topic_count] records committed by this process */

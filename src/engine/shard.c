@@ -498,6 +498,10 @@ void qn_shard_committed(struct qn_shard *s)
 {
     s->committed = s->next;
     s->is_new = false;
+}
+
+void qn_shard_written(struct qn_shard *s)
+{
     memset(s->made, 0, (s->output_count + 1) * sizeof *s->made);
     qn_buf_clear(&s->records);
 }

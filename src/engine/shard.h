@@ -105,7 +105,8 @@ struct qn_str qn_shard_key(const struct qn_shard *s, uint32_t row);
 struct qn_str qn_shard_headers(struct qn_shard *s, uint32_t row);
 /* The mark that belongs to s->next. */
 void qn_shard_mark_now(const struct qn_shard *s, char out[QN_SHARD_MARK_BYTES]);
-/* All up to s->next is committed. */
+/* All records up to s->next are with the brokers; and its position is committed, too. */
+void qn_shard_written(struct qn_shard *s);
 void qn_shard_committed(struct qn_shard *s);
 /* Nothing but markers lies between next and that offset. Nothing may be pending. */
 qn_status qn_shard_reach(struct qn_shard *s, int64_t offset, struct qn_err *err);

@@ -298,27 +298,30 @@ static int32_t partition_of(const struct qn_kafka_transact *t, const struct reco
     return r->key.p != NULL ? RD_KAFKA_PARTITION_UA : (int32_t)(r->home % count);
 }
 
+static rd_kafka_resp_err_t produce_once(struct producer *p, const struct record *r,
+                                        int32_t partition, rd_kafka_headers_t *headers)
+{
+    rd_kafka_topic_t *topic = p->topics[r->topic];
+    void *value = (void *)(uintptr_t)r->value.p;
+
+    if (headers == NULL) /* takes no list of arguments apart */
+        return rd_kafka_produce(topic, partition, 0, value, r->value.len, r->key.p, r->key.len,
+                                NULL) == 0
+                   ? RD_KAFKA_RESP_ERR_NO_ERROR
+                   : rd_kafka_last_error();
+    return rd_kafka_producev(p->client.rk, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION(partition),
+                             RD_KAFKA_V_MSGFLAGS(0), RD_KAFKA_V_VALUE(value, r->value.len),
+                             RD_KAFKA_V_KEY((const void *)r->key.p, r->key.len),
+                             RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
+}
+
 static rd_kafka_resp_err_t produce(struct producer *p, const struct record *r, int32_t partition)
 {
-    rd_kafka_headers_t *headers = qn_kafka_headers_make(r->headers);
+    rd_kafka_headers_t *headers = r->headers.len > 0 ? qn_kafka_headers_make(r->headers) : NULL;
     rd_kafka_resp_err_t code;
 
-    do {
-        if (headers != NULL)
-            code = rd_kafka_producev(p->client.rk, RD_KAFKA_V_RKT(p->topics[r->topic]),
-                                     RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_MSGFLAGS(0),
-                                     RD_KAFKA_V_VALUE((void *)(uintptr_t)r->value.p, r->value.len),
-                                     RD_KAFKA_V_KEY((const void *)r->key.p, r->key.len),
-                                     RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
-        else
-            code = rd_kafka_producev(p->client.rk, RD_KAFKA_V_RKT(p->topics[r->topic]),
-                                     RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_MSGFLAGS(0),
-                                     RD_KAFKA_V_VALUE((void *)(uintptr_t)r->value.p, r->value.len),
-                                     RD_KAFKA_V_KEY((const void *)r->key.p, r->key.len),
-                                     RD_KAFKA_V_END);
-        if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
-            (void)rd_kafka_poll(p->client.rk, QUEUE_MS);
-    } while (code == RD_KAFKA_RESP_ERR__QUEUE_FULL);
+    while ((code = produce_once(p, r, partition, headers)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+        (void)rd_kafka_poll(p->client.rk, QUEUE_MS);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR && headers != NULL)
         rd_kafka_headers_destroy(headers);
     return code;
@@ -523,9 +526,10 @@ static qn_status write_plain(struct qn_kafka_transact *t, const struct qn_kafka_
     await_answers(t, p);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR && (code = p->failed) != RD_KAFKA_RESP_ERR_NO_ERROR)
         (void)qn_kafka_failed(&why, &p->client, code, "answers are not taken");
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && consumer != NULL) {
         code = commit_plain(p, parts, count, consumer, &why);
-    t->stats.commits += code == RD_KAFKA_RESP_ERR_NO_ERROR;
+        t->stats.commits += code == RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         *outcome = QN_KAFKA_COMMITTED;
     if (err != NULL)
@@ -548,6 +552,7 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_p
     int64_t begun;
 
     QN_ASSERT(count > 0);
+    QN_ASSERT(consumer != NULL || t->opt.is_plain);
     *outcome = QN_KAFKA_NOT_COMMITTED;
     if (t->opt.is_plain)
         return write_plain(t, parts, count, consumer, outcome, err);

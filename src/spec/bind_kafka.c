@@ -11,7 +11,7 @@
 
 enum { PREFIX_BYTES = 6, TOPIC_MAX = 249, NAMES_MAX = 96 };
 #define COMMIT_DEFAULT_US INT64_C(10000)
-#define PLAIN_DEFAULT_US  INT64_C(1000)
+#define PLAIN_DEFAULT_US  INT64_C(100000)
 
 static bool is_kafka(const struct qn_slot *log)
 {
