@@ -63,7 +63,7 @@ enum {
 #define FENCED_NS   ((int64_t)60000000000)
 #define REPLACED_NS ((int64_t)3000000000) /* a heartbeat is answered within it */
 #define BURST_BYTES ((size_t)64 << 20)
-#define MORE_NS     ((int64_t)10000000) /* a burst goes on while messages wait, for so long */
+#define MORE_NS     ((int64_t)30000000) /* a burst goes on while messages wait, for so long */
 #define BACKOFF_VERSION 0x02020000      /* of librdkafka: has fetch.queue.backoff.ms        */
 
 /* ---- opening ---------------------------------------------------------------------------------*/
