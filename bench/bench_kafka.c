@@ -165,8 +165,8 @@ static rd_kafka_topic_t *warm_topic(rd_kafka_t *rk, const char *name)
     return t;
 }
 
-/* A linger below its poll's millisecond is spent spinning by librdkafka (seen on 2.0.2), so the load
- * makes batches by itself: what is due every TICK_NS goes out at once. */
+/* A linger below its poll's millisecond is spent spinning by librdkafka (seen on 2.0.2), so the
+ * load makes batches by itself: what is due every TICK_NS goes out at once. */
 static rd_kafka_t *writer(const char *brokers, const char *linger_ms)
 {
     const char *settings[] = {"enable.idempotence",
@@ -217,18 +217,18 @@ static struct {
     double rate;
     uint64_t first, total, warm, keys; /* ids: [first, first + total)                          */
     atomic_bool is_reading, is_enough;
-    atomic_llong start_ns;             /* when event `first` was due                           */
-    uint32_t *latency_us;              /* [total] 0 = no answer yet                            */
+    atomic_llong start_ns; /* when event `first` was due                           */
+    uint32_t *latency_us;  /* [total] 0 = no answer yet                            */
     _Atomic uint64_t answered;
     uint64_t doubled, foreign, bytes;
     uint64_t chain[PARTITIONS];
-    struct gap {                       /* silences of a partition                              */
+    struct gap { /* silences of a partition                              */
         int partition;
         double from_s, ms;
     } gaps[GAPS_MAX];
     int gap_count;
     double longest_ms[PARTITIONS];
-    int64_t late_ns;                   /* how far the writer fell behind, at most              */
+    int64_t late_ns; /* how far the writer fell behind, at most              */
 } load;
 
 /* The digits behind the first `_id":"`, as events and predictions have it. */
@@ -249,8 +249,7 @@ static void take_answer(const rd_kafka_message_t *m, int64_t now)
     int64_t due;
     uint64_t id;
 
-    load.chain[m->partition] =
-        XXH3_64bits_withSeed(m->payload, m->len, load.chain[m->partition]);
+    load.chain[m->partition] = XXH3_64bits_withSeed(m->payload, m->len, load.chain[m->partition]);
     load.bytes += m->len;
     if (!read_id(m, &id) || id < load.first || id >= load.first + load.total) {
         load.foreign++;
@@ -281,9 +280,15 @@ static void note_gap(int partition, int64_t before, int64_t now)
 
 static void *read_answers(void *unused)
 {
-    static const char *const settings[] = {"group.id", "reader", "isolation.level",
-                                           "read_committed", "enable.auto.commit", "false",
-                                           "queued.min.messages", "1000000", NULL};
+    static const char *const settings[] = {"group.id",
+                                           "reader",
+                                           "isolation.level",
+                                           "read_committed",
+                                           "enable.auto.commit",
+                                           "false",
+                                           "queued.min.messages",
+                                           "1000000",
+                                           NULL};
     rd_kafka_t *rk = client(RD_KAFKA_CONSUMER, load.brokers, settings, NULL, NULL);
     rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new(PARTITIONS);
     static rd_kafka_message_t *list[BATCH];
@@ -379,8 +384,7 @@ static void print_ms(const char *name, uint32_t *us, uint64_t count)
     us += missing;
     count -= missing;
     printf(",\"%s\":[%.2f,%.2f,%.2f,%.2f]", name, quantile_ms(us, count, 0.5),
-           quantile_ms(us, count, 0.99), quantile_ms(us, count, 0.999),
-           quantile_ms(us, count, 1));
+           quantile_ms(us, count, 0.99), quantile_ms(us, count, 0.999), quantile_ms(us, count, 1));
 }
 
 static void print_load(double seconds)
@@ -530,9 +534,9 @@ static void wave_delivered(rd_kafka_t *rk, const rd_kafka_message_t *m, void *op
 static void loop_plain(rd_kafka_t *consumer, rd_kafka_queue_t *q, const char *brokers,
                        const char *out, int64_t commit_ns)
 {
-    static const char *const settings[] = {"enable.idempotence", "true", "linger.ms", "0",
-                                           "compression.codec", "lz4",
-                                           "queue.buffering.max.messages", "1000000", NULL};
+    static const char *const settings[] = {
+        "enable.idempotence",           "true",    "linger.ms", "0", "compression.codec", "lz4",
+        "queue.buffering.max.messages", "1000000", NULL};
     rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, brokers, settings, wave_delivered, NULL);
     rd_kafka_topic_t *t = warm_topic(rk, out);
     static rd_kafka_message_t *list[BATCH];
@@ -595,10 +599,19 @@ static void transactions_open(struct transactions *t, const char *brokers, const
 {
     for (int i = 0; i < CLIENTS; i++) {
         char id[300];
-        const char *settings[] = {"transactional.id", id, "linger.ms", "0",
-                                  "compression.codec", "lz4", "retry.backoff.ms", "5",
-                                  "transaction.timeout.ms", "15000",
-                                  "queue.buffering.max.messages", "1000000", NULL};
+        const char *settings[] = {"transactional.id",
+                                  id,
+                                  "linger.ms",
+                                  "0",
+                                  "compression.codec",
+                                  "lz4",
+                                  "retry.backoff.ms",
+                                  "5",
+                                  "transaction.timeout.ms",
+                                  "15000",
+                                  "queue.buffering.max.messages",
+                                  "1000000",
+                                  NULL};
 
         snprintf(id, sizeof id, "%s.%d", group, i);
         t->rk[i] = client(RD_KAFKA_PRODUCER, brokers, settings, reported, NULL);

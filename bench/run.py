@@ -495,11 +495,14 @@ def main():
         nargs="+",
         metavar="NAME",
         help="only these: quern-only quern-features quern-2 rust rust-only polars"
-        " pandas (and quern-1, always); parts: bench_decode, ...; service: engine disk http restart; kafka: latency held read rebalance",
+        " pandas (and quern-1, always); parts: bench_decode, ...; service: engine disk http restart; kafka: latency"
+        " held read rebalance",
     )
     p.add_argument("--quick", action="store_true", help="kafka: one short pass, without the highest rates")
     p.add_argument("--seconds", type=int, default=8, metavar="N", help="kafka: of a step of `held` (default 8)")
-    p.add_argument("--realtime", action="store_true", help="service, kafka: under `chrt -r`, where others use the machine too")
+    p.add_argument(
+        "--realtime", action="store_true", help="service, kafka: under `chrt -r`, where others use the machine too"
+    )
     a = p.parse_args()
     if a.what == "models":
         import models

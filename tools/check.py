@@ -156,8 +156,32 @@ def phase_release(env, _):
     return meson_tests("build", env)
 
 
-def phase_tsan(env, _):
-    """Only the programs of tests/tsan.txt are built and run."""
+# With threads and a broker: two threads a step, at-least-once, looks at a running service, partitions that come and go.
+TSAN_KAFKA = ("test_same_answers[4-2]", "test_at_least_once", "test_http_says_where_events_go", "test_four_processes")
+
+
+def start_tsan_lane(env, args, result):
+    """The program itself under TSan on a real broker, as one more lane beside what comes after."""
+    broken = compile_kind("tsan", env, ["quern"])
+    shim = ROOT / "build-tsan" / "c11_threads.so"
+    done = broken or subprocess.run([env.get("CC") or "cc", "-O1", "-g", "-shared", "-fPIC", "-o", str(shim),
+                                     str(ROOT / "tests/tsan/c11_threads.c")], stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT, text=True)
+    if broken or done.returncode != 0:
+        result.failed += 1
+        result.details += broken.details if broken else ["tests/tsan/c11_threads.c:"] + tail(done.stdout)
+        return
+    kills = env.get("QUERN_KILLS") or "3"
+    lane = start_lane({**env, "QUERN_BUILD": str(ROOT / "tests/tsan"), "QUERN_KILLS": kills}, "tsan",
+                      [f"tests/e2e/test_kafka_log.py::{name}" for name in TSAN_KAFKA])
+    if args.beside is None:
+        end_lane(*lane, result)
+    else:
+        args.beside.append(lane)
+
+
+def phase_tsan(env, args):
+    """Only the programs of tests/tsan.txt are built and run, and Quern with a broker."""
     listing = subprocess.run(["meson", "introspect", "--tests", "build-asan"], cwd=ROOT, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
@@ -171,6 +195,8 @@ def phase_tsan(env, _):
     if not names:
         return Result(failed=1, details=["tests/tsan.txt matches no test"])
     result = compile_kind("tsan", env, names) or meson_tests("build-tsan", env, names)
+    if not result.failed:
+        start_tsan_lane(env, args, result)
     for pattern in unknown:
         result.failed += 1
         result.details.append(f"tests/tsan.txt: '{pattern}' matches no test")

@@ -60,11 +60,11 @@ enum {
     SHARDS_MAX = 65535,
     CLUSTER_MS = 10000
 };
-#define FENCED_NS   ((int64_t)60000000000)
-#define REPLACED_NS ((int64_t)3000000000) /* a heartbeat is answered within it */
-#define BURST_BYTES ((size_t)64 << 20)
-#define MORE_NS     ((int64_t)30000000) /* a burst goes on while messages wait, for so long */
-#define BACKOFF_VERSION 0x02020000      /* of librdkafka: has fetch.queue.backoff.ms        */
+#define FENCED_NS       ((int64_t)60000000000)
+#define REPLACED_NS     ((int64_t)3000000000) /* a heartbeat is answered within it */
+#define BURST_BYTES     ((size_t)64 << 20)
+#define MORE_NS         ((int64_t)30000000) /* a burst goes on while messages wait, for so long */
+#define BACKOFF_VERSION 0x02020000          /* of librdkafka: has fetch.queue.backoff.ms        */
 
 /* ---- opening ---------------------------------------------------------------------------------*/
 
@@ -90,14 +90,14 @@ static qn_status open_consumer(struct qn_service_kafka *k, struct qn_err *err)
                          p->instance != NULL ? "group.instance.id" : NULL,
                          p->instance,
                          NULL};
-    const char *const defaults[] = {
-        "session.timeout.ms",
-        "10000",
-        "heartbeat.interval.ms",
-        "2000",
-        rd_kafka_version() >= BACKOFF_VERSION ? "fetch.queue.backoff.ms" : NULL,
-        "5",
-        NULL};
+    const char *const defaults[] = {"session.timeout.ms",
+                                    "10000",
+                                    "heartbeat.interval.ms",
+                                    "2000",
+                                    rd_kafka_version() >= BACKOFF_VERSION ? "fetch.queue.backoff.ms"
+                                                                          : NULL,
+                                    "5",
+                                    NULL};
     const struct qn_kafka_client_options opt = {.target = &p->target,
                                                 .type = RD_KAFKA_CONSUMER,
                                                 .defaults = defaults,
@@ -278,7 +278,8 @@ static void gather(struct qn_service_kafka *k)
     }
 }
 
-/* Without transactions positions may follow later: records that come twice are told by their ids. */
+/* Without transactions positions may follow later: records that come twice are told by their ids.
+ */
 static bool must_commit(struct qn_service_kafka *k)
 {
     const int64_t now = qn_kafka_now_ns(k);
@@ -343,8 +344,8 @@ qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct
     if (k->part_count == 0)
         return QN_OK;
     is_commit = must_commit(k);
-    if (qn_kafka_transact(k->transact, k->parts, k->part_count,
-                          is_commit ? k->consumer.rk : NULL, &outcome, &why) != QN_OK) {
+    if (qn_kafka_transact(k->transact, k->parts, k->part_count, is_commit ? k->consumer.rk : NULL,
+                          &outcome, &why) != QN_OK) {
         if (err != NULL)
             *err = why;
         return why.code;

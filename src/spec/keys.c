@@ -946,9 +946,10 @@ static const struct qn_key kafka_keys[] = {
                       .type = QN_KEY_DURATION,
                       .min = 1000,
                       .max = 10000000,
-                      .fallback = "10ms; at-least-once: 1ms",
+                      .fallback = "10ms; at-least-once: 100ms",
                       .since = "0.2",
-                      .help = "how long answers are gathered before they are committed together"},
+                      .help = "how often answers are committed together; with at-least-once they "
+                              "do not wait, and only positions are committed"},
     [KAFKA_SETTINGS] = {.name = "settings",
                         .type = QN_KEY_NAMES,
                         .value = "settings",

@@ -523,7 +523,7 @@ static void print_kafka(const struct qn_plan *p, struct qn_buf *out)
     qn_buf_printf(
         out, "  log\n    Kafka at %s · group %s%s%s · %s every %s\n", k->target.brokers, k->group,
         k->instance != NULL ? " · instance " : "", k->instance != NULL ? k->instance : "",
-        k->is_at_least_once ? "at least once, committed" : "exactly once, a transaction", commit);
+        k->is_at_least_once ? "at least once, positions" : "exactly once, a transaction", commit);
     for (uint32_t s = 0; s < p->schema_count; s++)
         qn_buf_printf(out, "    %.*s from topic %s\n", QN_STR_ARG(p->schemas[s].name),
                       k->stream_topics[s]);
