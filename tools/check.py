@@ -161,7 +161,7 @@ TSAN_KAFKA = ("test_same_answers[4-2]", "test_at_least_once", "test_http_says_wh
 
 
 def start_tsan_lane(env, args, result):
-    """The program itself under TSan on a real broker, as one more lane beside what comes after."""
+    """The program itself under TSan on a real broker, as one more lane beside what comes after; the short tests."""
     broken = compile_kind("tsan", env, ["quern"])
     shim = ROOT / "build-tsan" / "c11_threads.so"
     done = broken or subprocess.run([env.get("CC") or "cc", "-O1", "-g", "-shared", "-fPIC", "-o", str(shim),
@@ -171,9 +171,8 @@ def start_tsan_lane(env, args, result):
         result.failed += 1
         result.details += broken.details if broken else ["tests/tsan/c11_threads.c:"] + tail(done.stdout)
         return
-    kills = env.get("QUERN_KILLS") or "3"
-    lane = start_lane({**env, "QUERN_BUILD": str(ROOT / "tests/tsan"), "QUERN_KILLS": kills}, "tsan",
-                      [f"tests/e2e/test_kafka_log.py::{name}" for name in TSAN_KAFKA])
+    own = {"QUERN_BUILD": str(ROOT / "tests/tsan"), "QUERN_KILLS": "3", "QUERN_LONG": ""}
+    lane = start_lane({**env, **own}, "tsan", [f"tests/e2e/test_kafka_log.py::{name}" for name in TSAN_KAFKA])
     if args.beside is None:
         end_lane(*lane, result)
     else:
@@ -181,7 +180,7 @@ def start_tsan_lane(env, args, result):
 
 
 def phase_tsan(env, args):
-    """Only the programs of tests/tsan.txt are built and run, and Quern with a broker."""
+    """Only the programs of tests/tsan.txt are built and run; --long: and Quern with a broker."""
     listing = subprocess.run(["meson", "introspect", "--tests", "build-asan"], cwd=ROOT, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
@@ -195,7 +194,7 @@ def phase_tsan(env, args):
     if not names:
         return Result(failed=1, details=["tests/tsan.txt matches no test"])
     result = compile_kind("tsan", env, names) or meson_tests("build-tsan", env, names)
-    if not result.failed:
+    if args.long and not result.failed:
         start_tsan_lane(env, args, result)
     for pattern in unknown:
         result.failed += 1

@@ -164,10 +164,19 @@ class Broker:
         return self.admin_
 
     def create(self, topic, partitions=1, **config):
+        from confluent_kafka import KafkaError, KafkaException
         from confluent_kafka.admin import NewTopic
 
-        made = self.admin().create_topics([NewTopic(topic, partitions, self.replicas, config=config)])
-        made[topic].result(20)
+        end = time.monotonic() + 30
+        while True:
+            made = self.admin().create_topics([NewTopic(topic, partitions, self.replicas, config=config)])
+            try:
+                made[topic].result(20)
+                return
+            except KafkaException as why:  # a broker that was too busy for its heartbeat is none for a moment
+                if why.args[0].code() != KafkaError.INVALID_REPLICATION_FACTOR or time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
 
     def produce(self, topic, records):
         """Records of (partition, value[, key[, headers]]), each once, in their order. The producer is kept: the first
