@@ -78,6 +78,27 @@ def test_at_least_once(kafka, tmp_path):
             assert list(first.values()) == want[name][i]  # repeats left out, the order is that of the partition
 
 
+def test_positions_follow_the_answers(kafka, tmp_path):
+    """At least once: positions are committed later than answers, but before a partition goes to somebody else, and at
+    the end: who leaves in order leaves no repeats."""
+    topic = "follow"
+    create(kafka, topic, 4)
+    rng = random.Random(SEED)
+    text = spec(kafka, topic, kafka="commit: 2s") + "delivery: at-least-once\n"
+    kafka.produce(topic, cards(rng, 0, 1000, 4))
+    a = Process(tmp_path, text, "a")
+    a.ready()
+    a.await_true(lambda: a.get("/v1/status").json["streams"][0]["read"] == 1000)
+    kafka.produce(topic, cards(rng, 1000, 1000, 4))
+    b = Process(tmp_path, text, "b")
+    b.ready()
+    b.await_true(lambda: len(ours(a)) == len(ours(b)) == 2)
+    kafka.produce(topic, cards(rng, 2000, 1000, 4))
+    assert b.stop() == 0
+    finish([a], kafka, topic, 4)
+    assert compare(kafka, tmp_path, text, topic) > 2700
+
+
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_killed_at_random_moments(kafka, tmp_path, partitions):
     """kill -9 while it restores, replays, answers, commits, saves; then nothing is lost and nothing doubled."""
