@@ -240,6 +240,44 @@ void qn_base64(struct qn_buf *b, struct qn_str bytes)
     b->len += (n + 2) / 3 * 4;
 }
 
+static int base64_digit(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+bool qn_base64_read(struct qn_str text, char *out, uint32_t *len)
+{
+    uint32_t n = 0, bits = 0, held = 0;
+
+    if (text.len % 4 != 0)
+        return false;
+    for (uint32_t i = 0; i < text.len; i++) {
+        int digit = base64_digit(text.p[i]);
+
+        if (digit < 0) { /* only "=" or "==" at the end */
+            bool is_padding = text.p[i] == '=' && i + 2 >= text.len &&
+                              (i + 1 == text.len || text.p[i + 1] == '=');
+            if (!is_padding || (held & ((1U << bits) - 1)) != 0)
+                return false;
+            break;
+        }
+        held = held << 6 | (uint32_t)digit;
+        bits += 6;
+        if (bits >= 8) {
+            bits -= 8;
+            out[n++] = (char)(held >> bits & 0xFF);
+        }
+    }
+    *len = n;
+    return true;
+}
+
 static unsigned char fold(char c)
 {
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);

@@ -21,6 +21,14 @@ void qn_wire_int(struct qn_buf *out, int64_t v)
         out->len += qn_print_int64(at, v);
 }
 
+void qn_wire_uint(struct qn_buf *out, uint64_t v)
+{
+    char *at = qn_buf_room(out, QN_NUMBER_MAX);
+
+    if (at != NULL)
+        out->len += qn_print_uint64(at, v);
+}
+
 void qn_wire_double(struct qn_buf *out, double v)
 {
     char *at;

@@ -19,6 +19,7 @@ struct qn_wire_fault {
 };
 
 void qn_wire_int(struct qn_buf *out, int64_t v);
+void qn_wire_uint(struct qn_buf *out, uint64_t v);
 void qn_wire_double(struct qn_buf *out, double v);
 /* False where it is not UTF-8: nothing is written. */
 bool qn_wire_text(struct qn_buf *out, struct qn_str s);

@@ -6,8 +6,8 @@
  * time. */
 #include "log/transcode.h"
 
-#include "base/check.h"
 #include "event/avro.h"
+#include "event/proto.h"
 #include "log/log_local.h"
 
 #include <stdio.h>
@@ -27,7 +27,8 @@ struct schema {
     bool is_used;
     enum qn_reason reason; /* NONE: it can be used */
     const char *why;
-    const struct qn_avro *avro;
+    const struct qn_avro *avro; /* one of them, by the stream's format */
+    const struct qn_proto *proto;
 };
 struct unknown {
     uint32_t id;
@@ -41,6 +42,7 @@ struct qn_transcoder {
     struct schema *slots;           /* open addressing by id; a power of two, at most half full */
     uint32_t slot_count, used;
     struct schema *last; /* the one met last */
+    struct qn_buf room;  /* of the record in hand */
     struct unknown unknown[UNKNOWN_MAX];
     uint32_t unknown_next;
 };
@@ -168,6 +170,18 @@ static enum qn_schema_type wanted(enum qn_wire_format f)
                                    : QN_SCHEMA_JSON;
 }
 
+static qn_status compile_proto(struct qn_transcoder *t, const struct texts *x, struct schema *s,
+                               struct qn_err *err)
+{
+    struct qn_proto_text *files = QN_NEW_N(&t->scratch, struct qn_proto_text, x->count);
+
+    if (files == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for a schema");
+    for (uint32_t i = 0; i < x->count; i++)
+        files[i] = (struct qn_proto_text){x->names[i], x->texts[i]};
+    return qn_proto_read(files, x->count, &t->arena, &s->proto, err);
+}
+
 /* Texts into something that decodes. QN_INVALID, QN_LIMIT, QN_NOT_FOUND: it never will. */
 static qn_status compile(struct qn_transcoder *t, const struct qn_schema_text *text,
                          struct schema *s, struct qn_err *err)
@@ -184,7 +198,9 @@ static qn_status compile(struct qn_transcoder *t, const struct qn_schema_text *t
         return qn_err_set(err, QN_NOMEM, "out of memory for a schema");
     QN_TRY(gather(t, text, x, 0, err));
     QN_TRY(add_text(x, text->schema, NULL, err));
-    return qn_avro_read(x->texts, x->count, &t->arena, &s->avro, err);
+    if (text->type == QN_SCHEMA_AVRO)
+        return qn_avro_read(x->texts, x->count, &t->arena, &s->avro, err);
+    return compile_proto(t, x, s, err);
 }
 
 /* Asks for a schema. QN_OK with s->reason set, too: that is known then. */
@@ -286,11 +302,11 @@ static void set_aside(struct qn_transcoded *r, struct qn_str value, enum qn_reas
         qn_log_header_add(headers, qn_str_of("quern.detail"), qn_str_of(why));
 }
 
-static bool decode(const struct schema *s, enum qn_wire_format format, struct qn_str bytes,
+static bool decode(struct qn_transcoder *t, const struct schema *s, struct qn_str bytes,
                    struct qn_buf *out, struct qn_wire_fault *fault)
 {
-    QN_ASSERT(format == QN_WIRE_AVRO);
-    return qn_avro_json(s->avro, bytes, out, fault);
+    return t->opt.format == QN_WIRE_AVRO ? qn_avro_json(s->avro, bytes, out, fault)
+                                         : qn_proto_json(s->proto, bytes, &t->room, out, fault);
 }
 
 /* The value behind its framing, as JSON. */
@@ -321,7 +337,7 @@ static qn_status unframe(struct qn_transcoder *t, struct qn_str value, struct qn
         return QN_OK;
     }
     r->begin = out->len;
-    if (!decode(&s, t->opt.format, body, out, &fault)) {
+    if (!decode(t, &s, body, out, &fault)) {
         out->len = r->begin;
         set_aside(r, value, fault.reason, fault.why, headers);
         return QN_OK;
@@ -401,6 +417,7 @@ void qn_transcoder_free(struct qn_transcoder *t)
         return;
     qn_registry_free(t->registry);
     qn_mem_free(t->slots);
+    qn_buf_fini(&t->room);
     qn_arena_fini(&t->scratch);
     qn_arena_fini(&t->arena);
     qn_mem_free(t);

@@ -175,8 +175,7 @@ static const struct qn_key stream_keys[] = {
                                "they come over HTTP, or by --input to the other commands"},
     [STREAM_FORMAT] = {.name = "format",
                        .type = QN_KEY_CHOICE,
-                       .choices = "json|avro|!protobuf|json-schema",
-                       .choice_advice = "known: json, avro, json-schema",
+                       .choices = "json|avro|protobuf|json-schema",
                        .fallback = "json",
                        .since = "0.2",
                        .help = "how its records in Kafka are written; all but json with the id of "
