@@ -251,7 +251,7 @@ static int base64_digit(char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-bool qn_base64_read(struct qn_str text, char *out, uint32_t *len)
+bool qn_base64_decode(struct qn_str text, char *out, uint32_t *len)
 {
     uint32_t n = 0, bits = 0, held = 0;
 

@@ -58,9 +58,9 @@ void qn_json_string(struct qn_buf *b, struct qn_str text);
 
 /* Appends bytes as base64 (RFC 4648, with padding). */
 void qn_base64(struct qn_buf *b, struct qn_str bytes);
-/* The reverse: three bytes at `out` for every four of the text, *len in all. False where it is
- * anything but that form. */
-bool qn_base64_read(struct qn_str text, char *out, uint32_t *len);
+/* The bytes of such a text into out, which has room for text.len; false where it is something else
+ * (other digits, no padding, bits that are left over), and then *len is undefined. */
+bool qn_base64_decode(struct qn_str text, char *out, uint32_t *len);
 
 /* Edit distance (insert, delete, replace, swap of neighbours), cut off at limit + 1. Case
  * differences count as nothing. */

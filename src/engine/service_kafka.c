@@ -18,6 +18,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "log/kafka_target.h"
+#include "log/transcode.h"
 #include "monitor/report.h"
 
 #ifndef QN_WITH_KAFKA
@@ -216,6 +217,28 @@ static void name_transactions(struct qn_service_kafka *k)
         snprintf(k->id, sizeof k->id, "%s.%016llx", k->stage->group, (unsigned long long)any);
 }
 
+static bool must_not_ask(void *stage)
+{
+    struct qn_service_kafka *k = stage;
+
+    atomic_fetch_add(&k->beats, 1);
+    return atomic_load(&k->sv->stop) || atomic_load(&k->sv->give_up);
+}
+
+/* What the first stage sends on is JSON. */
+static qn_status make_transcoder(struct qn_service_kafka *k, struct qn_err *err)
+{
+    const struct qn_plan *p = k->sv->plan;
+    struct qn_transcode_options wire = p->wire[p->main_stream];
+
+    if (!k->is_first || !qn_transcode_is_needed(&wire))
+        return QN_OK;
+    wire.clock = k->sv->opt.clock;
+    wire.registry.must_stop = must_not_ask;
+    wire.registry.must_stop_arg = k;
+    return qn_transcoder_new(&wire, &k->transcoder, err);
+}
+
 qn_status qn_kafka_stage_init(struct qn_service_kafka *k, struct qn_err *err)
 {
     struct qn_service *sv = k->sv;
@@ -238,6 +261,7 @@ qn_status qn_kafka_stage_init(struct qn_service_kafka *k, struct qn_err *err)
     k->marks = qn_arena_zalloc(&sv->arena, k->shard_count, sizeof *k->marks);
     if (!k->shards || !k->is_ours || !k->ended_ns || !k->parts || !k->marks)
         return qn_err_set(err, QN_NOMEM, "out of memory for the partitions");
+    QN_TRY(make_transcoder(k, err));
     return qn_kafka_look_init(k, err);
 }
 
@@ -253,6 +277,7 @@ void qn_service_kafka_free(struct qn_service *sv)
     for (struct qn_service_kafka *k = sv->kafka; k != NULL; k = k->next) {
         for (uint32_t i = 0; k->shards != NULL && i < k->shard_count; i++)
             qn_shard_free(k->shards[i]);
+        qn_transcoder_free(k->transcoder);
         qn_kafka_transact_free(k->transact);
         qn_kafka_close(&k->consumer);
     }
@@ -399,11 +424,42 @@ static qn_status commit(struct qn_service_kafka *k, struct qn_err *err)
 
 /* ---- a burst ---------------------------------------------------------------------------------*/
 
+/* Nothing more is fetched of a partition that waits for a schema, and again when it goes on. What
+ * was fetched and not taken comes again. */
+static void hold(struct qn_service_kafka *k, uint32_t i, bool is_held)
+{
+    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new(1);
+
+    rd_kafka_topic_partition_list_add(l, k->input, (int32_t)i);
+    (void)(is_held ? rd_kafka_pause_partitions(k->consumer.rk, l)
+                   : rd_kafka_resume_partitions(k->consumer.rk, l));
+    rd_kafka_topic_partition_list_destroy(l);
+}
+
+static qn_status step_shard(struct qn_service_kafka *k, uint32_t i, struct qn_err *err)
+{
+    struct qn_shard *s = k->shards[i];
+    const bool was_held = qn_shard_is_waiting(s);
+
+    qn_shard_try_again(s);
+    while (qn_shard_is_busy(s))
+        QN_TRY(qn_shard_step(s, err));
+    if (was_held || qn_shard_is_waiting(s)) /* again, should an assignment have let it go */
+        hold(k, i, qn_shard_is_waiting(s));
+    if (was_held && !qn_shard_is_waiting(s) && s->end > 0 && s->next >= s->end)
+        qn_kafka_note_end(k, i);
+    k->held += qn_shard_is_waiting(s);
+    return QN_OK;
+}
+
 qn_status qn_kafka_step_all(struct qn_service_kafka *k, struct qn_err *err)
 {
-    for (uint32_t i = 0; i < k->shard_count && k->waiting > 0; i++)
-        while (k->shards[i] != NULL && qn_shard_is_busy(k->shards[i]))
-            QN_TRY(qn_shard_step(k->shards[i], err));
+    if (k->waiting == 0 && k->held == 0)
+        return QN_OK;
+    k->held = 0;
+    for (uint32_t i = 0; i < k->shard_count; i++)
+        if (k->shards[i] != NULL)
+            QN_TRY(step_shard(k, i, err));
     k->waiting = 0;
     return QN_OK;
 }
@@ -463,7 +519,8 @@ static qn_status reach_end(struct qn_service_kafka *k, struct qn_shard *s, int64
                            struct qn_err *err)
 {
     QN_TRY(qn_kafka_step_all(k, err));
-    qn_kafka_note_end(k, s->partition);
+    if (!qn_shard_is_waiting(s))
+        qn_kafka_note_end(k, s->partition);
     return qn_shard_reach(s, offset, err);
 }
 

@@ -95,7 +95,8 @@ static qn_status open_shard(struct qn_service_kafka *k, const rd_kafka_topic_par
                                          .log_id = k->log_id,
                                          .stage = k->stage_index,
                                          .shards = k->shard_count,
-                                         .next_partitions = k->is_last ? 0 : k->partitions[0]};
+                                         .next_partitions = k->is_last ? 0 : k->partitions[0],
+                                         .transcoder = k->transcoder};
     const uint32_t i = (uint32_t)at->partition;
     /* Some clients keep the NUL of their text, should somebody set positions with one. */
     struct qn_str mark = {at->metadata, at->metadata == NULL
@@ -167,6 +168,8 @@ static void on_assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_lis
         (void)qn_kafka_failed(&err, &k->consumer, code, "cannot read the partitions");
         failed(k, &err);
     }
+    if (k->transcoder != NULL) /* what was held when it went away */
+        (void)rd_kafka_resume_partitions(k->consumer.rk, l);
     k->is_assigned = true;
     qn_report_say(k->sv->opt.report, QN_LEVEL_INFO, "kafka", "%d of %u partitions of %s are ours",
                   l->cnt, k->shard_count, k->input);

@@ -17,7 +17,7 @@
 
 /* What is told of a shard; under wait_lock. */
 struct qn_shard_seen {
-    bool is_ours, is_replaying;
+    bool is_ours, is_replaying, is_waiting;
     int64_t next, committed, end; /* end: of the partition, as far as known */
 };
 
@@ -36,6 +36,7 @@ struct qn_service_kafka {
     _Atomic uint64_t beats;
     struct qn_kafka_client consumer;
     struct qn_kafka_transact *transact; /* NULL until the thread has begun */
+    struct qn_transcoder *transcoder;   /* of all shards; NULL = records are events */
     const char *input;                  /* topic that it reads */
     const char **topics;                /* [topic_count] of outputs, then of dead letters */
     uint32_t homes;                     /* partitions of the stream's topic */
@@ -62,6 +63,7 @@ struct qn_service_kafka {
     uint32_t waiting;   /* messages pushed and not stepped */
     size_t fetched;     /* bytes taken since librdkafka's threads were last asked for something */
     int64_t due_ns;     /* when positions may be committed again */
+    uint32_t held;      /* shards that wait for a schema   */
     struct qn_err told; /* why a commit was refused, as last reported */
 
     uint64_t *written;            /* [topic_count] records committed by this process */

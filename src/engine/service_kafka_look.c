@@ -72,6 +72,7 @@ static void add_shard(struct qn_service_kafka *k, uint32_t i, uint64_t *total)
         return;
     (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->input, (int32_t)i, &oldest, &end);
     seen->is_replaying = s->is_replaying;
+    seen->is_waiting = qn_shard_is_waiting(s);
     seen->next = s->next;
     seen->committed = s->committed;
     seen->end = end > s->next ? end : s->next;
@@ -171,8 +172,11 @@ static void put_stage(const struct qn_service_kafka *k, struct qn_buf *b)
         qn_buf_printf(b,
                       "%s{\"partition\":%u,\"state\":\"%s\",\"next\":%" PRId64
                       ",\"committed\":%" PRId64 ",\"end\":%" PRId64 ",\"lag\":%" PRId64 "}",
-                      is_first ? "" : ",", i, s->is_replaying ? "replaying" : "live", s->next,
-                      s->committed, s->end, s->end - s->committed);
+                      is_first ? "" : ",", i,
+                      s->is_waiting     ? "waiting"
+                      : s->is_replaying ? "replaying"
+                                        : "live",
+                      s->next, s->committed, s->end, s->end - s->committed);
         is_first = false;
     }
     qn_buf_byte(b, ']');

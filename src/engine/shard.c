@@ -15,6 +15,7 @@
 #include "engine/commit.h"
 #include "engine/dead_record.h"
 #include "engine/rekey_record.h"
+#include "engine/shard_event.h"
 #include "engine/shard_stage.h"
 #include "log/kafka_transact.h"
 #include "log/log_local.h"
@@ -45,29 +46,53 @@ static uint32_t length_of(const struct qn_shard *s, const rd_kafka_message_t *m)
     return m->len > most_of(s) ? most_of(s) + 1 : (uint32_t)m->len;
 }
 
+/* What is taken of a message: the event in it, or why there is none. */
+struct taken {
+    struct qn_str event;
+    enum qn_reason reason;
+};
+
+static qn_status look(struct qn_shard *s, const rd_kafka_message_t *m, uint32_t row,
+                      struct taken *t, struct qn_err *err)
+{
+    const uint32_t most = most_of(s);
+
+    t->reason = QN_REASON_NONE;
+    if (s->reads_stage)
+        t->event = qn_shard_stage_event(s);
+    else if (s->events != NULL)
+        QN_TRY(qn_shard_event(s, m, row, &t->event, &t->reason, err));
+    else
+        t->event = (struct qn_str){m->payload, length_of(s, m)};
+    if (!s->reads_stage && t->event.len > most && t->reason == QN_REASON_NONE) {
+        t->reason = QN_REASON_TOO_LARGE;
+        t->event.len = most + 1;
+    }
+    return QN_OK;
+}
+
 /* The one copy on the way in: the decoder looks QN_DECODE_PAD bytes further, and behind a message
  * there may be the end of the memory. */
-static qn_status give(struct qn_shard *s, struct qn_batch *b, const rd_kafka_message_t *m, char *to,
-                      struct qn_err *err)
+static qn_status give(struct qn_shard *s, struct qn_batch *b, const rd_kafka_message_t *m,
+                      const struct taken *t, char *to, struct qn_err *err)
 {
-    const uint32_t r = b->rows++, len = length_of(s, m);
-    struct qn_str event = {m->payload, len};
+    const uint32_t r = b->rows++;
 
-    if (s->reads_stage)
-        event = qn_shard_stage_event(s);
-    if (event.len > 0)
-        memcpy(to, event.p, event.len);
-    b->raw[r] = (struct qn_str){to, event.len};
+    if (t->event.len > 0)
+        memcpy(to, t->event.p, t->event.len);
+    b->raw[r] = (struct qn_str){to, t->event.len};
     if (s->reads_stage)
         return qn_shard_stage_give(s, b, r, err);
     b->stream[r] = 0;
     b->partition[r] = (uint16_t)s->partition;
     b->offset[r] = m->offset;
     b->arrival_us[r] = arrival_of(m);
-    if (len > most_of(s)) {
+    if (t->reason != QN_REASON_NONE) {
         b->verdict[r] = QN_DEAD;
-        b->reason[r] = QN_REASON_TOO_LARGE;
+        b->reason[r] = (uint8_t)t->reason;
     }
+    if (t->reason == QN_REASON_SCHEMA_UNKNOWN)
+        qn_shard_event_unknown(s, m);
     return QN_OK;
 }
 
@@ -130,6 +155,7 @@ static qn_status shard_read(void *st, struct qn_batch *b, enum qn_flow *flow, st
     s->before = qn_engine_watermark(s->en);
     while (s->taken < s->count && b->rows < b->rows_max) {
         const rd_kafka_message_t *m = s->pending[s->taken];
+        struct taken t;
 
         if (b->rows == 0) {
             if (s->is_replaying && m->offset >= s->live_from)
@@ -138,7 +164,7 @@ static qn_status shard_read(void *st, struct qn_batch *b, enum qn_flow *flow, st
                 begin_chain(s, s->mark.since);
             end = border(s, m->offset);
         }
-        if (m->offset >= end || (b->rows > 0 && bytes + length_of(s, m) > BATCH_BYTES))
+        if (m->offset >= end)
             break;
         if (s->reads_stage)
             QN_TRY(qn_shard_stage_look(s, m, &is_row, err));
@@ -148,8 +174,11 @@ static qn_status shard_read(void *st, struct qn_batch *b, enum qn_flow *flow, st
             pass_over(s);
             continue;
         }
-        QN_TRY(give(s, b, m, s->raw + bytes, err));
-        bytes += length_of(s, m);
+        QN_TRY(look(s, m, b->rows, &t, err));
+        if (s->is_waiting || (b->rows > 0 && bytes + t.event.len > BATCH_BYTES))
+            break;
+        QN_TRY(give(s, b, m, &t, s->raw + bytes, err));
+        bytes += t.event.len;
         s->taken++;
     }
     *flow = b->rows > 0 ? QN_MORE : QN_IDLE;
@@ -199,6 +228,8 @@ void qn_shard_drop_pending(struct qn_shard *s)
         rd_kafka_message_destroy(s->pending[i]);
     s->count = s->taken = s->done = 0;
     s->pushed = s->next;
+    s->is_waiting = false;
+    s->end = 0;
 }
 
 /* ---- the output ------------------------------------------------------------------------------*/
@@ -225,7 +256,13 @@ struct qn_str qn_shard_key(const struct qn_shard *s, uint32_t row)
 struct qn_str qn_shard_headers(struct qn_shard *s, uint32_t row)
 {
     qn_buf_clear(&s->headers);
-    qn_kafka_headers_read(s->pending[s->done + row], &s->headers);
+    if (s->events != NULL) {
+        const struct qn_str made = qn_shard_event_headers(s, row);
+
+        qn_buf_add(&s->headers, made.p, made.len);
+    } else {
+        qn_kafka_headers_read(s->pending[s->done + row], &s->headers);
+    }
     return (struct qn_str){s->headers.data, (uint32_t)s->headers.len};
 }
 
@@ -375,6 +412,8 @@ qn_status qn_shard_new(const struct qn_shard_options *opt, uint32_t partition,
     if (rc == QN_OK)
         rc = make_engine(s, err);
     if (rc == QN_OK)
+        rc = qn_shard_events_new(s, err);
+    if (rc == QN_OK)
         rc = qn_shard_snapshots_new(s, err);
     if (rc != QN_OK) {
         qn_shard_free(s);
@@ -392,6 +431,7 @@ void qn_shard_free(struct qn_shard *s)
     qn_shard_drop_pending(s);
     qn_shard_snapshots_free(s);
     qn_shard_stage_free(s);
+    qn_shard_events_free(s);
     qn_engine_free(s->en);
     qn_records_fini(&s->batch);
     qn_record_encoder_free(s->encoder);
@@ -441,6 +481,7 @@ qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str 
     s->committed = s->live_from = committed;
     s->mark.first = s->expected.first;
     s->mark.since = s->expected.since;
+    qn_shard_mark_take_unknown(&s->mark, &s->expected);
     s->next = s->mark.first;
     QN_TRY(qn_shard_snapshots_restore(s, oldest, &found, err));
     if (!found)
@@ -458,6 +499,8 @@ qn_status qn_shard_step(struct qn_shard *s, struct qn_err *err)
     enum qn_flow flow;
 
     QN_TRY(qn_step(s->en, &flow, err));
+    if (s->taken == s->count && s->end > s->next)
+        return qn_shard_reach(s, s->end, err);
     if (s->is_replaying && s->next >= s->live_from)
         return go_live(s, err);
     return QN_OK;
@@ -465,9 +508,12 @@ qn_status qn_shard_step(struct qn_shard *s, struct qn_err *err)
 
 qn_status qn_shard_reach(struct qn_shard *s, int64_t offset, struct qn_err *err)
 {
-    QN_ASSERT(!qn_shard_is_busy(s));
     if (offset <= s->next)
         return QN_OK;
+    if (s->taken < s->count) {
+        s->end = offset;
+        return QN_OK;
+    }
     s->next = offset;
     s->pushed = offset > s->pushed ? offset : s->pushed;
     if (s->is_replaying && s->next >= s->live_from)

@@ -25,6 +25,8 @@
 
 struct qn_shard_snapshots; /* private: shard_snapshot.c */
 struct qn_shard_stage;     /* private: shard_stage.c */
+struct qn_shard_events;    /* private: shard_event.c */
+struct qn_transcoder;
 
 struct qn_shard_options {
     const struct qn_plan *plan; /* of the service: the shard loads the same once more */
@@ -38,6 +40,7 @@ struct qn_shard_options {
     uint32_t stage;           /* of the plan */
     uint32_t shards;          /* of this stage */
     uint32_t next_partitions; /* of the topic that the next stage reads; 0: the last stage */
+    struct qn_transcoder *transcoder; /* of records that have schemas; NULL = they are events */
 };
 
 struct qn_shard {
@@ -73,6 +76,9 @@ struct qn_shard {
     bool has_chain;                /* chains began at mark.since                         */
     struct qn_buf headers, dead, scratch; /* of one record */
     struct qn_shard_snapshots *snapshots;
+    struct qn_shard_events *events; /* NULL: without a transcoder                         */
+    bool is_waiting, was_waiting;   /* for a schema, since no registry answers; was: told */
+    int64_t end; /* of the partition, to be reached behind what waits              */
 };
 
 /* A shard that knows nothing. QN_INVALID: the spec or a model is no longer what the service has. */
@@ -93,7 +99,16 @@ qn_status qn_shard_push(struct qn_shard *s, rd_kafka_message_t *m, struct qn_err
 qn_status qn_shard_step(struct qn_shard *s, struct qn_err *err);
 static inline bool qn_shard_is_busy(const struct qn_shard *s)
 {
-    return s->taken < s->count;
+    return s->taken < s->count && !s->is_waiting;
+}
+/* A step came to a record whose schema no registry told; to be stepped again after a while. */
+static inline bool qn_shard_is_waiting(const struct qn_shard *s)
+{
+    return s->is_waiting;
+}
+static inline void qn_shard_try_again(struct qn_shard *s)
+{
+    s->is_waiting = false;
 }
 /* True where there is something to commit. */
 static inline bool qn_shard_has_news(const struct qn_shard *s)
@@ -108,7 +123,7 @@ void qn_shard_mark_now(const struct qn_shard *s, char out[QN_SHARD_MARK_BYTES]);
 /* All records up to s->next are with the brokers; and its position is committed, too. */
 void qn_shard_written(struct qn_shard *s);
 void qn_shard_committed(struct qn_shard *s);
-/* Nothing but markers lies between next and that offset. Nothing may be pending. */
+/* Nothing but markers lies between next and that offset, behind what is pending. */
 qn_status qn_shard_reach(struct qn_shard *s, int64_t offset, struct qn_err *err);
 /* Keeps the state while the partition is somebody else's, and lets go of its folder; and the
  * reverse. */

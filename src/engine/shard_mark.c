@@ -11,9 +11,13 @@
 
 void qn_shard_mark_print(const struct qn_shard_mark *m, char out[QN_SHARD_MARK_BYTES])
 {
-    snprintf(out, QN_SHARD_MARK_BYTES,
-             "1 first=%" PRId64 " since=%" PRId64 " maker=%016" PRIx64 " hash=%016" PRIx64,
-             m->first, m->since, m->maker, m->hash);
+    int n = snprintf(out, QN_SHARD_MARK_BYTES,
+                     "1 first=%" PRId64 " since=%" PRId64 " maker=%016" PRIx64 " hash=%016" PRIx64,
+                     m->first, m->since, m->maker, m->hash);
+
+    for (uint32_t i = 0; i < m->unknown_count; i++)
+        n += snprintf(out + n, QN_SHARD_MARK_BYTES - (size_t)n, "%s%" PRIu32 "@%" PRId64,
+                      i == 0 ? " unknown=" : ",", m->unknown[i].id, m->unknown[i].last);
 }
 
 /* Takes `name` and what follows it up to a blank or the end. */
@@ -60,6 +64,38 @@ static bool take_hash(struct qn_str *text, const char *name, uint64_t *out)
     return true;
 }
 
+/* " unknown=ID@N,ID@N", or nothing. */
+static bool take_unknown(struct qn_str *text, struct qn_shard_mark *out)
+{
+    struct qn_str all;
+
+    if (text->len == 0)
+        return true;
+    if (!take(text, "unknown=", &all))
+        return false;
+    for (;;) {
+        const char *comma = memchr(all.p, ',', all.len);
+        struct qn_str one = {all.p, comma != NULL ? (uint32_t)(comma - all.p) : all.len};
+        const char *sign = memchr(one.p, '@', one.len);
+        struct qn_shard_unknown *u = &out->unknown[out->unknown_count++];
+        int64_t id;
+
+        if (sign == NULL || !qn_text_int64((struct qn_str){one.p, (uint32_t)(sign - one.p)}, &id) ||
+            id < 0 || id > UINT32_MAX ||
+            !qn_text_int64((struct qn_str){sign + 1, one.len - (uint32_t)(sign + 1 - one.p)},
+                           &u->last) ||
+            u->last < 0)
+            return false;
+        u->id = (uint32_t)id;
+        if (comma == NULL)
+            return true;
+        if (out->unknown_count == QN_SHARD_MARK_UNKNOWN)
+            return false;
+        all.p += one.len + 1;
+        all.len -= one.len + 1;
+    }
+}
+
 bool qn_shard_mark_read(struct qn_str text, struct qn_shard_mark *out)
 {
     struct qn_str version;
@@ -70,5 +106,5 @@ bool qn_shard_mark_read(struct qn_str text, struct qn_shard_mark *out)
     return take(&text, "1", &version) && version.len == 0 &&
            take_offset(&text, "first=", &out->first) && take_offset(&text, "since=", &out->since) &&
            take_hash(&text, "maker=", &out->maker) && take_hash(&text, "hash=", &out->hash) &&
-           text.len == 0 && out->since >= out->first;
+           take_unknown(&text, out) && text.len == 0 && out->since >= out->first;
 }

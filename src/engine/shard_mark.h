@@ -3,21 +3,38 @@
  * where its state begins, and a hash of all answers since.
  *
  * The cluster keeps it with the position, so both are of one transaction; whoever rebuilds the
- * state, from wherever, must come to the same hash. Text: "1 first=N since=N maker=HEX hash=HEX".
+ * state, from wherever, must come to the same hash. Text: "1 first=N since=N maker=HEX hash=HEX",
+ * and where records were set aside because nobody had their schema " unknown=ID@N,ID@N".
  * Thread: any; no state. */
 #ifndef QN_ENGINE_SHARD_MARK_H
 #define QN_ENGINE_SHARD_MARK_H
 
 #include "base/text.h"
 
-enum { QN_SHARD_MARK_BYTES = 128 };
+enum { QN_SHARD_MARK_UNKNOWN = 16, QN_SHARD_MARK_BYTES = 128 + QN_SHARD_MARK_UNKNOWN * 32 };
 
+/* A schema that was unknown up to that offset: whoever replays need not ask, and must not, since it
+ * may be known by now. The newest are kept. */
+struct qn_shard_unknown {
+    uint32_t id;
+    int64_t last;
+};
 struct qn_shard_mark {
     int64_t first;  /* offset at which the state was empty                                      */
     int64_t since;  /* offset from which on answers are in the hash                             */
     uint64_t maker; /* qn_commits_maker: spec, models, program; another one answers otherwise   */
     uint64_t hash;  /* of the answers from `since` up to the position                           */
+    struct qn_shard_unknown unknown[QN_SHARD_MARK_UNKNOWN];
+    uint32_t unknown_count;
 };
+
+/* What `from` has of unknown schemas, in place of what *m has. */
+static inline void qn_shard_mark_take_unknown(struct qn_shard_mark *m,
+                                              const struct qn_shard_mark *from)
+{
+    memcpy(m->unknown, from->unknown, sizeof m->unknown);
+    m->unknown_count = from->unknown_count;
+}
 
 /* NUL-terminated. */
 void qn_shard_mark_print(const struct qn_shard_mark *m, char out[QN_SHARD_MARK_BYTES]);

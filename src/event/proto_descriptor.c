@@ -177,6 +177,8 @@ static qn_status read_field(struct qn_proto_building *b, struct qn_proto_message
                               QN_STR_ARG(qn_utf8_cut(field.name, QN_PROTO_SHOWN)));
     if (field.kind == QN_PROTO_MESSAGE || field.kind == QN_PROTO_ENUM)
         field.kind = QN_PROTO_NAMED;
+    if (field.kind == QN_PROTO_NAMED && field.type.p == NULL)
+        return broken(b, "a field without a type");
     return qn_proto_add_field(b, m, &field);
 }
 

@@ -781,5 +781,5 @@ bool qn_proto_json(const struct qn_proto *schema, struct qn_str bytes, struct qn
         return false;
     *piece_at(&r, (uint32_t)whole) = (struct piece){
         .at = (uint32_t)(in.p - start), .len = (uint32_t)(in.end - in.p), .next = NOTHING};
-    return put_message(&r, m, (uint32_t)whole, false, 0);
+    return put_message(&r, m, (uint32_t)whole, false, 0) && is_within(&r, 0);
 }

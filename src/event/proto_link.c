@@ -501,7 +501,7 @@ static qn_status read_file(struct qn_proto_building *b, const struct qn_proto_te
     begin_file(b, t->name);
     if (bytes == NULL && t->text.len > 0 && t->text.len % 4 == 0)
         return qn_proto_no_memory(b);
-    if (bytes != NULL && qn_base64_read(t->text, bytes, &len))
+    if (bytes != NULL && qn_base64_decode(t->text, bytes, &len))
         return qn_proto_read_descriptor(b, (struct qn_str){bytes, len});
     return qn_proto_read_text(b, t->text);
 }

@@ -2,15 +2,18 @@
  * transcode.c - records into events, and the schemas that were met. See transcode.h.
  *
  * Invariant: what is kept of a schema is what every registry says of its id, so that it may be kept
- * for ever; that an id is unknown may change, and is believed for UNKNOWN_S only. Thread: one at a
- * time. */
+ * for ever; that an id is unknown may change, and is believed for UNKNOWN_S only. Thread: any; one
+ * lock around everything, which nobody else holds where there is one thread. */
 #include "log/transcode.h"
 
 #include "event/avro.h"
 #include "event/proto.h"
 #include "log/log_local.h"
 
+#include <pthread.h>
 #include <stdio.h>
+
+#define AGAIN_NS INT64_C(1000000000)
 
 enum {
     FRAME_BYTES = 5,
@@ -36,6 +39,7 @@ struct unknown {
 };
 
 struct qn_transcoder {
+    pthread_mutex_t lock;
     struct qn_transcode_options opt;
     struct qn_registry *registry;
     struct qn_arena arena, scratch; /* scratch: of one request */
@@ -45,6 +49,8 @@ struct qn_transcoder {
     struct qn_buf room;  /* of the record in hand */
     struct unknown unknown[UNKNOWN_MAX];
     uint32_t unknown_next;
+    int64_t again_ns;  /* when a registry may be asked that did not answer ... */
+    struct qn_err why; /* ... and what it said                                 */
 };
 
 const char *qn_wire_format_name(enum qn_wire_format f)
@@ -235,6 +241,26 @@ later:
     return rc;
 }
 
+/* Who waits for a registry must not wait all the time: others come in between. */
+static qn_status fetch_gently(struct qn_transcoder *t, uint32_t id, struct schema *s,
+                              struct qn_err *err)
+{
+    const int64_t begun = now_ns(t);
+    qn_status rc = t->why.code;
+
+    if (rc == QN_OK || begun >= t->again_ns) {
+        t->why = (struct qn_err){0};
+        rc = fetch(t, id, s, &t->why);
+        t->why.code = rc != QN_NOMEM ? rc : QN_OK;
+        t->again_ns = now_ns(t) + AGAIN_NS;
+        if (now_ns(t) - begun > AGAIN_NS)
+            t->again_ns += now_ns(t) - begun - AGAIN_NS;
+    }
+    if (rc != QN_OK && err != NULL)
+        *err = t->why;
+    return rc;
+}
+
 static qn_status schema_of(struct qn_transcoder *t, uint32_t id, struct schema *out,
                            struct qn_err *err)
 {
@@ -255,7 +281,7 @@ static qn_status schema_of(struct qn_transcoder *t, uint32_t id, struct schema *
     *out = (struct schema){.id = id, .reason = QN_REASON_SCHEMA_UNKNOWN};
     if (is_unknown(t, id))
         return QN_OK;
-    QN_TRY(fetch(t, id, &found, err));
+    QN_TRY(fetch_gently(t, id, &found, err));
     *out = found;
     if (found.reason == QN_REASON_SCHEMA_UNKNOWN)
         return QN_OK;
@@ -309,21 +335,38 @@ static bool decode(struct qn_transcoder *t, const struct schema *s, struct qn_st
                                          : qn_proto_json(s->proto, bytes, &t->room, out, fault);
 }
 
+bool qn_transcode_id(struct qn_str value, uint32_t *id)
+{
+    const unsigned char *p = (const unsigned char *)value.p;
+
+    if (value.len < FRAME_BYTES || p[0] != 0)
+        return false;
+    *id = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4];
+    return true;
+}
+
+void qn_transcode_unknown(struct qn_str value, uint32_t id, struct qn_str given,
+                          struct qn_buf *headers, struct qn_transcoded *r)
+{
+    *r = (struct qn_transcoded){.begin = 0};
+    take_headers(given, headers);
+    add_id(headers, id);
+    set_aside(r, value, QN_REASON_SCHEMA_UNKNOWN, NULL, headers);
+}
+
 /* The value behind its framing, as JSON. */
 static qn_status unframe(struct qn_transcoder *t, struct qn_str value, struct qn_buf *out,
                          struct qn_buf *headers, struct qn_transcoded *r, struct qn_err *err)
 {
-    const unsigned char *p = (const unsigned char *)value.p;
     struct qn_wire_fault fault = {0};
     struct qn_str body;
     struct schema s;
     uint32_t id;
 
-    if (value.len < FRAME_BYTES || p[0] != 0) {
+    if (!qn_transcode_id(value, &id)) {
         set_aside(r, value, QN_REASON_NOT_FRAMED, NULL, headers);
         return QN_OK;
     }
-    id = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4];
     QN_TRY(schema_of(t, id, &s, err));
     add_id(headers, id);
     if (s.reason != QN_REASON_NONE) {
@@ -362,7 +405,9 @@ qn_status qn_transcode(struct qn_transcoder *t, struct qn_str value, struct qn_s
         r->event = value;
         r->len = value.len;
     } else {
+        pthread_mutex_lock(&t->lock);
         rc = unframe(t, value, out, headers, r, err);
+        pthread_mutex_unlock(&t->lock);
     }
     if (rc == QN_OK && (out->failed || headers->failed))
         rc = qn_err_set(err, QN_NOMEM, "out of memory for an event");
@@ -399,6 +444,7 @@ qn_status qn_transcoder_new(const struct qn_transcode_options *opt, struct qn_tr
     if (t == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for reading records");
     t->opt = *opt;
+    pthread_mutex_init(&t->lock, NULL);
     qn_arena_init(&t->arena, 0);
     qn_arena_init(&t->scratch, 0);
     if (opt->format != QN_WIRE_JSON)
@@ -420,5 +466,6 @@ void qn_transcoder_free(struct qn_transcoder *t)
     qn_buf_fini(&t->room);
     qn_arena_fini(&t->scratch);
     qn_arena_fini(&t->arena);
+    pthread_mutex_destroy(&t->lock);
     qn_mem_free(t);
 }

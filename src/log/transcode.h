@@ -10,8 +10,9 @@
  * never guessed at; what cannot be decided yet, because no registry answers, is an error, and to be
  * asked again. The headers say by which schema it came (quern.schema_id), and of what was set aside
  * why (quern.undecodable: the reason's name, quern.detail). Framing: byte 0, four bytes of id, high
- * first; then, of Protobuf, the path of the message. Source: Confluent's wire format. Thread: one
- * at a time. Memory: schemas in its own arena, for ever; records in the caller's buffers. */
+ * first; then, of Protobuf, the path of the message. Source: Confluent's wire format. Thread: any;
+ * they wait for each other, for a registry too. Memory: schemas in its own arena, for ever; records
+ * in the caller's buffers. */
 #ifndef QN_LOG_TRANSCODE_H
 #define QN_LOG_TRANSCODE_H
 
@@ -58,10 +59,17 @@ struct qn_transcoded {
 
 /* value.p NULL: the record has none. given: its headers, as the log keeps them; those it shall have
  * are appended to *headers, events that are not part of the value to *out. An error other than
- * QN_NOMEM: ask again later, nothing was appended. */
+ * QN_NOMEM: ask again later, nothing was appended; a registry that did not answer is asked once a
+ * second or less, and the error is the same in between. */
 qn_status qn_transcode(struct qn_transcoder *t, struct qn_str value, struct qn_str given,
                        struct qn_buf *out, struct qn_buf *headers, struct qn_transcoded *r,
                        struct qn_err *err);
+
+/* The id of the schema in front of a value; false where it has none. */
+bool qn_transcode_id(struct qn_str value, uint32_t *id);
+/* Sets a record with that id aside as schema_unknown, without asking: it was before. */
+void qn_transcode_unknown(struct qn_str value, uint32_t id, struct qn_str given,
+                          struct qn_buf *headers, struct qn_transcoded *r);
 
 /* Why an event was set aside at the door, by its headers; NONE where it was not. */
 enum qn_reason qn_transcode_reason(struct qn_str headers);

@@ -97,10 +97,6 @@ qn_status qn_build_registry(struct qn_builder *b)
         if (!qn_transcode_is_needed(w))
             continue;
         check_source(b, s);
-        if (b->plan->kafka.target.brokers != NULL && b->streams[s].format != NULL)
-            QN_REPORT(&b->bind, NOT_YET, b->streams[s].format,
-                      "read the topic into a local log: source: {kafka: ...}",
-                      "'log: kafka:' reads JSON only yet");
         if (w->format != QN_WIRE_JSON && !slot->is_set && !slot->is_broken)
             QN_REPORT(&b->bind, MISSING, b->streams[s].format,
                       "such as: schema_registry: {url: http://registry:8081}",

@@ -162,12 +162,12 @@ static void test_base64(void **state)
         assert_int_equal(b.len, strlen(rows[i][1]));
         assert_memory_equal(b.len > 0 ? b.data : "", rows[i][1], b.len);
         qn_buf_fini(&b);
-        assert_true(qn_base64_read(qn_str_of(rows[i][1]), bytes, &len));
+        assert_true(qn_base64_decode(qn_str_of(rows[i][1]), bytes, &len));
         assert_int_equal(len, strlen(rows[i][0]));
         assert_memory_equal(bytes, rows[i][0], len);
     }
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
-        assert_false(qn_base64_read(qn_str_of(none[i]), bytes, &len));
+        assert_false(qn_base64_decode(qn_str_of(none[i]), bytes, &len));
 }
 
 static unsigned distance(const char *a, const char *b)
