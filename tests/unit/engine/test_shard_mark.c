@@ -23,6 +23,28 @@ static void test_there_and_back(void **state)
     assert_memory_equal(&got, &m, sizeof m);
 }
 
+static void test_unknown(void **state)
+{
+    struct qn_shard_mark m = {.first = 1, .since = INT64_MAX, .unknown = {{7, 0}}}, got;
+    char text[QN_SHARD_MARK_BYTES];
+
+    (void)state;
+    m.unknown_count = 1;
+    qn_shard_mark_print(&m, text);
+    assert_string_equal(strstr(text, " unknown="), " unknown=7@0");
+    for (uint32_t i = 0; i < QN_SHARD_MARK_UNKNOWN; i++) {
+        m.unknown[i].id = UINT32_MAX - i;
+        m.unknown[i].last = INT64_MAX - i;
+    }
+    m.unknown_count = QN_SHARD_MARK_UNKNOWN;
+    qn_shard_mark_print(&m, text);
+    assert_true(qn_shard_mark_read(qn_str_of(text), &got));
+    assert_memory_equal(&got, &m, sizeof m);
+    assert_true(strlen(text) + 6 < sizeof text);
+    memcpy(text + strlen(text), ",1@1", 5);
+    assert_false(qn_shard_mark_read(qn_str_of(text), &got)); /* one too many */
+}
+
 static void test_what_is_none(void **state)
 {
     static const char *const texts[] = {
@@ -39,6 +61,15 @@ static void test_what_is_none(void **state)
         "1 first=5 since=4 maker=0123456789abcdef hash=0123456789abcdef",
         "1 first=9223372036854775808 since=0 maker=0123456789abcdef hash=0123456789abcdef",
         "1 since=0 first=0 maker=0123456789abcdef hash=0123456789abcdef",
+#define MARK "1 first=0 since=0 maker=0123456789abcdef hash=0123456789abcdef"
+        MARK " unknown=",
+        MARK " unknown=1",
+        MARK " unknown=1@",
+        MARK " unknown=1@2,",
+        MARK " unknown=1@-2",
+        MARK " unknown=-1@2",
+        MARK " unknown=4294967296@2",
+        MARK " unknown=1@2 unknown=1@2",
     };
     struct qn_shard_mark m;
 
@@ -52,6 +83,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_what_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
