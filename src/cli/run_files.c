@@ -208,6 +208,7 @@ static void say_counts(struct qn_cli *c, const struct qn_engine *en, const struc
                        const struct qn_outputs *outputs, const char *dead_file)
 {
     struct qn_counts sum = {0};
+    uint64_t quiet = 0;
 
     sum_counts(en, plan, &sum);
     qn_cli_say(c, "%llu event%s: %llu scored, %llu late, %llu dead, %llu shed",
@@ -223,7 +224,9 @@ static void say_counts(struct qn_cli *c, const struct qn_engine *en, const struc
             qn_cli_say(c, "  %-14.*s %10llu  records of this output",
                        QN_STR_ARG(plan->outputs[o].name),
                        (unsigned long long)qn_outputs_written(outputs, o));
-    if (sum.verdict[QN_DEAD] > sum.reason[QN_REASON_DUPLICATE] && dead_file == NULL)
+    for (int i = 1; i < QN_REASON_COUNT; i++)
+        quiet += qn_reason_is_quiet((enum qn_reason)i) ? sum.reason[i] : 0;
+    if (sum.verdict[QN_DEAD] > quiet && dead_file == NULL)
         qn_cli_say(c, "  --dead FILE keeps dead events with their reason");
 }
 

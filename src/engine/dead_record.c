@@ -6,6 +6,7 @@
 
 #include "engine/commit_record.h"
 #include "event/encode.h"
+#include "event/envelope.h"
 #include "log/dead_letter.h"
 
 #include <stdio.h>
@@ -23,6 +24,7 @@ qn_status qn_dead_headers(const struct qn_plan *plan, const struct qn_batch *b, 
 {
     const struct qn_schema *s = &plan->schemas[b->stream[row]];
     enum qn_reason reason = (enum qn_reason)b->reason[row];
+    struct qn_buf why = {0};
     char contract[20];
     const char *const *topics = plan->kafka.stream_topics; /* NULL: those of a local log */
     struct qn_dead_letter d = {.topic =
@@ -45,7 +47,13 @@ qn_status qn_dead_headers(const struct qn_plan *plan, const struct qn_batch *b, 
         if (scratch->len > 0)
             d.expected = (struct qn_str){scratch->data, (uint32_t)scratch->len};
     }
+    if (reason == QN_REASON_BAD_ENVELOPE && s->envelope != QN_ENVELOPE_NONE) {
+        qn_envelope_explain(b, row, s, &why);
+        d.detail = (struct qn_str){why.data, (uint32_t)why.len};
+    }
     qn_dead_letter_headers(&d, original, out);
+    out->failed |= why.failed;
+    qn_buf_fini(&why);
     if (out->failed || scratch->failed)
         return qn_err_set(err, QN_NOMEM, "out of memory for a dead letter");
     return QN_OK;

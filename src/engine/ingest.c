@@ -67,6 +67,9 @@ static qn_status check_some(struct qn_ingest *in, struct qn_batch *b, uint32_t f
 
         b->raw[r] = (struct qn_str){in->bytes.data + in->events[i].start, in->events[i].len};
         b->stream[r] = (uint8_t)in->stream;
+        if (b->headers != NULL)
+            b->headers[r] = (struct qn_str){in->headers.data + in->events[i].headers_start,
+                                            in->events[i].headers_len};
         if (in->events[i].len > QN_EVENT_BYTES_MAX) {
             b->verdict[r] = QN_DEAD;
             b->reason[r] = QN_REASON_TOO_LARGE;

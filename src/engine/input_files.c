@@ -7,6 +7,7 @@
 #include "engine/input_files.h"
 
 #include "base/check.h"
+#include "event/envelope.h"
 
 enum { PENDING_MAX = 1024 };
 
@@ -29,6 +30,7 @@ struct qn_input_files {
     const struct qn_plan *plan;
     struct input *list;
     uint32_t count;
+    struct qn_opener *opener;                    /* for times inside envelopes */
     const struct qn_csv_header *const **headers; /* [streams] -> [partitions]; NULL = JSON */
 };
 
@@ -113,6 +115,8 @@ qn_status qn_input_files_open(const struct qn_input_file *list, uint32_t count,
     f->list = QN_NEW_N(&f->arena, struct input, count);
     if (f->list == NULL)
         rc = qn_err_set(err, QN_NOMEM, "out of memory for %u inputs", count);
+    if (rc == QN_OK)
+        rc = qn_opener_new(&f->opener, err);
     for (uint32_t i = 0; rc == QN_OK && i < count; i++) {
         f->count++;
         rc = open_one(f, &f->list[i], &list[i], format, files, err);
@@ -133,6 +137,7 @@ void qn_input_files_close(struct qn_input_files *f)
         return;
     for (uint32_t i = 0; i < f->count; i++)
         qn_log_file_close(f->list[i].log);
+    qn_opener_free(f->opener);
     qn_arena_fini(&f->arena);
     qn_mem_free(f);
 }
@@ -141,9 +146,16 @@ static bool read_time(const struct qn_input_files *f, const struct input *in, st
                       int64_t *us)
 {
     const struct qn_schema *s = &f->plan->schemas[in->stream];
+    bool no_memory = false;
 
-    return in->is_csv ? qn_decode_csv_time(s, &in->header, raw, us)
-                      : qn_decode_json_time(s, raw, us);
+    if (in->is_csv)
+        return qn_decode_csv_time(s, &in->header, raw, us);
+    if (s->envelope != QN_ENVELOPE_NONE &&
+        (qn_envelope_open(f->opener, s, raw, (struct qn_str){NULL, 0}, &raw, &no_memory) !=
+             QN_REASON_NONE ||
+         no_memory))
+        return false;
+    return qn_decode_json_time(s, raw, us);
 }
 
 static qn_status refill(struct qn_input_files *f, struct input *in, uint32_t max, bool is_merging,

@@ -180,6 +180,8 @@ static void give(struct qn_input_log *in, struct qn_batch *b, const struct qn_lo
             b->verdict[r] = QN_DEAD;
     }
     in->headers[r] = rec->headers;
+    if (b->headers != NULL)
+        b->headers[r] = rec->headers;
     in->keys[r] = rec->key;
     in->next[s] = rec->offset + 1;
     in->lsn = rec->lsn;

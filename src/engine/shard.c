@@ -96,6 +96,30 @@ static qn_status give(struct qn_shard *s, struct qn_batch *b, const rd_kafka_mes
     return QN_OK;
 }
 
+/* An envelope may say something in headers: those of the batch, in one buffer that is still when it
+ * is pointed to. The messages wait until the batch is released, so nothing of it is read twice. */
+static qn_status give_headers(struct qn_shard *s, struct qn_batch *b, struct qn_err *err)
+{
+    size_t begin = 0;
+
+    if (s->plan->schemas[0].envelope != QN_ENVELOPE_CLOUDEVENTS)
+        return QN_OK;
+    qn_buf_clear(&s->given);
+    for (uint32_t r = 0; r < b->rows; r++) {
+        qn_kafka_headers_read(s->pending[s->done + r], &s->given);
+        b->headers[r].len = (uint32_t)(s->given.len - begin);
+        begin = s->given.len;
+    }
+    if (s->given.failed)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the headers of a batch");
+    begin = 0;
+    for (uint32_t r = 0; r < b->rows; r++) {
+        b->headers[r].p = s->given.data + begin;
+        begin += b->headers[r].len;
+    }
+    return QN_OK;
+}
+
 static void begin_chain(struct qn_shard *s, int64_t since)
 {
     memset(s->chains, 0, (s->output_count + 1) * sizeof *s->chains);
@@ -182,7 +206,7 @@ static qn_status shard_read(void *st, struct qn_batch *b, enum qn_flow *flow, st
         s->taken++;
     }
     *flow = b->rows > 0 ? QN_MORE : QN_IDLE;
-    return QN_OK;
+    return give_headers(s, b, err);
 }
 
 static void shard_release(void *st)
@@ -438,6 +462,7 @@ void qn_shard_free(struct qn_shard *s)
     qn_plan_free(s->plan);
     qn_buf_fini(&s->records);
     qn_buf_fini(&s->headers);
+    qn_buf_fini(&s->given);
     qn_buf_fini(&s->dead);
     qn_buf_fini(&s->scratch);
     qn_mem_free(s->pending);

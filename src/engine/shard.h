@@ -75,6 +75,7 @@ struct qn_shard {
     struct qn_shard_mark expected; /* what was committed at live_from; maker 0 = unknown  */
     bool has_chain;                /* chains began at mark.since                         */
     struct qn_buf headers, dead, scratch; /* of one record */
+    struct qn_buf given;                  /* headers of the batch's messages */
     struct qn_shard_snapshots *snapshots;
     struct qn_shard_events *events; /* NULL: without a transcoder                         */
     bool is_waiting, was_waiting;   /* for a schema, since no registry answers; was: told */

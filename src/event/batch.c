@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "event/contract.h"
+#include "event/envelope.h"
 
 const char *qn_verdict_name(enum qn_verdict v)
 {
@@ -49,6 +50,9 @@ static const char *const reason_names[QN_REASON_COUNT] = {
     [QN_REASON_BAD_SCHEMA] = "bad_schema",
     [QN_REASON_BAD_RECORD] = "bad_record",
     [QN_REASON_BAD_ENVELOPE] = "bad_envelope",
+    [QN_REASON_TOMBSTONE] = "tombstone",
+    [QN_REASON_DELETED] = "deleted",
+    [QN_REASON_NO_ROW] = "no_row",
 };
 
 const char *qn_reason_name(enum qn_reason r)
@@ -148,6 +152,25 @@ static qn_status rows_init(struct qn_batch *b, struct qn_arena *boot, struct qn_
     return QN_OK;
 }
 
+/* What opening records takes, where there are any to be opened. */
+static qn_status openers_init(struct qn_batch *b, struct qn_arena *boot,
+                              const struct qn_schema *schemas, struct qn_err *err)
+{
+    bool is_needed = false;
+
+    for (uint32_t i = 0; i < b->stream_count; i++)
+        is_needed |= schemas[i].envelope != QN_ENVELOPE_NONE;
+    if (!is_needed)
+        return QN_OK;
+    b->headers = column(boot, b->rows_max, sizeof *b->headers);
+    b->openers = QN_NEW_N(boot, struct qn_opener *, b->arena_count);
+    if (b->headers == NULL || b->openers == NULL)
+        return qn_err_set(err, QN_NOMEM, "no memory to open envelopes");
+    for (uint32_t i = 0; i < b->arena_count; i++)
+        QN_TRY(qn_opener_new(&b->openers[i], err));
+    return QN_OK;
+}
+
 qn_status qn_batch_init(struct qn_batch *b, struct qn_arena *boot, struct qn_schema *schemas,
                         uint32_t schema_count, uint32_t rows_max, uint32_t workers,
                         struct qn_err *err)
@@ -175,13 +198,15 @@ qn_status qn_batch_init(struct qn_batch *b, struct qn_arena *boot, struct qn_sch
     for (uint32_t i = 0; i < workers; i++)
         qn_arena_init(&b->arenas[i], 0);
     b->arena_count = workers;
-    return QN_OK;
+    return openers_init(b, boot, schemas, err);
 }
 
 void qn_batch_fini(struct qn_batch *b)
 {
     for (uint32_t i = 0; i < b->arena_count; i++)
         qn_arena_fini(&b->arenas[i]);
+    for (uint32_t i = 0; b->openers != NULL && i < b->arena_count; i++)
+        qn_opener_free(b->openers[i]);
     *b = (struct qn_batch){0};
 }
 

@@ -62,7 +62,10 @@ const char *qn_verdict_name(enum qn_verdict v);
     X(SCHEMA_UNKNOWN, "VALUE_CONVERTER", "a schema that the registry does not have")               \
     X(BAD_SCHEMA, "VALUE_CONVERTER", "a schema that cannot be read")                               \
     X(BAD_RECORD, "VALUE_CONVERTER", "bytes that are not what their schema says")                  \
-    X(BAD_ENVELOPE, "VALUE_CONVERTER", "not the envelope that was expected")
+    X(BAD_ENVELOPE, "VALUE_CONVERTER", "not the envelope that was expected")                       \
+    X(TOMBSTONE, "TRANSFORMATION", "the empty record behind a row that was deleted")               \
+    X(DELETED, "TRANSFORMATION", "a row that was deleted")                                         \
+    X(NO_ROW, "TRANSFORMATION", "a record of Debezium that is about no row")
 
 enum qn_reason {
 #define QN_REASON_ENUM(name, stage, text) QN_REASON_##name,
@@ -73,6 +76,13 @@ enum qn_reason {
 const char *qn_reason_name(enum qn_reason r); /* "missing_field" */
 const char *qn_reason_stage(enum qn_reason r);
 const char *qn_reason_text(enum qn_reason r);
+/* True where nothing is wrong with the record, and there is nothing to mend: it is counted, and no
+ * dead letter. A repeat was answered when it came first; the others are no events. */
+static inline bool qn_reason_is_quiet(enum qn_reason r)
+{
+    return r == QN_REASON_DUPLICATE || r == QN_REASON_TOMBSTONE || r == QN_REASON_DELETED ||
+           r == QN_REASON_NO_ROW;
+}
 
 enum { QN_NO_FIELD = 0xFFFF, QN_BATCH_ROWS_MAX = 65536 };
 #define QN_NO_ARRIVAL INT64_MAX /* files have none: no event is from the future then */
@@ -82,11 +92,13 @@ struct qn_batch {
     uint32_t col_count;
     struct qn_col *cols; /* all streams' fields, stream after stream                    */
     /* set by step_read */
-    struct qn_str *raw;  /* [rows] the event's bytes, without the line end              */
-    uint8_t *stream;     /* [rows] index of the stream                                  */
-    uint16_t *partition; /* [rows]                                                      */
-    int64_t *offset;     /* [rows] position in (stream, partition)                      */
-    int64_t *arrival_us; /* [rows] when it was appended to the log; QN_NO_ARRIVAL: not known */
+    struct qn_str *raw;     /* [rows] the event's bytes, without the line end              */
+    struct qn_str *headers; /* [rows] of its record (record_headers.h), p NULL: none known; NULL
+                               where no schema has an envelope                          */
+    uint8_t *stream;        /* [rows] index of the stream                                  */
+    uint16_t *partition;    /* [rows]                                                      */
+    int64_t *offset;        /* [rows] position in (stream, partition)                      */
+    int64_t *arrival_us;    /* [rows] when it was appended to the log; QN_NO_ARRIVAL: not known */
     bool is_past; /* of rows that were committed before: the log knows whether there was room */
     /* Lateness and repeats were judged by a stage before: read sets verdict, is_late and floor_us.
      * Set by the engine, for all batches. */
@@ -101,7 +113,8 @@ struct qn_batch {
     uint16_t *reason_field;  /* [rows] field index in the stream's schema, or QN_NO_FIELD   */
     struct qn_arena *arenas; /* one per worker, batch lifetime; the engine resets them      */
     uint32_t arena_count;
-    uint8_t *no_memory; /* [arena_count] see qn_batch_no_memory                        */
+    struct qn_opener **openers; /* [arena_count], as headers                               */
+    uint8_t *no_memory;         /* [arena_count] see qn_batch_no_memory                        */
     uint32_t stream_count;
 };
 

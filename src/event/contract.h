@@ -45,13 +45,12 @@ struct qn_counts {
 void qn_contract_lateness(struct qn_batch *b, const struct qn_schema *schemas,
                           uint32_t schema_count, struct qn_watermark *w);
 
-/* True if the event is set aside as a dead letter. A repeat is not: its first arrival was answered,
- * so there is nothing to mend. */
+/* True if the event is set aside as a dead letter. */
 static inline bool qn_contract_sets_aside(const struct qn_batch *b, uint32_t row,
                                           const struct qn_schema *schemas)
 {
     if (b->verdict[row] == QN_DEAD)
-        return b->reason[row] != QN_REASON_DUPLICATE;
+        return !qn_reason_is_quiet((enum qn_reason)b->reason[row]);
     return b->verdict[row] == QN_LATE && schemas[b->stream[row]].late == QN_LATE_DEAD_LETTER;
 }
 

@@ -574,20 +574,54 @@ static bool guesses(struct json_state *d)
 void qn_decode_json(struct qn_batch *b, const struct qn_schema *s, uint32_t stream_index,
                     uint32_t first, uint32_t end, uint32_t worker)
 {
+    const struct qn_row_span span = {stream_index, first, end, worker};
     struct json_state d;
 
-    QN_ASSERT(s->decoder != NULL);
+    QN_ASSERT(s->decoder != NULL && first <= end);
     d.paths = s->decoder;
     d.form = form_now();
     d.reason = QN_REASON_NONE;
     d.reason_field = QN_NO_FIELD;
     qn_decode_begin(&d.row, b, s, first, end, worker);
-    if (guesses(&d))
+    d.texts =
+        s->envelope == QN_ENVELOPE_NONE ? b->raw + first : qn_envelope_rows(&d.row, b, s, &span);
+    if (d.texts != NULL && guesses(&d))
         d.form->rows(&d, b, stream_index, first, end);
     else
         d.row.no_memory = true;
     if (d.row.no_memory)
         b->no_memory[worker] = 1;
+}
+
+const char *qn_json_skip_value(const char *p, const char *end, uint32_t depth,
+                               enum qn_reason *reason)
+{
+    struct json_state d;
+    const char *q;
+
+    d.form = form_now();
+    d.reason = QN_REASON_BAD_JSON;
+    q = d.form->skip(&d, p, end, depth);
+    *reason = d.reason;
+    return q;
+}
+
+int64_t qn_json_unescape(char *out, struct qn_str raw)
+{
+    return unescape(out, raw);
+}
+
+uint32_t qn_json_find_child(const struct json_paths *paths, uint32_t node, struct qn_str raw)
+{
+    char name[JSON_NAME_MAX + 8] = {0}; /* the hash looks at eight bytes */
+
+    if (raw.len > 0 && memchr(raw.p, '\\', raw.len) != NULL)
+        return json_child_escaped(paths, &paths->nodes[node], raw);
+    if (raw.len > JSON_NAME_MAX)
+        return JSON_NO_NODE;
+    if (raw.len > 0)
+        memcpy(name, raw.p, raw.len);
+    return json_child(paths, &paths->nodes[node], name, raw.len);
 }
 
 static const struct json_form *bounded_form(void)

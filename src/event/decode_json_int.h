@@ -53,6 +53,8 @@ struct json_state {
     const struct json_form *form;
     uint16_t *first; /* [node_count] the member that came first in this node last time    */
     uint16_t *next;  /* [node_count] the member that came next after this node last time  */
+    const struct qn_str
+        *texts;    /* [first row ...] what is decoded: the raw bytes, or opened events */
     uint32_t *met; /* [node_count] row + 1 where the node had a value in this row already         */
     enum qn_reason reason; /* of the whole event, where the text itself is bad */
     uint16_t reason_field;
@@ -70,6 +72,26 @@ struct json_form {
     /* First quote, backslash or control byte at or behind p, or a place at or behind end. */
     const char *(*quote)(const char *p, const char *end);
 };
+
+/* For the room's other readers of JSON. Behind the value at p, validated; NULL and the reason where
+ * it is none. depth containers are open around it; QN_DECODE_PAD bytes beyond end must be readable.
+ */
+const char *qn_json_skip_value(const char *p, const char *end, uint32_t depth,
+                               enum qn_reason *reason);
+/* What the validated text between two quotes means, never longer than it; its length, or -1 where
+ * half of a surrogate pair stands alone. */
+int64_t qn_json_unescape(char *out, struct qn_str raw);
+/* The child of a node by its name as written between quotes, or JSON_NO_NODE. */
+uint32_t qn_json_find_child(const struct json_paths *paths, uint32_t node, struct qn_str raw);
+
+/* Rows of one stream that one worker decodes. */
+struct qn_row_span {
+    uint32_t stream, first, end, worker;
+};
+/* [end - first] the events of rows whose records have an envelope, in the worker's arena; rows that
+ * hold none die here. NULL: out of memory. */
+const struct qn_str *qn_envelope_rows(struct qn_decode_row *d, struct qn_batch *b,
+                                      const struct qn_schema *s, const struct qn_row_span *span);
 
 /* A string found, its bytes between the quotes. */
 struct json_text {

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/number.h"
+#include "event/envelope.h"
 
 #include <math.h>
 
@@ -372,6 +373,19 @@ static void put_expected(struct qn_buf *out, enum qn_reason reason, const struct
         qn_buf_byte(out, '"');
 }
 
+static void put_detail(struct qn_buf *out, const struct qn_batch *b, uint32_t row,
+                       const struct qn_schema *s)
+{
+    struct qn_buf why = {0};
+
+    if (b->reason[row] != QN_REASON_BAD_ENVELOPE || s->envelope == QN_ENVELOPE_NONE)
+        return;
+    qn_envelope_explain(b, row, s, &why);
+    put_member(out, ",\"detail\":", (struct qn_str){why.data, (uint32_t)why.len});
+    out->failed |= why.failed;
+    qn_buf_fini(&why);
+}
+
 void qn_encode_dead_letter(struct qn_buf *out, const struct qn_batch *b, uint32_t row,
                            const struct qn_schema *s, struct qn_str pipeline)
 {
@@ -388,6 +402,7 @@ void qn_encode_dead_letter(struct qn_buf *out, const struct qn_batch *b, uint32_
         put_member(out, ",\"field\":", s->fields[field].from);
         put_expected(out, reason, &s->fields[field]);
     }
+    put_detail(out, b, row, s);
     put_member(out, ",\"stream\":", s->name);
     put_position(out, b, row, s->name);
     put_member(out, ",\"pipeline\":", pipeline);

@@ -73,6 +73,11 @@ struct qn_field {
     uint32_t length_exact; /* LIST: exactly so many values; 0 = any                             */
 };
 
+/* What is around an event in its record, and what becomes of rows that were deleted (envelope.h).
+ */
+enum qn_envelope { QN_ENVELOPE_NONE, QN_ENVELOPE_CLOUDEVENTS, QN_ENVELOPE_DEBEZIUM };
+enum qn_deletes { QN_DELETES_DROP, QN_DELETES_EVENT };
+
 enum qn_late { QN_LATE_SCORE, QN_LATE_FOLD, QN_LATE_DROP, QN_LATE_DEAD_LETTER };
 
 enum {
@@ -90,6 +95,8 @@ struct qn_schema {
     int64_t lateness_us;
     int64_t within_us; /* how far behind the watermark `score` and `fold` reach  */
     enum qn_late late;
+    enum qn_envelope envelope;
+    enum qn_deletes deletes;
     int64_t dedup_us;      /* how long an id is remembered, to drop repeats; 0 = not at all   */
     uint32_t first_column; /* batch column of field 0                                */
     uint64_t version;      /* hash of names, types and limits: the contract version  */

@@ -139,7 +139,7 @@ qn_status qn_log_append_cursor(struct qn_log_append *a, struct qn_str name, uint
     QN_TRY(make_room(a, (uint64_t)name.len + 10, true, err));
     begin_section(a, topic, QN_LOG_CURSOR);
     a->open.count = 1;
-    p = qn_log_put_varint(a->body.data + a->body.len, offset);
+    p = qn_varint_put(a->body.data + a->body.len, offset);
     memcpy(p, name.p, name.len);
     a->body.len = (size_t)(p - a->body.data) + name.len;
     qn_log_append_close(a);

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "event/record_headers.h"
 
 #include <lz4.h>
 #include <zstd.h>
@@ -169,10 +170,10 @@ static char *put_bytes(char *p, struct qn_str s)
 
 char *qn_log_record_write(char *p, int64_t time_before_us, const struct qn_log_record *r)
 {
-    p = qn_log_put_varint(p, zigzag((uint64_t)r->time_us - (uint64_t)time_before_us));
-    p = qn_log_put_varint(p, r->key.p == NULL ? 0 : (uint64_t)r->key.len + 1);
-    p = qn_log_put_varint(p, r->value.p == NULL ? 0 : (uint64_t)r->value.len + 1);
-    p = qn_log_put_varint(p, r->headers.len);
+    p = qn_varint_put(p, zigzag((uint64_t)r->time_us - (uint64_t)time_before_us));
+    p = qn_varint_put(p, r->key.p == NULL ? 0 : (uint64_t)r->key.len + 1);
+    p = qn_varint_put(p, r->value.p == NULL ? 0 : (uint64_t)r->value.len + 1);
+    p = qn_varint_put(p, r->headers.len);
     p = put_bytes(p, r->key);
     p = put_bytes(p, r->value);
     return put_bytes(p, r->headers);
@@ -196,7 +197,7 @@ const char *qn_log_record_read(const char *p, const char *end, int64_t time_befo
     uint64_t v[4];
 
     for (int i = 0; i < 4; i++) {
-        p = qn_log_get_varint(p, end, &v[i]);
+        p = qn_varint_get(p, end, &v[i]);
         if (p == NULL)
             return NULL;
     }
@@ -213,27 +214,14 @@ void qn_log_header_add(struct qn_buf *headers, struct qn_str name, struct qn_str
 
     if (at == NULL)
         return;
-    p = put_bytes(qn_log_put_varint(p, name.len), name);
-    p = put_bytes(qn_log_put_varint(p, value.len), value);
+    p = put_bytes(qn_varint_put(p, name.len), name);
+    p = put_bytes(qn_varint_put(p, value.len), value);
     headers->len += (size_t)(p - at);
 }
 
 bool qn_log_header_next(struct qn_str *headers, struct qn_log_header *out)
 {
-    struct qn_str *const texts[2] = {&out->name, &out->value};
-    const char *p = headers->p, *end = p == NULL ? NULL : p + headers->len;
-
-    for (int i = 0; i < 2; i++) {
-        uint64_t n;
-
-        p = p == NULL ? NULL : qn_log_get_varint(p, end, &n);
-        if (p == NULL || n > (uint64_t)(end - p))
-            return false;
-        *texts[i] = (struct qn_str){p, (uint32_t)n};
-        p += n;
-    }
-    *headers = (struct qn_str){p, (uint32_t)(end - p)};
-    return true;
+    return qn_record_header_next(headers, &out->name, &out->value);
 }
 
 size_t qn_log_pack_bound(enum qn_log_codec codec, size_t n)

@@ -69,6 +69,7 @@
 #ifndef QN_LOG_LOG_FORMAT_H
 #define QN_LOG_LOG_FORMAT_H
 
+#include "base/varint.h"
 #include "log/log_local.h"
 
 #include <endian.h>
@@ -138,36 +139,6 @@ static inline uint64_t qn_log_get64(const char *p)
 static inline uint64_t qn_log_padded(uint64_t bytes)
 {
     return (bytes + QN_LOG_SECTOR - 1) & ~(uint64_t)(QN_LOG_SECTOR - 1);
-}
-
-/* Writes at most ten bytes; returns behind them. */
-static inline char *qn_log_put_varint(char *p, uint64_t v)
-{
-    while (v >= 0x80) {
-        *p++ = (char)(v | 0x80);
-        v >>= 7;
-    }
-    *p++ = (char)v;
-    return p;
-}
-
-/* NULL when the varint does not end before `end` or is longer than 64 bits. */
-static inline const char *qn_log_get_varint(const char *p, const char *end, uint64_t *v)
-{
-    uint64_t sum = 0;
-
-    for (unsigned shift = 0; p < end && shift < 64; shift += 7) {
-        unsigned char c = (unsigned char)*p++;
-
-        if (shift == 63 && c > 1)
-            return NULL;
-        sum |= (uint64_t)(c & 0x7F) << shift;
-        if (c < 0x80) {
-            *v = sum;
-            return p;
-        }
-    }
-    return NULL;
 }
 
 struct qn_log_id {

@@ -100,7 +100,7 @@ static qn_status add_stage(struct qn_log_state *st, uint32_t stage, struct qn_er
 /* The name and offset of a cursor section; false where they make no sense. */
 static bool read_cursor(const struct qn_log_section *s, struct qn_str *name, uint64_t *offset)
 {
-    const char *p = qn_log_get_varint(s->body, s->body + s->bytes, offset);
+    const char *p = qn_varint_get(s->body, s->body + s->bytes, offset);
 
     if (p == NULL)
         return false;

@@ -60,13 +60,6 @@ const char *qn_wire_format_name(enum qn_wire_format f)
     return names[f];
 }
 
-const char *qn_envelope_name(enum qn_envelope e)
-{
-    static const char *const names[] = {"none", "cloudevents", "debezium"};
-
-    return names[e];
-}
-
 /* ---- schemas ---------------------------------------------------------------------------------*/
 
 static uint32_t slot_of(uint32_t id, uint32_t count)

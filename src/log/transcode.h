@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * transcode.h - a record of a topic as the JSON event of a stream: out of its framing, its binary
- * format and its envelope.
+ * format.
  *
- *   value ─► framing (schema id) ─► format by that schema ─► envelope ─► event, headers
+ *   value ─► framing (schema id) ─► format by that schema ─► event, headers
  *                    └ schema registry, once per id, then kept for ever
  *
  * A pure function of the record and the schemas that it names, which never change: so an event is
@@ -26,19 +26,16 @@ enum qn_wire_format {
     QN_WIRE_PROTOBUF,
     QN_WIRE_JSON_SCHEMA
 };
-enum qn_envelope { QN_ENVELOPE_NONE, QN_ENVELOPE_CLOUDEVENTS, QN_ENVELOPE_DEBEZIUM };
 const char *qn_wire_format_name(enum qn_wire_format f); /* "json-schema" */
-const char *qn_envelope_name(enum qn_envelope e);       /* "debezium"    */
 
 struct qn_transcode_options {
     enum qn_wire_format format;
-    enum qn_envelope envelope;
     struct qn_registry_options registry; /* url NULL: the format needs none */
     const struct qn_clock *clock;
 };
 static inline bool qn_transcode_is_needed(const struct qn_transcode_options *o)
 {
-    return o->format != QN_WIRE_JSON || o->envelope != QN_ENVELOPE_NONE;
+    return o->format != QN_WIRE_JSON;
 }
 
 struct qn_transcoder; /* private */

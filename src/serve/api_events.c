@@ -263,7 +263,8 @@ static void put_rejected(struct qn_buf *out, uint32_t index, const struct qn_ing
 /* True where the answer lists the event as rejected. */
 static bool is_rejected(const struct qn_exchange *x, const struct qn_ingest_row *row)
 {
-    return x->wants_scores ? row->prediction.p == NULL : row->verdict == QN_DEAD;
+    return x->wants_scores ? row->prediction.p == NULL
+                           : row->verdict == QN_DEAD && !qn_reason_is_quiet(row->reason);
 }
 
 /* Members of the answer that follow from the rows, without the brace around them. */

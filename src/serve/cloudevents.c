@@ -6,45 +6,18 @@
 #include "serve/cloudevents.h"
 
 #include "base/json.h"
+#include "event/envelope.h"
 #include "log/log_local.h"
 
-static const char *const required[] = {"id", "source", "specversion", "type"};
-enum { REQUIRED = 4, NAME_MAX_BYTES = 64 };
-
-static bool is_attribute_name(struct qn_str name)
-{
-    if (name.len == 0 || name.len > NAME_MAX_BYTES)
-        return false;
-    for (uint32_t i = 0; i < name.len; i++) {
-        char c = name.p[i];
-
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9'))
-            return false;
-    }
-    return true;
-}
+enum { NAME_MAX_BYTES = 64 };
 
 qn_status qn_cloudevent_attribute(struct qn_cloudevent *ce, struct qn_str name, struct qn_str value,
                                   struct qn_buf *headers, struct qn_err *err)
 {
-    char full[NAME_MAX_BYTES + 4] = "ce_";
-    struct qn_str shown = qn_utf8_cut(name, 40);
+    char full[NAME_MAX_BYTES + 4] = "ce_", why[QN_ENVELOPE_WHY_BYTES];
 
-    if (!is_attribute_name(name))
-        return qn_err_set(err, QN_INVALID,
-                          "the CloudEvent has an attribute '%.*s': names are small letters and "
-                          "digits, at most %d",
-                          QN_STR_ARG(shown), NAME_MAX_BYTES);
-    for (unsigned i = 0; i < REQUIRED; i++) {
-        if (!qn_str_is(name, required[i]))
-            continue;
-        if (value.len == 0)
-            return qn_err_set(err, QN_INVALID, "the CloudEvent's '%s' is empty", required[i]);
-        ce->seen |= 1U << i;
-    }
-    if (qn_str_is(name, "specversion") && !qn_str_is(value, "1.0"))
-        return qn_err_set(err, QN_INVALID, "the CloudEvent has specversion '%.*s'; 1.0 is read",
-                          QN_STR_ARG(qn_utf8_cut(value, 20)));
+    if (!qn_cloudevent_holds(&ce->seen, name, value, why))
+        return qn_err_set(err, QN_INVALID, "%s", why);
     if (qn_str_is(name, "datacontenttype")) {
         qn_log_header_add(headers, qn_str_of("content-type"), value);
         return QN_OK;
@@ -56,51 +29,11 @@ qn_status qn_cloudevent_attribute(struct qn_cloudevent *ce, struct qn_str name, 
 
 qn_status qn_cloudevent_check(const struct qn_cloudevent *ce, struct qn_err *err)
 {
-    for (unsigned i = 0; i < REQUIRED; i++)
-        if (!(ce->seen & 1U << i))
-            return qn_err_set(err, QN_INVALID, "the CloudEvent has no '%s'", required[i]);
+    char why[QN_ENVELOPE_WHY_BYTES];
+
+    if (!qn_cloudevent_complete(ce->seen, why))
+        return qn_err_set(err, QN_INVALID, "%s", why);
     return QN_OK;
-}
-
-/* ---- base64 ---- */
-
-static int base64_digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* RFC 4648 with padding; false where it is something else. */
-static bool base64_decode(struct qn_str text, char *out, uint32_t *len)
-{
-    uint32_t n = 0, bits = 0, held = 0;
-
-    if (text.len % 4 != 0)
-        return false;
-    for (uint32_t i = 0; i < text.len; i++) {
-        int digit = base64_digit(text.p[i]);
-
-        if (digit < 0) { /* only "=" or "==" at the end */
-            bool is_padding = text.p[i] == '=' && i + 2 >= text.len &&
-                              (i + 1 == text.len || text.p[i + 1] == '=');
-            if (!is_padding || (held & ((1U << bits) - 1)) != 0)
-                return false;
-            break;
-        }
-        held = held << 6 | (uint32_t)digit;
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            out[n++] = (char)(held >> bits & 0xFF);
-        }
-    }
-    *len = n;
-    return true;
 }
 
 /* ---- structured mode ---- */
@@ -150,7 +83,7 @@ static qn_status read_base64(struct reading *rd, enum qn_json_kind kind)
     to = qn_arena_alloc(rd->arena, rd->r.text.len + 1);
     if (to == NULL)
         return qn_err_set(rd->err, QN_NOMEM, "out of memory while reading a CloudEvent");
-    if (!base64_decode(rd->r.text, to, &n))
+    if (!qn_base64_decode(rd->r.text, to, &n))
         return qn_err_set(rd->err, QN_INVALID, "the CloudEvent's data_base64 is not base64");
     rd->has_data = true;
     *rd->event = (struct qn_str){to, n};

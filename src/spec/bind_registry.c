@@ -66,21 +66,25 @@ static qn_status read_registry(struct qn_builder *b, struct qn_registry_options 
     return QN_OK;
 }
 
-/* Files, generators and HTTP bring JSON. */
+/* Files, generators and HTTP bring JSON, and a generator brings it bare. */
 static void check_source(struct qn_builder *b, uint32_t stream)
 {
     const struct qn_stream_notes *notes = &b->streams[stream];
-    const bool is_format = b->plan->wire[stream].format != QN_WIRE_JSON;
-    const struct qn_yaml_node *at = is_format ? notes->format : notes->envelope;
 
     for (uint32_t i = 0; i < b->plan->source_count; i++) {
         const struct qn_source *s = &b->plan->sources[i];
 
-        if (s->stream == stream && strcmp(s->ops->name, "kafka") != 0)
+        if (s->stream != stream)
+            continue;
+        if (b->plan->wire[stream].format != QN_WIRE_JSON && strcmp(s->ops->name, "kafka") != 0)
             QN_REPORT(
-                &b->bind, TYPE, at, "leave it out: its events are JSON",
-                "'%s' is about records in Kafka, and the events of this stream come from '%s'",
-                is_format ? "format" : "envelope", s->ops->name);
+                &b->bind, TYPE, notes->format, "leave it out: its events are JSON",
+                "'format' is about records in Kafka, and the events of this stream come from '%s'",
+                s->ops->name);
+        else if (b->plan->schemas[stream].envelope != QN_ENVELOPE_NONE &&
+                 strcmp(s->ops->name, "generate") == 0)
+            QN_REPORT(&b->bind, TYPE, notes->envelope, "leave it out",
+                      "what '%s' makes has nothing around it", s->ops->name);
     }
 }
 
@@ -94,9 +98,9 @@ qn_status qn_build_registry(struct qn_builder *b)
         struct qn_transcode_options *w = &b->plan->wire[s];
 
         w->registry = o;
+        check_source(b, s);
         if (!qn_transcode_is_needed(w))
             continue;
-        check_source(b, s);
         if (w->format != QN_WIRE_JSON && !slot->is_set && !slot->is_broken)
             QN_REPORT(&b->bind, MISSING, b->streams[s].format,
                       "such as: schema_registry: {url: http://registry:8081}",

@@ -6,6 +6,7 @@
  * on is marked, so that nothing is said about sentences that use it. Thread: one. Memory: boot
  * arena. */
 #include "base/hash.h"
+#include "event/envelope.h"
 #include "spec/spec_int.h"
 
 #define LATENESS_DEFAULT_US INT64_C(10000000)
@@ -181,7 +182,8 @@ static void read_late(struct stream *st)
 static void read_wire(struct stream *st)
 {
     const struct qn_slot *format = &st->slots[STREAM_FORMAT],
-                         *envelope = &st->slots[STREAM_ENVELOPE];
+                         *envelope = &st->slots[STREAM_ENVELOPE],
+                         *deletes = &st->slots[STREAM_DELETES];
     struct qn_transcode_options *w = &st->b->plan->wire[st->s - st->b->plan->schemas];
 
     if (format->is_set) {
@@ -189,8 +191,32 @@ static void read_wire(struct stream *st)
         st->notes->format = format->value;
     }
     if (envelope->is_set) {
-        w->envelope = (enum qn_envelope)(envelope->i64 + 1);
+        st->s->envelope = (enum qn_envelope)(envelope->i64 + 1);
         st->notes->envelope = envelope->value;
+    }
+    if (deletes->is_set)
+        st->s->deletes = (enum qn_deletes)deletes->i64;
+    if (deletes->is_set && st->s->envelope != QN_ENVELOPE_DEBEZIUM && !envelope->is_broken)
+        QN_REPORT(&st->b->bind, MISSING, deletes->key, "leave it out, or write envelope: debezium",
+                  "'deletes' is about rows, and comes with 'envelope: debezium'");
+}
+
+/* Paths that can lead nowhere: an attribute has one name of small letters and digits. */
+static void check_attributes(struct stream *st)
+{
+    for (uint32_t i = 0; i < st->s->field_count; i++) {
+        const struct qn_field *f = &st->s->fields[i];
+
+        if (st->s->envelope != QN_ENVELOPE_CLOUDEVENTS || st->notes->field_broken[i] ||
+            !qn_str_is(f->path[0], "ce") ||
+            (f->path_count == 2 && qn_cloudevent_is_name(f->path[1])))
+            continue;
+        QN_REPORT(&st->b->bind, TYPE, st->notes->field_keys[i],
+                  "such as ce.id, ce.time, ce.source, ce.type, ce.subject; a member 'ce' of the "
+                  "data is data.ce",
+                  "'%.*s' reads '%.*s', and an attribute of a CloudEvent is called ce. and a name "
+                  "of small letters and digits",
+                  QN_STR_ARG(f->name), QN_STR_ARG(f->from));
     }
 }
 
@@ -222,6 +248,7 @@ static qn_status build_stream(struct qn_builder *b, const struct qn_yaml_item *i
     }
     QN_TRY(
         qn_build_fields(b, st.slots[STREAM_FIELDS].key, st.slots[STREAM_FIELDS].value, s, notes));
+    check_attributes(&st);
     read_time(&st);
     read_id_and_key(&st);
     return QN_OK;

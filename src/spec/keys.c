@@ -183,8 +183,19 @@ static const struct qn_key stream_keys[] = {
     [STREAM_ENVELOPE] = {.name = "envelope",
                          .type = QN_KEY_CHOICE,
                          .choices = "cloudevents|debezium",
-                         .not_yet = "name fields by their path: from: after.amount",
-                         .help = "what is around the event in its records in Kafka"},
+                         .fallback = "none",
+                         .since = "0.2",
+                         .help = "what is around the event in its records: a CloudEvent, whose "
+                                 "attributes are `from: ce.NAME`, or a change of a table as "
+                                 "Debezium writes it, whose columns are fields"},
+    [STREAM_DELETES] = {.name = "deletes",
+                        .type = QN_KEY_CHOICE,
+                        .choices = "drop|event",
+                        .fallback = "drop",
+                        .since = "0.2",
+                        .help = "with `envelope: debezium`, what becomes of rows that were "
+                                "deleted: counted and dropped, or an event with the row as it was "
+                                "before"},
     {.name = "idle",
      .type = QN_KEY_DURATION,
      .not_yet = "nothing waits for the watermark yet: leave it out",
@@ -239,6 +250,14 @@ static const struct qn_key_synonym stream_synonyms[] = {
     {"serialization", "format"},
     {"deserializer", "format"},
     {"wrapper", "envelope"},
+    {"unwrap", "write envelope: debezium"},
+    {"cdc", "write envelope: debezium"},
+    {"cloudevents", "write envelope: cloudevents"},
+    {"debezium", "write envelope: debezium"},
+    {"on_delete", "deletes"},
+    {"delete_handling_mode", "deletes"},
+    {"delete.handling.mode", "deletes"},
+    {"delete.tombstone.handling.mode", "deletes"},
     {"schema_registry", "it stands at the top of the spec: schema_registry: {url: ...}"},
     {NULL, NULL},
 };

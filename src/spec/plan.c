@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "event/envelope.h"
 #include "model/half_space.h"
 #include "spec/spec_int.h"
 #include "spec/variables.h"
@@ -157,10 +158,13 @@ static qn_status set_versions(struct qn_builder *b)
             add_int(&all, (int64_t)p->outputs[i].from);
     }
     for (uint32_t s = 0; s < p->schema_count; s++)
-        if (qn_transcode_is_needed(&p->wire[s])) { /* what an event is made of */
+        if (qn_transcode_is_needed(&p->wire[s]) ||
+            p->schemas[s].envelope != QN_ENVELOPE_NONE) { /* what an event is made of */
             add_int(&all, s);
             add_str(&all, qn_str_of(qn_wire_format_name(p->wire[s].format)));
-            add_str(&all, qn_str_of(qn_envelope_name(p->wire[s].envelope)));
+            add_str(&all, qn_str_of(qn_envelope_name(p->schemas[s].envelope)));
+            if (p->schemas[s].deletes == QN_DELETES_EVENT)
+                add_str(&all, qn_str_of("deletes"));
         }
     if (p->limits.memory_bytes > 0) {
         add_str(&all, qn_str_of("memory"));
