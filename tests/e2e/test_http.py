@@ -175,6 +175,50 @@ def test_cloudevents(server):
     assert a.status == 400 and a.code == "bad_cloudevent"
 
 
+ENVELOPES = """\
+quern: 1
+name: shop
+log: local:./data
+storage: {segment: 32MiB, durability: none}
+streams:
+  orders:
+    id: event_id
+    time: at
+    envelope: cloudevents
+    fields: {event_id: {type: string, from: ce.id}, at: {type: timestamp, from: ce.time}, amount: decimal(2)}
+  rows:
+    id: id
+    time: at
+    envelope: debezium
+    fields: {id: int64, at: {type: timestamp, from: source.ts_ms, unit: ms}}
+main: orders
+outputs:
+  predictions: {include: [event]}
+"""
+
+
+def test_envelopes(tmp_path):
+    """Streams with an envelope take it over HTTP, too: attributes are fields in each mode, a delete is no refusal."""
+    server = Running(tmp_path, ENVELOPES)
+    ce = {"specversion": "1.0", "id": "a b", "source": "/s", "type": "t", "time": "2026-05-01T10:00:00Z",
+          "data": {"amount": 1}}
+    binary = {"ce_" + k: v.replace(" ", "%20") for k, v in ce.items() if k != "data"}
+    score = "/v1/streams/orders/score"
+    answers = [server.post(score, ce, "application/cloudevents+json"), server.post(score, ce),
+               server.post(score, ce["data"], **binary)]
+    for a in answers:
+        event = a.json["predictions"][0]["event"]
+        assert event == {"event_id": "a b", "at": "2026-05-01T10:00:00.000000Z", "amount": 1.0}
+    a = server.post("/v1/streams/orders/events", ce["data"])
+    assert a.status == 422 and a.json["rejected"][0]["reason"] == "bad_envelope"
+    change = {"op": "d", "before": {"id": 1}, "after": None, "source": {"ts_ms": 5}}
+    a = server.post("/v1/streams/rows/events", [change, {**change, "op": "c", "after": {"id": 1}}, {"op": "c"}])
+    assert a.status == 200 and a.json["accepted"] == 2
+    assert [(r["index"], r["reason"]) for r in a.json["rejected"]] == [(2, "bad_envelope")]
+    assert server.post("/v1/streams/rows/events", change).status == 200
+    assert server.stop() == 0
+
+
 def log_headers(server, offset):
     done = subprocess.run([str(QUERN), "log", "data", "--print", "orders", "--from", str(offset), "--limit", "1"],
                           cwd=server.folder, capture_output=True, text=True, check=True)

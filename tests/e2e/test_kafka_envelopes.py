@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Envelopes of records in Kafka: CloudEvents written by the official Python package, and changes as Debezium writes them,
-as JSON and, through a schema registry, as Avro.
+"""Envelopes of records in Kafka: CloudEvents written by the official Python package, and changes as Debezium writes
+them, as JSON and, through a schema registry, as Avro.
 
 The values that are expected are those that were given to the writers, never what Quern says."""
 import base64
@@ -11,11 +11,9 @@ import shutil
 
 from kafka_run import Process, finish
 from running import Running
-from test_kafka_formats import HEAD, avro_bytes, events, letters, log_records, read
+from test_kafka_formats import EPOCH, HEAD, avro_bytes, events, exact, letters, log_records, read, stamp
 
-UTC = datetime.timezone.utc
-EPOCH = datetime.datetime(1970, 1, 1, tzinfo=UTC)
-START = datetime.datetime(2026, 5, 1, 10, tzinfo=UTC)
+START = datetime.datetime(2026, 5, 1, 10, tzinfo=datetime.timezone.utc)
 
 CLOUDEVENTS = """\
     id: event_id
@@ -36,6 +34,7 @@ outputs:
   predictions: {include: [features, event]}
 """
 LOCAL = "quern: 1\nname: shop\nlog: local:./data\nstorage: {segment: 32MiB, durability: none}\nstreams:\n  orders:\n"
+TOPIC = "quern: 1\nname: {0}\nlog: kafka:{1}\nkafka: {{topics: {{orders: {0}}}}}\nstreams:\n  orders:\n"
 
 
 def source(kafka, topic):
@@ -51,8 +50,8 @@ def cloud_event(i):
     if i % 3 == 0:
         attributes |= {"subject": f'a "{i}" \\ ü', "samplingrate": i}
     data = {"customer": f"c{i % 4}", "amount": i + 0.25}
-    want = {"event_id": attributes["id"], "at": (START + datetime.timedelta(seconds=i)).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "kind": "shop.order", "subject": attributes.get("subject"), "rate": attributes.get("samplingrate"), **data}
+    want = {"event_id": attributes["id"], "at": stamp(attributes["time"]), "kind": "shop.order",
+            "subject": attributes.get("subject"), "rate": attributes.get("samplingrate"), **data}
     return CloudEvent(attributes, data), want
 
 
@@ -69,9 +68,10 @@ def test_cloudevents(kafka, tmp_path):
         want.append(values)
     binary, broken = records[0], []
     for value, headers, reason, detail in (
-            (binary[1], [h for h in binary[3] if h[0] != "ce_source"], "bad_envelope", "the CloudEvent has no 'source'"),
-            (binary[1], [("traceparent", b"00-x")], "bad_envelope", "neither a header 'ce_specversion' (binary mode) nor "
-             "a member 'specversion' (structured mode)"),
+            (binary[1], [h for h in binary[3] if h[0] != "ce_source"], "bad_envelope",
+             "the CloudEvent has no 'source'"),
+            (binary[1], [("traceparent", b"00-x")], "bad_envelope",
+             "neither a header 'ce_specversion' (binary mode) nor a member 'specversion' (structured mode)"),
             (b"[]", [("content-type", b"application/cloudevents-batch+json")], "bad_envelope",
              "it is application/cloudevents-batch+json, and application/cloudevents+json is read"),
             (b"{", binary[3], "bad_json", None), (b"[1]", binary[3], "not_an_object", None)):
@@ -104,8 +104,7 @@ def test_cloudevents(kafka, tmp_path):
 
     folder = tmp_path / "topic"
     folder.mkdir()
-    p = Process(folder, f"quern: 1\nname: ce\nlog: kafka:{kafka.bootstrap}\nkafka: {{topics: {{orders: ce}}}}\n"
-                "streams:\n  orders:\n" + CLOUDEVENTS)
+    p = Process(folder, TOPIC.format("ce", kafka.bootstrap) + CLOUDEVENTS)
     p.ready()
     finish([p], kafka, "ce", 1)
     got = [json.loads(m.value()) for m in kafka.consume("ce.predictions")[0]]
@@ -139,7 +138,8 @@ outputs:
 
 def source_of(i):
     return {"version": "3.2.0.Final", "connector": "postgresql", "name": "shop", "ts_ms": 1777629600000 + 1000 * i,
-            "snapshot": "false", "db": "shop", "schema": "public", "table": "orders", "txId": 700 + i, "lsn": 33000000 + i}
+            "snapshot": "false", "db": "shop", "schema": "public", "table": "orders", "txId": 700 + i,
+            "lsn": 33000000 + i}
 
 
 def row(i, amount):
@@ -159,8 +159,8 @@ def history(amount):
     """(op, change or None, event that it must be or None) of some rows; amount: how an amount is written."""
     for i in range(30):
         now, then = row(i, amount(cents(i))), row(i, amount(cents(i + 7)))
-        at = (EPOCH + datetime.timedelta(milliseconds=source_of(i)["ts_ms"])).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        placed = (EPOCH + datetime.timedelta(microseconds=now["placed"])).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        at = stamp(EPOCH + datetime.timedelta(milliseconds=source_of(i)["ts_ms"]))
+        placed = stamp(EPOCH + datetime.timedelta(microseconds=now["placed"]))
         op = "rcud"[i % 4]
         event = {"id": i, "at": at, "op": op, "lsn": 33000000 + i, "customer": now["customer"], "amount": cents(i),
                  "was": cents(i + 7) if op == "u" else cents(i) if op == "d" else None, "placed": placed}
@@ -171,8 +171,8 @@ def history(amount):
 
 def seen(found):
     """Events of predictions, with exact numbers."""
-    return [{k: decimal.Decimal(str(v)) if k in ("amount", "was") and v is not None else v for k, v in e["event"].items()}
-            for e in found]
+    return [{k: decimal.Decimal(str(v)) if k in ("amount", "was") and v is not None else v
+             for k, v in e["event"].items()} for e in found]
 
 
 SCHEMA_ROW = [
@@ -183,8 +183,9 @@ SCHEMA_ROW = [
 SCHEMA = {"type": "struct", "optional": False, "name": "shop.public.orders.Envelope", "version": 2, "fields": [
     {"type": "struct", "optional": True, "name": "shop.public.orders.Value", "fields": SCHEMA_ROW, "field": "before"},
     {"type": "struct", "optional": True, "name": "shop.public.orders.Value", "fields": SCHEMA_ROW, "field": "after"},
-    {"type": "struct", "optional": False, "name": "io.debezium.connector.postgresql.Source", "field": "source", "fields": [
-        {"type": "int64", "optional": False, "field": "ts_ms"}, {"type": "int64", "optional": True, "field": "lsn"}]},
+    {"type": "struct", "optional": False, "name": "io.debezium.connector.postgresql.Source", "field": "source",
+     "fields": [{"type": "int64", "optional": False, "field": "ts_ms"},
+                {"type": "int64", "optional": True, "field": "lsn"}]},
     {"type": "string", "optional": False, "field": "op"}, {"type": "int64", "optional": True, "field": "ts_ms"}]}
 
 
@@ -195,8 +196,8 @@ def unscaled(amount):
 
 
 def test_debezium(kafka, tmp_path):
-    """Changes with and without Connect's schema, with the log in Kafka: rows are events, deletes by policy, tombstones are
-    counted, and the counts add up."""
+    """Changes with and without Connect's schema, with the log in Kafka: rows are events, deletes by policy, tombstones
+    are counted, and the counts add up."""
     records, want = [], []
     for amount, wrap in ((unscaled, lambda c: {"schema": SCHEMA, "payload": c}), (str, lambda c: c)):
         for _, value, event in history(amount):
@@ -212,14 +213,13 @@ def test_debezium(kafka, tmp_path):
         kafka.produce(topic, records)
         folder = tmp_path / deletes
         folder.mkdir()
-        p = Process(folder, f"quern: 1\nname: {topic}\nlog: kafka:{kafka.bootstrap}\nkafka: {{topics: {{orders: {topic}}}}}\n"
-                    "streams:\n  orders:\n" + CHANGES.format(more=f"    deletes: {deletes}\n"))
+        p = Process(folder, TOPIC.format(topic, kafka.bootstrap) + CHANGES.format(more=f"    deletes: {deletes}\n"))
         p.ready()
         p.await_true(lambda: p.get("/v1/status").json["streams"][0]["read"] == len(records))
         metrics = p.get("/metrics").body.decode()
         finish([p], kafka, topic, 1)
         kept = [e for e in want if deletes == "event" or e["op"] != "d"]
-        assert seen(json.loads(m.value(), parse_float=decimal.Decimal) for m in kafka.consume(f"{topic}.predictions")[0]) == kept
+        assert seen(exact(m.value()) for m in kafka.consume(f"{topic}.predictions")[0]) == kept
         dead = {k: v.decode() for k, v in kafka.consume(f"{topic}.dead")[0][0].headers()}
         assert (dead["quern.reason"], dead["quern.detail"]) == ("bad_envelope", "op \"c\", and 'after' is not there")
         assert len(kafka.consume(f"{topic}.dead")[0]) == 1, "what is no event is no dead letter"
@@ -230,7 +230,8 @@ def test_debezium(kafka, tmp_path):
 
 VALUE = {"type": "record", "name": "Value", "fields": [
     {"name": "id", "type": "long"}, {"name": "customer", "type": "string"},
-    {"name": "amount", "type": {"type": "bytes", "scale": 2, "precision": 12, "connect.version": 1, "logicalType": "decimal",
+    {"name": "amount", "type": {"type": "bytes", "scale": 2, "precision": 12, "logicalType": "decimal",
+                                "connect.version": 1,
                                 "connect.parameters": {"scale": "2", "connect.decimal.precision": "12"},
                                 "connect.name": "org.apache.kafka.connect.data.Decimal"}},
     {"name": "placed", "type": ["null", {"type": "long", "connect.version": 1,
@@ -239,8 +240,10 @@ VALUE = {"type": "record", "name": "Value", "fields": [
 ENVELOPE = {"type": "record", "name": "Envelope", "namespace": "shop.public.orders", "connect.version": 2, "fields": [
     {"name": "before", "type": ["null", VALUE], "default": None},
     {"name": "after", "type": ["null", "Value"], "default": None},
-    {"name": "source", "type": {"type": "record", "name": "Source", "namespace": "io.debezium.connector.postgresql", "fields": [
-        {"name": "version", "type": "string"}, {"name": "connector", "type": "string"}, {"name": "name", "type": "string"},
+    {"name": "source", "type": {"type": "record", "name": "Source", "namespace": "io.debezium.connector.postgresql",
+                                "fields": [
+        {"name": "version", "type": "string"}, {"name": "connector", "type": "string"},
+        {"name": "name", "type": "string"},
         {"name": "ts_ms", "type": "long"},
         {"name": "snapshot", "type": [{"type": "string", "connect.default": "false"}, "null"], "default": "false"},
         {"name": "db", "type": "string"}, {"name": "schema", "type": "string"}, {"name": "table", "type": "string"},

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fuzz_envelope.c - any bytes as a record in an envelope: a byte says which, a byte how many bytes of
- * headers follow, as the log encodes them, then the value.
+ * fuzz_envelope.c - any bytes as a record in an envelope: a byte says which, a byte how many bytes
+ * of headers follow, as the log encodes them, then the value.
  *
  * Holds: an opened event is one JSON value, the same each time and whatever was opened before; all
- * vector forms agree; what is refused is refused with a reason, and a broken envelope with words. */
+ * vector forms agree; what is refused is refused with a reason, and a broken envelope with words.
+ */
 #include "base/check.h"
 #include "event/decode.h"
 #include "event/envelope.h"
@@ -56,15 +57,15 @@ static void ready(void)
     add("after", "t", QN_TIMESTAMP, QN_TIME_S);
     add("row", "op", QN_STRING, 0);
     for (int i = 0; i < KINDS; i++) {
-        x.schemas[i] = (struct qn_schema){.name = qn_str_of("s"),
-                                          .fields = x.fields,
-                                          .field_count = x.count,
-                                          .id = -1,
-                                          .key = -1,
-                                          .time = 3,
-                                          .envelope = i == 0 ? QN_ENVELOPE_CLOUDEVENTS
-                                                             : QN_ENVELOPE_DEBEZIUM,
-                                          .deletes = i == 2};
+        x.schemas[i] =
+            (struct qn_schema){.name = qn_str_of("s"),
+                               .fields = x.fields,
+                               .field_count = x.count,
+                               .id = -1,
+                               .key = -1,
+                               .time = 3,
+                               .envelope = i == 0 ? QN_ENVELOPE_CLOUDEVENTS : QN_ENVELOPE_DEBEZIUM,
+                               .deletes = i == 2};
         QN_ASSERT(qn_decode_json_prepare(&x.schemas[i], &x.boot, NULL) == QN_OK);
     }
     QN_ASSERT(qn_opener_new(&x.used, NULL) == QN_OK);
