@@ -216,9 +216,10 @@ def phase_golden(env, _):
 
 
 # Tests that mostly wait for servers of others run beside the rest, a lane each, from when there is a release build.
-LANES = [("test_kafka_log.py",), ("test_kafka_faults.py", "test_kafka_recorded.py"),
-         ("test_kafka_modules.py", "test_kafka_rights.py", "test_kafka_formats.py", "test_neon.py",
-          "test_s3.py", "test_deploy.py")]
+LANES = [("test_kafka_log.py",), ("test_kafka_faults.py", "test_kafka_recorded.py", "test_kafka_stages.py"),
+         ("test_kafka_modules.py", "test_kafka_rights.py", "test_neon.py", "test_s3.py", "test_deploy.py"),
+         ("test_kafka_formats.py", "test_kafka_protobuf.py", "test_kafka_log_formats.py", "test_kafka_envelopes.py",
+          "test_half_space.py")]
 
 
 def start_lane(env, name, files):
@@ -256,8 +257,8 @@ def end_lane(report, process, result):
 
 
 # The rest goes in two halves: what trains models and compares them, and everything else.
-MODELS = ("test_contributions.py", "test_formats.py", "test_fraud.py", "test_half_space.py", "test_models.py",
-          "test_numbers.py", "test_onnx_trees.py", "test_onnxruntime.py")
+MODELS = ("test_contributions.py", "test_formats.py", "test_fraud.py", "test_models.py", "test_numbers.py",
+          "test_onnx_trees.py", "test_onnxruntime.py")
 
 
 def start_beside(env):
