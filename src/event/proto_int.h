@@ -157,7 +157,6 @@ qn_status qn_proto_add_field(struct qn_proto_building *b, struct qn_proto_messag
 /* Values in their order; an enum is complete. */
 qn_status qn_proto_end_enum(struct qn_proto_building *b, struct qn_proto_enum *e, uint32_t line,
                             uint32_t col);
-const struct qn_proto_symbol *qn_proto_find(const struct qn_proto_building *b, struct qn_str name);
 
 /* The kind of that name ("sint32"), NAMED where it is none. */
 enum qn_proto_kind qn_proto_kind_of(struct qn_str name);

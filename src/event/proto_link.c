@@ -52,7 +52,7 @@ static struct qn_proto_symbol *slot_of(struct qn_proto_symbol *slots, uint32_t c
     return &slots[i];
 }
 
-const struct qn_proto_symbol *qn_proto_find(const struct qn_proto_building *b, struct qn_str name)
+static const struct qn_proto_symbol *find(const struct qn_proto_building *b, struct qn_str name)
 {
     const struct qn_proto_symbol *s =
         b->symbol_cap > 0 ? slot_of(b->symbols, b->symbol_cap, name) : NULL;
@@ -320,7 +320,7 @@ static const struct qn_proto_symbol *find_in(const struct qn_proto_building *b, 
         text[n++] = '.';
     }
     memcpy(text + n, name.p, len);
-    return qn_proto_find(b, (struct qn_str){text, n + len});
+    return find(b, (struct qn_str){text, n + len});
 }
 
 static const struct qn_proto_symbol *look_up(const struct qn_proto_building *b, struct qn_str scope,
@@ -330,7 +330,7 @@ static const struct qn_proto_symbol *look_up(const struct qn_proto_building *b, 
     uint32_t head;
 
     if (name.len > 0 && name.p[0] == '.')
-        return qn_proto_find(b, (struct qn_str){name.p + 1, name.len - 1});
+        return find(b, (struct qn_str){name.p + 1, name.len - 1});
     dot = name.len > 0 ? memchr(name.p, '.', name.len) : NULL;
     head = dot != NULL ? (uint32_t)(dot - name.p) : name.len;
     for (;;) {
@@ -519,7 +519,7 @@ static qn_status read_known(struct qn_proto_building *b, const struct qn_proto_t
 
             for (uint32_t t = 0; t + 1 < count; t++)
                 is_given |= qn_str_eq(texts[t].name, i->name);
-            if (is_given || text == NULL || qn_proto_find(b, qn_str_of(defines)) != NULL)
+            if (is_given || text == NULL || find(b, qn_str_of(defines)) != NULL)
                 continue;
             begin_file(b, i->name);
             QN_TRY(qn_proto_read_text(b, qn_str_of(text)));

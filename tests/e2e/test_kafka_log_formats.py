@@ -20,6 +20,7 @@ streams:
   orders:
     id: order_id
     time: at
+    key: shop
     lateness: 30d
     format: {format}
     fields: {{order_id: int64, at: timestamp, amount: double, shop: {{type: string, default: one}}}}
@@ -68,7 +69,8 @@ def json_schema(registry, subject, values):
 def ours(headers):
     """Of a dead letter or an answer: what reading it by its schema left."""
     h = {k: v.decode() if isinstance(v, bytes) else v for k, v in headers or []}
-    return {k: h.get(k) for k in ("quern.reason", "quern.schema_id", "quern.detail", "traceparent", "quern.undecodable")}
+    names = "quern.reason", "quern.schema_id", "quern.detail", "quern.undecodable", "traceparent"
+    return {k: h.get(k) for k in names}
 
 
 def from_kafka(kafka, topic):

@@ -28,7 +28,8 @@ SEED = 20260501
 F = pb2.FieldDescriptorProto
 SCALARS = ["double", "float", "int64", "uint64", "int32", "fixed64", "fixed32", "bool", "string", "bytes", "uint32",
            "sfixed32", "sfixed64", "sint32", "sint64"]
-RANGES = {"int32": (-2**31, 2**31 - 1), "int64": (-2**63, 2**63 - 1), "uint32": (0, 2**32 - 1), "uint64": (0, 2**64 - 1)}
+RANGES = {"int32": (-2**31, 2**31 - 1), "int64": (-2**63, 2**63 - 1), "uint32": (0, 2**32 - 1)}
+RANGES |= {"uint64": (0, 2**64 - 1)}
 RANGES |= {"sint32": RANGES["int32"], "sfixed32": RANGES["int32"], "fixed32": RANGES["uint32"]}
 RANGES |= {"sint64": RANGES["int64"], "sfixed64": RANGES["int64"], "fixed64": RANGES["uint64"]}
 
@@ -358,7 +359,7 @@ def random_message(rng, descriptor, depth=0):
 
 
 def test_texts_of_proto_files(kafka, registry, tmp_path):
-    """The .proto files that Google publishes, as they stand: what is read by the text is what protoc's classes wrote."""
+    """The .proto files that Google publishes, as they are: what is read by the text is what protoc's classes wrote."""
     from confluent_kafka.schema_registry import Schema, SchemaReference
 
     print("seed", SEED)
@@ -417,7 +418,7 @@ def test_evolution_and_poison(kafka, registry, tmp_path):
          b"\x19" + struct.pack("<d", 4) + b"\x2a\x03app\x30\x01\x30\x02\xfa\x3e\x01?"),           # and one not known
         (3, "string amount = 3;", b"\x1a\x015"),                                                  # dead
         (3, "string note = 4;", b"\x22\x01n"),                                                    # dead
-        (3, "double amount = 3;", b""),                                                           # 0: it was not written
+        (3, "double amount = 3;", b""),                                                          # 0: it was not written
     ]
     at = timestamp_pb2.Timestamp(seconds=1_777_000_000).SerializeToString()
     messages = []
