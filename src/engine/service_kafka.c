@@ -6,11 +6,11 @@
  *          ▲                                                       │ one transaction with
  *          └ the group says which partitions are ours              └ the positions behind it
  *
- * The story is serve(). A burst is what comes within `commit`; each batch of it is stepped when it
- * is there, so computing hides in the waiting. Invariants: positions go into the transaction that
- * holds their answers and nowhere else; a doubt about a commit ends in asking the cluster; state
- * whose fate is not known is thrown away and restored. Thread: the engine's. Memory: see shard.h;
- * a burst ends at BURST_BYTES. */
+ * The story is serve(). A burst is what comes until a commit is due; each batch of it is stepped
+ * when it is there, so computing hides in the waiting. Invariants: positions go into the
+ * transaction that holds their answers and nowhere else (without transactions: behind them); a
+ * doubt about a commit ends in asking the cluster; state whose fate is not known is thrown away and
+ * restored. Thread: the engine's. Memory: see shard.h; a burst ends at BURST_BYTES. */
 #include "engine/service_kafka_int.h"
 #include "engine/shard_stage.h"
 

@@ -68,9 +68,9 @@ enum qn_kafka_outcome {
 };
 
 /* Writes all parts at once. consumer: of the group that consumed them; a plain one may be given
- * NULL, and leaves their positions for later. Other than QN_OK: no more
- * transactions can be had (told to stop; another process has this id; no right). With QN_OK and
- * another outcome than COMMITTED *err says why. */
+ * NULL, and leaves their positions for later. Other than QN_OK: no more transactions can be had
+ * (told to stop; another process has this id; no right). With QN_OK and another outcome than
+ * COMMITTED *err says why. */
 qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_part *parts,
                             uint32_t count, rd_kafka_t *consumer, enum qn_kafka_outcome *outcome,
                             struct qn_err *err);
