@@ -6,7 +6,9 @@ same trees in their own format: LightGBM and lleaves as LightGBM text, ONNX Runt
 by tree. Rows are drawn from the cuts of the model and their neighbours, 3 % missing. XGBoost and ONNX Runtime must give
 Quern's bits; LightGBM and lleaves add in another type, so their differences are only counted. CatBoost cannot take
 trees that are not symmetric: it trains models of its own, as many trees, and Quern, which reads their JSON, must give
-the bits of its doubles. Last, what a call of ours adds to one of ONNX Runtime. Fails on wrong bits, never on time.
+the bits of its doubles. Contributions are
+measured beside XGBoost's and LightGBM's (bench_explain.c). Last, what a call of ours adds to one of ONNX Runtime. Fails
+on wrong answers, never on time.
 """
 
 import glob
@@ -431,6 +433,27 @@ def compare_calls(passes):
     subprocess.run([build("bench_onnx"), lib, network, str(passes)], check=True)
 
 
+def explain(made, passes):
+    """Contributions, how many times a score they cost, and peers (bench_explain.c)."""
+    others = [p for p in peers(made) if p.split("=")[0] in ("xgboost", "lightgbm")]
+    command = [build("bench_explain"), made["json"], str(passes)] + others
+    p = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    ns = {(x["engine"], x["batch"]): x for x in map(json.loads, p.stdout.splitlines()) if "engine" in x}
+    print("\nContributions, columns in cache; ns per row, median (smallest); of Quern: times a score\n")
+    print("| engine | 1 | 16 | 64 | 1,024 |\n|---|---:|---:|---:|---:|")
+    names = {"score": "a score of Quern", "without": "quern, no tables made before"}
+    for engine in dict.fromkeys(engine for engine, _ in ns):
+        cells = []
+        for batch in BATCHES:
+            x = ns[engine, batch]
+            times = f", {x['ns'] / ns['score', batch]['ns']:,.0f}" if engine in ("quern", "without") else ""
+            cells.append(f"{x['ns']:,.0f} ({x['min']:,.0f}){times}")
+        print(f"| {names.get(engine, engine)} | {' | '.join(cells)} |", flush=True)
+    if p.returncode != 0:
+        print("bench: contributions are wrong", file=sys.stderr)
+    return 1 if p.returncode != 0 else 0
+
+
 def main(passes):
     os.makedirs(WORK, exist_ok=True)
     tool = build("bench_peers")
@@ -440,6 +463,7 @@ def main(passes):
     for trees in (100, 500):
         made = prepare(trees)
         rc |= compare(tool, made, peers(made), passes, f"{trees} trees")
+        rc |= explain(made, passes)
         if folder_of("catboost"):
             made = prepare_catboost(trees)
             words = [f"catboost-python={PYTHON_PEER}:{made['cbm']}"]

@@ -470,7 +470,8 @@ NO_PARTS = ("bench_peers", "bench_onnx", "bench_service", "bench_http", "bench_k
 def parts(a):
     """Builds and runs bench_*.c against the libraries of build/."""
     make_events(program())
-    with_file = {"bench_decode": [path("data", "tx.ndjson")], "bench_model": [os.path.join(EXAMPLE, "fraud.ubj")]}
+    model = os.path.join(EXAMPLE, "fraud.ubj")
+    with_file = {"bench_decode": [path("data", "tx.ndjson")], "bench_model": [model], "bench_explain": [model]}
     for f in sorted(os.listdir(os.path.join(ROOT, "bench"))):
         name, ending = os.path.splitext(f)
         if ending != ".c" or name in NO_PARTS or (a.only and name not in a.only):

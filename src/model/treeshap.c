@@ -10,17 +10,20 @@
  *
  * because the Shapley weight of a coalition is a beta integral. The integrand is a polynomial of a
  * degree below the number of inputs on the path, so Gauss-Legendre with half as many points is
- * exact. All terms are positive: nothing cancels, unlike in the extend and unwind of the paper. At
- * each point the product goes down the tree (a factor per edge, the old one divided out where the
- * input was met before) and the leaves' sums come up; an edge then gives its input (o - z) / (o t +
- * z (1 - t)) times the sum below it. That is one pass over the nodes per point instead of a square
- * of the depth per leaf. What an edge does depends on the row by its decisions only, so it is a
- * choice among two or three numbers that are worked out once per block of rows.
+ * exact. All terms are positive: nothing cancels, unlike in the extend and unwind of the paper. Of
+ * this only the o's depend on the row, and they are bits; so everything is looked up by bits that
+ * say how a row goes, in tables that are made once per tree (treeshap_int.h). Two forms, by the
+ * tree alone:
  *
- * Depth-first with an explicit stack of levels; rows are the inner loop (treeshap_tree.inc, once
- * per vector width). Every row is computed by itself in a fixed order, so batch, block and width
- * never show. Thread: any. Memory: scratch only; points, order of trees and biases in the model's
- * arena. */
+ * In parts, with at most eight different inputs on a path: four leaves at a time, with the whole
+ * path above them (treeshap_parts.c). Level by level, all others: at each point the product goes
+ * down the tree (a factor per edge, the old one divided out where the input was met before) and the
+ * leaves' sums come up; an edge then gives its input (o - z) / (o t + z (1 - t)) times the sum below
+ * it (treeshap_steps.c). The second does less where paths are long.
+ *
+ * Rows are the inner loop (treeshap_tree.inc, once per vector width). Every row is computed by
+ * itself in a fixed order, so batch, block, width and where the tables come from never show.
+ * Thread: any. Memory: scratch only; points, order of trees and biases in the model's arena. */
 #include "model/treeshap.h"
 
 #include "base/check.h"
@@ -59,7 +62,7 @@ struct block {
     int8_t *turns;     /* -1: the row goes right at the node that is looked at      */
     uint8_t *states;   /* [level] of the level's node: qn_shap_states               */
     uint8_t *patterns; /* of the group or part under way                            */
-    uint8_t *masks, *lows, *highs; /* of the part; the four lower and higher bits   */
+    uint8_t *lows, *highs; /* of the part: mask, its four lower and higher bits      */
     double *products;  /* [level][points][wide]                                     */
     double *sums;      /* [level][points][wide]                                     */
     double *parts;     /* [slot][wide] contributions to the output under way        */
@@ -67,7 +70,7 @@ struct block {
 
 /* Where they lie in the scratch; bytes. */
 struct layout {
-    size_t walk, made, codes, inputs, turns, states, patterns, masks, lows, highs, products, sums,
+    size_t walk, made, codes, inputs, turns, states, patterns, lows, highs, products, sums,
         parts, end;
 };
 
@@ -106,7 +109,6 @@ static struct layout layout_of(const struct qn_model *m)
     l.made = place(&l, qn_shap_table_max(e->points_max), sizeof(double));
     l.turns = place(&l, 1, QN_MODEL_BLOCK);
     l.patterns = place(&l, 1, QN_MODEL_BLOCK);
-    l.masks = place(&l, 1, QN_MODEL_BLOCK);
     l.lows = place(&l, 1, QN_MODEL_BLOCK);
     l.highs = place(&l, 1, QN_MODEL_BLOCK);
     l.states = place(&l, levels, QN_MODEL_BLOCK);
@@ -160,7 +162,7 @@ static void gauss_legendre(unsigned n, double *rule)
     }
     for (uint32_t i = 0; i < wide; i++) {
         rule[QN_SHAP_REST * wide + i] = 1 - rule[QN_SHAP_POINT * wide + i];
-        rule[QN_SHAP_OVER_REST * wide + i] = 1 / rule[QN_SHAP_REST * wide + i];
+        rule[QN_SHAP_GAIN_LEFT * wide + i] = -1 / rule[QN_SHAP_REST * wide + i];
     }
 }
 
@@ -415,7 +417,6 @@ static void turns_of_one(const struct block *b, const struct qn_shap_step *s)
         mask |= on & t->mask_value;
         on |= t->last;
     }
-    b->masks[0] = (uint8_t)mask;
     b->lows[0] = (uint8_t)(mask & 15);
     b->highs[0] = (uint8_t)(mask >> 4);
     b->patterns[0] = (uint8_t)pattern;
@@ -680,7 +681,6 @@ static void lay_out(struct block *b, uint32_t n, char *scratch)
     b->turns = (int8_t *)(scratch + l.turns);
     b->states = (uint8_t *)(scratch + l.states);
     b->patterns = (uint8_t *)(scratch + l.patterns);
-    b->masks = (uint8_t *)(scratch + l.masks);
     b->lows = (uint8_t *)(scratch + l.lows);
     b->highs = (uint8_t *)(scratch + l.highs);
     b->products = (double *)(void *)(scratch + l.products);

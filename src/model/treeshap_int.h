@@ -20,8 +20,8 @@ enum {
     QN_SHAP_PATH = 32          /* and its depth                                               */
 };
 
-/* Parts of a rule: point t, 1 - t, weight, 1 / (1 - t); rule[part * qn_shap_padded(points) + i]. */
-enum qn_shap_rule { QN_SHAP_POINT, QN_SHAP_REST, QN_SHAP_WEIGHT, QN_SHAP_OVER_REST, QN_SHAP_RULE };
+/* Parts of a rule: point t, 1 - t, weight, -1 / (1 - t), the gain where o = 0; rule[part * qn_shap_padded(points) + i]. */
+enum qn_shap_rule { QN_SHAP_POINT, QN_SHAP_REST, QN_SHAP_WEIGHT, QN_SHAP_GAIN_LEFT, QN_SHAP_RULE };
 
 /* Points are worked on in fours; what fills up has the weight 0. */
 static inline uint32_t qn_shap_padded(uint32_t points)

@@ -207,7 +207,7 @@ static double factor_at(const struct qn_shap_walk *w, bool on, double z, uint32_
 /* (o - z) / (o t + z (1 - t)) */
 static double gain_at(const struct qn_shap_walk *w, bool on, double z, uint32_t q)
 {
-    return on ? (1 - z) / factor_at(w, true, z, q) : -rule_at(w, QN_SHAP_OVER_REST, q);
+    return on ? (1 - z) / factor_at(w, true, z, q) : rule_at(w, QN_SHAP_GAIN_LEFT, q);
 }
 
 /* Weight, value and factors of the outer inputs [first, end), by their bits. */

@@ -65,7 +65,7 @@ static void set_edge(const struct qn_shap_walk *w, double z, const double *old, 
         e[QN_SHAP_ON * n + q] = factor * old_over;
         e[QN_SHAP_OFF * n + q] = off * old_over;
         e[QN_SHAP_GAIN_ON * n + q] = gain - old_gain;
-        e[QN_SHAP_GAIN_OFF * n + q] = -rule[QN_SHAP_OVER_REST * n + q] - old_gain;
+        e[QN_SHAP_GAIN_OFF * n + q] = rule[QN_SHAP_GAIN_LEFT * n + q] - old_gain;
         e[QN_SHAP_OVER * n + q] = over;
         e[QN_SHAP_GAIN * n + q] = gain;
     }
