@@ -271,3 +271,15 @@ def test_debezium_avro(kafka, registry, tmp_path):
     assert seen(events(tmp_path, "predictions")) == want
     assert (counts["scored"], counts["dead"]) == (len(want), len(messages) - len(want))
     assert letters(tmp_path) == []
+
+    for name in ("dbz-avro.predictions", "dbz-avro.dead"):
+        kafka.create(name, 1)
+    folder = tmp_path / "topic"
+    folder.mkdir()
+    head = TOPIC.format("dbz-avro", kafka.bootstrap)
+    head = head.replace("streams:", f'schema_registry: {{url: "{registry.url}"}}\nstreams:') + "    format: avro\n"
+    p = Process(folder, head + CHANGES.format(more="    deletes: event\n"))
+    p.ready()
+    finish([p], kafka, "dbz-avro", 1)
+    assert seen(exact(m.value()) for m in kafka.consume("dbz-avro.predictions")[0]) == want
+    assert kafka.consume("dbz-avro.dead")[0] == []
