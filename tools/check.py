@@ -156,8 +156,11 @@ def phase_release(env, _):
     return meson_tests("build", env)
 
 
-# With threads and a broker: two threads a step, at-least-once, looks at a running service, partitions that come and go.
-TSAN_KAFKA = ("test_same_answers[4-2]", "test_at_least_once", "test_http_says_where_events_go", "test_four_processes")
+# With threads and a broker: two threads a step, at-least-once, looks at a running service, partitions that come and go,
+# stages.
+TSAN_KAFKA = ("test_kafka_log.py::test_same_answers[4-2]", "test_kafka_log.py::test_at_least_once",
+              "test_kafka_log.py::test_http_says_where_events_go", "test_kafka_log.py::test_four_processes",
+              "test_kafka_stages.py::test_three_stages")
 
 
 def start_tsan_lane(env, args, result):
@@ -172,7 +175,7 @@ def start_tsan_lane(env, args, result):
         result.details += broken.details if broken else ["tests/tsan/c11_threads.c:"] + tail(done.stdout)
         return
     own = {"QUERN_BUILD": str(ROOT / "tests/tsan"), "QUERN_KILLS": "3", "QUERN_LONG": ""}
-    lane = start_lane({**env, **own}, "tsan", [f"tests/e2e/test_kafka_log.py::{name}" for name in TSAN_KAFKA])
+    lane = start_lane({**env, **own}, "tsan", [f"tests/e2e/{name}" for name in TSAN_KAFKA])
     if args.beside is None:
         end_lane(*lane, result)
     else:
