@@ -6,9 +6,8 @@ same trees in their own format: LightGBM and lleaves as LightGBM text, ONNX Runt
 by tree. Rows are drawn from the cuts of the model and their neighbours, 3 % missing. XGBoost and ONNX Runtime must give
 Quern's bits; LightGBM and lleaves add in another type, so their differences are only counted. CatBoost cannot take
 trees that are not symmetric: it trains models of its own, as many trees, and Quern, which reads their JSON, must give
-the bits of its doubles. Contributions are
-measured beside XGBoost's and LightGBM's (bench_explain.c). Last, what a call of ours adds to one of ONNX Runtime. Fails
-on wrong answers, never on time.
+the bits of its doubles. Contributions are measured beside XGBoost's and LightGBM's (bench_explain.c). Last, what a call
+of ours adds to one of ONNX Runtime. Fails on wrong answers, never on time.
 """
 
 import glob
