@@ -119,11 +119,27 @@ static qn_status find_numbers(struct qn_snapshots *sn, struct qn_err *err)
     return QN_OK;
 }
 
+static void at_least(struct qn_snapshots *sn, uint64_t first_number)
+{
+    if (sn->next_number < first_number)
+        sn->next_number = first_number;
+    if (sn->next_pack < first_number)
+        sn->next_pack = first_number;
+}
+
+void qn_snapshots_renumber(struct qn_snapshots *sn, uint64_t first_number)
+{
+    QN_ASSERT(sn->phase == QN_SNAPSHOT_NONE);
+    at_least(sn, first_number);
+    sn->has_chain = false;
+}
+
 static qn_status start(struct qn_snapshots *sn, const struct qn_snapshots_options *opt,
                        struct qn_err *err)
 {
     QN_TRY(copy_sections(sn, opt, err));
     QN_TRY(find_numbers(sn, err));
+    at_least(sn, opt->first_number);
     int e = pthread_create(&sn->thread, NULL, qn_snapshot_writer, sn);
 
     if (e != 0)

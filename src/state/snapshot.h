@@ -137,12 +137,16 @@ void qn_snapshot_store_free(struct qn_snapshot_store *s); /* {0} is fine */
 struct qn_snapshots; /* private: the sections, the store, the snapshot being taken */
 
 struct qn_snapshots_options {
-    const struct qn_snapshot_store *store; /* must outlive it; nobody else writes there           */
+    const struct qn_snapshot_store *store; /* must outlive it                                     */
     const struct qn_section *sections;     /* copied; names must differ                           */
     uint32_t section_count;
     uint32_t workers;     /* of the engine's team                                                 */
     size_t pending_bytes; /* saved and not yet written: more ends the snapshot; 0 = 256 MiB       */
     size_t pack_bytes;    /* a pack is closed when it has so many, at most 32 MiB; 0 = 16 MiB     */
+    /* 0 = nobody else writes to the store. Else no number below it is used: writers that follow
+     * each other have ranges of their own, so that one which does not know yet that another has
+     * come meets none of its names, and it removes nothing above its own. */
+    uint64_t first_number;
 };
 
 /* What a snapshot is. */
@@ -162,6 +166,9 @@ struct qn_snapshot_info {
 /* Starts the writer's thread and looks into the store. */
 qn_status qn_snapshots_new(const struct qn_snapshots_options *opt, struct qn_snapshots **out,
                            struct qn_err *err);
+/* Others may have written to the store since: numbers go on at first_number or above, and the next
+ * snapshot is full. In phase NONE only. */
+void qn_snapshots_renumber(struct qn_snapshots *sn, uint64_t first_number);
 /* Gives up what is being taken. NULL is fine. */
 void qn_snapshots_free(struct qn_snapshots *sn);
 

@@ -258,7 +258,8 @@ static bool is_worthless(qn_status rc)
 }
 
 /* Manifests but the newest one and the newest before it that can be read and is of the same
- * history: one beyond our position is of a log that was not to be. False: it ends in the middle. */
+ * history: one beyond our position is of a log that was not to be. Those above our own number are
+ * of a writer that has come in our place: what they name stays. False: it ends in the middle. */
 static bool prune_manifests(struct qn_snapshots *sn, const struct qn_store_list *l,
                             struct needed *needed)
 {
@@ -274,9 +275,11 @@ static bool prune_manifests(struct qn_snapshots *sn, const struct qn_store_list 
 
         if (l->manifests[i] == own->number)
             continue;
-        if (kept < KEEP_SNAPSHOTS)
+        if (kept < KEEP_SNAPSHOTS || l->manifests[i] > own->number)
             rc = qn_store_manifest(&sn->store, l->manifests[i], &bytes, &m, NULL);
-        if (rc == QN_OK && m.info.position <= own->position) {
+        if (l->manifests[i] > own->number) {
+            good = rc != QN_OK ? is_worthless(rc) : needed_add(needed, m.packs, m.pack_count);
+        } else if (rc == QN_OK && m.info.position <= own->position) {
             good = needed_add(needed, m.packs, m.pack_count);
             position = m.info.position;
             kept++;
@@ -298,7 +301,8 @@ static void prune_packs(const struct qn_snapshots *sn, const struct qn_store_lis
     bool good = true;
 
     for (uint32_t i = 0; i < l->pack_count && good; i++)
-        if (bsearch(&l->packs[i], needed->numbers, needed->count, sizeof l->packs[i], by_number) ==
+        if (l->packs[i] < sn->next_pack &&
+            bsearch(&l->packs[i], needed->numbers, needed->count, sizeof l->packs[i], by_number) ==
             NULL)
             good = remove_number(sn, l->packs[i], QN_SNAPSHOT_PACK_ENDING);
     for (size_t at = 0; at < l->rests.len && good; at += strlen(l->rests.data + at) + 1)

@@ -147,6 +147,7 @@ struct life {
     uint64_t copies[CUTS][CELLS]; /* values at cut i                                       */
     uint64_t durable;             /* greatest position whose snapshot was acknowledged     */
     unsigned reports;
+    uint64_t first_number;
     char why[512];
 };
 
@@ -177,7 +178,8 @@ static qn_status life_open(struct life *l, struct qn_err *err)
                                        .sections = &section,
                                        .section_count = 1,
                                        .workers = WORKERS,
-                                       .pack_bytes = 300};
+                                       .pack_bytes = 300,
+                                       .first_number = l->first_number};
 
     memset(&l->table, 0, sizeof l->table);
     l->table.cut = QN_CUT_FIRST;
@@ -453,6 +455,61 @@ static void prunes_what_nobody_needs(void **state)
     life_close(l);
     memory_store_free(m);
     free(l);
+}
+
+/* A writer that does not know yet that another one has come in its place spoils nothing of it, and
+ * may come back itself. */
+static void writers_that_overlap(void **state)
+{
+    struct memory_store *m = memory_store_new();
+    struct life *old = life_new(5), *new = life_new(6);
+    struct qn_snapshot_info got;
+
+    (void)state;
+    old->store = new->store = m->table;
+    old->first_number = UINT64_C(5) << 32;
+    new->first_number = UINT64_C(6) << 32;
+    assert_int_equal(life_open(old, NULL), QN_OK);
+    for (int i = 0; i < 3; i++) {
+        life_change(old, 100);
+        life_cut(old);
+        assert_int_equal(life_finish(old, &got, NULL), QN_OK);
+    }
+    assert_true(got.number == old->first_number + 2);
+    life_change(old, 100);
+    life_cut(old); /* under way when the other one comes */
+    memcpy(new->copies, old->copies, sizeof new->copies);
+    new->position = 3;
+    assert_int_equal(life_open(new, NULL), QN_OK);
+    assert_int_equal(life_restore(new), 3);
+    life_change(new, 20);
+    life_cut(new);
+    assert_int_equal(life_finish(new, &got, NULL), QN_OK);
+    assert_true(got.number == new->first_number);
+    life_change(new, 20);
+    life_cut(new); /* half of its packs are there when the old one looks around */
+    (void)qn_snapshots_step(new->sn, 1 << 20);
+    assert_int_equal(life_finish(old, &got, NULL), QN_OK);
+    assert_true(got.number == old->first_number + 3);
+    assert_int_equal(life_finish(new, NULL, NULL), QN_OK);
+    qn_snapshots_renumber(old->sn, UINT64_C(7) << 32);
+    life_close(new);
+    assert_int_equal(life_open(new, NULL), QN_OK);
+    assert_int_equal(life_restore(new), 5);
+    assert_int_equal(new->reports, 0);
+    life_change(old, 20);
+    life_cut(old);
+    assert_int_equal(life_finish(old, &got, NULL), QN_OK);
+    assert_true(got.number == UINT64_C(7) << 32 && got.is_full);
+    life_close(new);
+    life_close(old);
+    assert_int_equal(life_open(old, NULL), QN_OK);
+    assert_int_equal(life_restore(old), 5);
+    assert_int_equal(old->reports, 0);
+    life_close(old);
+    memory_store_free(m);
+    free(old);
+    free(new);
 }
 
 /* ---- large entries, and a store that does not keep up ---- */
@@ -811,6 +868,7 @@ int main(void)
         cmocka_unit_test(given_up),
         cmocka_unit_test(chains_and_pruning),
         cmocka_unit_test(prunes_what_nobody_needs),
+        cmocka_unit_test(writers_that_overlap),
         cmocka_unit_test(large_entries),
         cmocka_unit_test(store_that_is_behind),
         cmocka_unit_test(sections_must_fit),
