@@ -202,8 +202,8 @@ static void open_xgboost(struct engine *e, const char *file)
 
 enum { LGB_FLOAT = 0, LGB_CONTRIB = 3 };
 
-static void lightgbm_explain(struct engine *e, const struct rows *x, uint32_t first,
-                             uint32_t batch, double *out)
+static void lightgbm_explain(struct engine *e, const struct rows *x, uint32_t first, uint32_t batch,
+                             double *out)
 {
     int (*predict)(void *, const void *, int, int32_t, int32_t, int, int, int, int, const char *,
                    int64_t *, double *);
@@ -383,8 +383,8 @@ int main(int argc, char **argv)
            boot.total_bytes / 1024, (now_ns() - start) / 1e6);
     draw_rows(m, &x);
     for (unsigned i = 0; i < 3; i++) {
-        const size_t bytes = i == 0 ? qn_model_scratch_bytes(m, BATCH_MAX)
-                                    : qn_model_explain_scratch_bytes(m);
+        const size_t bytes =
+            i == 0 ? qn_model_scratch_bytes(m, BATCH_MAX) : qn_model_explain_scratch_bytes(m);
 
         engines[i].model = m;
         engines[i].scratch = qn_mem_aligned(64, (bytes + 63) / 64 * 64);

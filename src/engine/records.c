@@ -38,7 +38,7 @@ struct qn_record_encoder {
     /* contributions: names as JSON members, and a block of rows per worker */
     struct qn_str *inputs; /* [input_count]; NULL = no output takes them */
     uint32_t input_count;
-    double **blocks; /* [workers][margins * (input_count + 1)][explain_rows] */
+    double **blocks;       /* [workers][margins * (input_count + 1)][explain_rows] */
     uint32_t explain_rows; /* at most QN_ENGINE_EXPLAIN_ROWS */
 };
 
@@ -218,8 +218,8 @@ static qn_status explain_init(struct qn_record_encoder *e, struct qn_err *err)
     }
     qn_buf_fini(&b);
     for (uint32_t w = 0; is_good && w < e->workers; w++) {
-        e->blocks[w] = QN_NEW_N(&e->arena, double,
-                                (size_t)e->margins *(m->input_count + 1) * e->explain_rows);
+        e->blocks[w] =
+            QN_NEW_N(&e->arena, double, (size_t)e->margins *(m->input_count + 1) * e->explain_rows);
         is_good = e->blocks[w] != NULL;
     }
     return is_good ? QN_OK : qn_err_set(err, QN_NOMEM, "out of memory for contributions");

@@ -18,8 +18,8 @@
  * In parts, with at most eight different inputs on a path: four leaves at a time, with the whole
  * path above them (treeshap_parts.c). Level by level, all others: at each point the product goes
  * down the tree (a factor per edge, the old one divided out where the input was met before) and the
- * leaves' sums come up; an edge then gives its input (o - z) / (o t + z (1 - t)) times the sum below
- * it (treeshap_steps.c). The second does less where paths are long.
+ * leaves' sums come up; an edge then gives its input (o - z) / (o t + z (1 - t)) times the sum
+ * below it (treeshap_steps.c). The second does less where paths are long.
  *
  * Rows are the inner loop (treeshap_tree.inc, once per vector width). Every row is computed by
  * itself in a fixed order, so batch, block, width and where the tables come from never show.
@@ -56,22 +56,22 @@ struct block {
     uint32_t rows, wide;
     uint32_t points; /* of the tree */
     struct qn_shap_walk *walk;
-    double *made;      /* tables of a step that is made here                         */
-    int8_t *codes;     /* [code], of a model with a plan; [code * BLOCK] but for one row */
-    double *inputs;    /* [slot][wide] as the library sees them, of one without      */
-    int8_t *turns;     /* -1: the row goes right at the node that is looked at      */
-    uint8_t *states;   /* [level] of the level's node: qn_shap_states               */
-    uint8_t *patterns; /* of the group or part under way                            */
+    double *made;          /* tables of a step that is made here                         */
+    int8_t *codes;         /* [code], of a model with a plan; [code * BLOCK] but for one row */
+    double *inputs;        /* [slot][wide] as the library sees them, of one without      */
+    int8_t *turns;         /* -1: the row goes right at the node that is looked at      */
+    uint8_t *states;       /* [level] of the level's node: qn_shap_states               */
+    uint8_t *patterns;     /* of the group or part under way                            */
     uint8_t *lows, *highs; /* of the part: mask, its four lower and higher bits      */
-    double *products;  /* [level][points][wide]                                     */
-    double *sums;      /* [level][points][wide]                                     */
-    double *parts;     /* [slot][wide] contributions to the output under way        */
+    double *products;      /* [level][points][wide]                                     */
+    double *sums;          /* [level][points][wide]                                     */
+    double *parts;         /* [slot][wide] contributions to the output under way        */
 };
 
 /* Where they lie in the scratch; bytes. */
 struct layout {
-    size_t walk, made, codes, inputs, turns, states, patterns, lows, highs, products, sums,
-        parts, end;
+    size_t walk, made, codes, inputs, turns, states, patterns, lows, highs, products, sums, parts,
+        end;
 };
 
 static size_t place(struct layout *l, size_t count, size_t bytes)
@@ -130,7 +130,8 @@ static double cosine(double x)
     return 1 - s / 2 * (1 - s / 12 * (1 - s / 30 * (1 - s / 56 * (1 - s / 90 * (1 - s / 132)))));
 }
 
-/* The Gauss-Legendre rule with n points on [0, 1], laid out as qn_shap_rule. Newton on the Legendre polynomial from the usual guess (Press and others, Numerical Recipes, 4.6). */
+/* The Gauss-Legendre rule with n points on [0, 1], laid out as qn_shap_rule. Newton on the Legendre
+ * polynomial from the usual guess (Press and others, Numerical Recipes, 4.6). */
 static void gauss_legendre(unsigned n, double *rule)
 {
     const uint32_t wide = qn_shap_padded(n);
@@ -454,7 +455,7 @@ static uint8_t *states_of(const struct block *b, uint32_t level)
 
 #define FORM(name) portable_##name
 #define TARGET
-#define LANES 2
+#define LANES   2
 #define LOOK_UP 0
 #include "model/treeshap_tree.inc"
 #undef FORM
@@ -466,7 +467,7 @@ static uint8_t *states_of(const struct block *b, uint32_t level)
 #define FORM(name) avx2_##name
 #define TARGET     __attribute__((target("avx2")))
 #define LANES      4
-#define LOOK_UP 256
+#define LOOK_UP    256
 #include "model/treeshap_tree.inc"
 #undef FORM
 #undef TARGET
@@ -476,7 +477,7 @@ static uint8_t *states_of(const struct block *b, uint32_t level)
 #define FORM(name) avx512_##name
 #define TARGET     __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl")))
 #define LANES      8
-#define LOOK_UP 512
+#define LOOK_UP    512
 #include "model/treeshap_tree.inc"
 #undef FORM
 #undef TARGET
@@ -521,7 +522,7 @@ static void run_made(struct block *blocks, uint32_t count, size_t tree)
         qn_shap_begin(walk, tree);
         while (qn_shap_next(walk, &s, blocks->made)) {
             for (uint32_t n = first; n < first + at_once; n++)
-                step_of(&blocks[n])(&blocks[n], &s, blocks->made);
+                step_of (&blocks[n])(&blocks[n], &s, blocks->made);
         }
     }
 }

@@ -12,15 +12,16 @@
 #include "model/treeshap.h"
 
 enum {
-    QN_SHAP_STATES = 4,        /* of a node: 0 left, 1 right, 2 the row left its way before; padded */
-    QN_SHAP_PATTERNS = 16,     /* of the nodes of a group, at most                            */
-    QN_SHAP_NODES = 3,         /* of a group, at most                                         */
-    QN_SHAP_OUTER = 8,         /* other inputs on the way to a part                           */
-    QN_SHAP_PART_POINTS = 4,   /* of a tree that runs in parts                                */
-    QN_SHAP_PATH = 32          /* and its depth                                               */
+    QN_SHAP_STATES = 4,      /* of a node: 0 left, 1 right, 2 the row left its way before; padded */
+    QN_SHAP_PATTERNS = 16,   /* of the nodes of a group, at most                            */
+    QN_SHAP_NODES = 3,       /* of a group, at most                                         */
+    QN_SHAP_OUTER = 8,       /* other inputs on the way to a part                           */
+    QN_SHAP_PART_POINTS = 4, /* of a tree that runs in parts                                */
+    QN_SHAP_PATH = 32        /* and its depth                                               */
 };
 
-/* Parts of a rule: point t, 1 - t, weight, -1 / (1 - t), the gain where o = 0; rule[part * qn_shap_padded(points) + i]. */
+/* Parts of a rule: point t, 1 - t, weight, -1 / (1 - t), the gain where o = 0; rule[part *
+ * qn_shap_padded(points) + i]. */
 enum qn_shap_rule { QN_SHAP_POINT, QN_SHAP_REST, QN_SHAP_WEIGHT, QN_SHAP_GAIN_LEFT, QN_SHAP_RULE };
 
 /* Points are worked on in fours; what fills up has the weight 0. */
@@ -47,9 +48,9 @@ enum qn_shap_kind {
     QN_SHAP_ENTER, /* decides a node; but for the root, its products: [points][STATES] factors of
                       the edge above                                                         */
     QN_SHAP_LEAF,  /* a leaf below the node: [points][STATES] its sum, then its part         */
-    QN_SHAP_GROUP, /* a subtree of two levels at most: [points][STATES] factors of the edge above it,
-                      then its gains, then [1 + tests][points][entries] the sum of its leaves and
-                      the part of each of its nodes                                          */
+    QN_SHAP_GROUP, /* a subtree of two levels at most: [points][STATES] factors of the edge above
+                      it, then its gains, then [1 + tests][points][entries] the sum of its leaves
+                      and the part of each of its nodes                                          */
     QN_SHAP_UP,    /* a child is done: [points][STATES] gains of the edge to it              */
     QN_SHAP_PART   /* a leaf or a group with the whole way to it: struct qn_shap_part         */
 };
@@ -61,8 +62,8 @@ enum qn_shap_kind {
  * [outer][points] the gain where the input's o is 1, padded to 8; of a group [1 + own][points]
  * [entries] its sum, then the part of each of its inputs, by the pattern. */
 struct qn_shap_part {
-    uint8_t outer, own;            /* inputs */
-    uint8_t low, entries;          /* 8 or 16 */
+    uint8_t outer, own;   /* inputs */
+    uint8_t low, entries; /* 8 or 16 */
     uint16_t turns;
     uint32_t slot[QN_SHAP_OUTER + QN_SHAP_NODES]; /* outer, then own                            */
 };
@@ -79,8 +80,8 @@ struct qn_shap_part {
 struct qn_shap_turn {
     uint16_t code; /* of the node, as in qn_plan_node */
     int8_t limit;
-    int8_t left;   /* -1: the path goes left, else 0 */
-    int8_t last;   /* -1: the next turn begins anew  */
+    int8_t left; /* -1: the path goes left, else 0 */
+    int8_t last; /* -1: the next turn begins anew  */
     uint8_t mask_value, pattern_value;
 };
 
@@ -95,12 +96,12 @@ struct qn_shap_test {
 
 struct qn_shap_step {
     uint8_t kind;
-    uint8_t side;      /* LEAF, GROUP, UP: of the node on `level`, the child that is looked at */
-    uint8_t tests;     /* of GROUP; ENTER: 1                                                   */
-    uint8_t entries;   /* of GROUP's tables: 8 or 16                                           */
-    uint16_t level;    /* of the node that is entered, or whose child is looked at             */
-    uint32_t slot;     /* of that node's input                                                 */
-    uint32_t table;    /* doubles from the tree's first table; a multiple of 8                 */
+    uint8_t side;    /* LEAF, GROUP, UP: of the node on `level`, the child that is looked at */
+    uint8_t tests;   /* of GROUP; ENTER: 1                                                   */
+    uint8_t entries; /* of GROUP's tables: 8 or 16                                           */
+    uint16_t level;  /* of the node that is entered, or whose child is looked at             */
+    uint32_t slot;   /* of that node's input                                                 */
+    uint32_t table;  /* doubles from the tree's first table; a multiple of 8                 */
     union {
         struct qn_shap_test test[QN_SHAP_NODES];
         struct {
@@ -117,7 +118,7 @@ enum { QN_SHAP_TURNS = (QN_SHAP_PATH + 1) * (QN_SHAP_NODES + 1) };
 
 struct qn_shap_level {
     uint32_t node, slot;
-    uint32_t before;     /* as in qn_shap_test                                                  */
+    uint32_t before; /* as in qn_shap_test                                                  */
     uint8_t before_side;
     uint8_t side; /* the child whose turn it is; 2 = both are done                       */
     double z[2];  /* of an edge: shares of the input, multiplied up to there                */
@@ -129,7 +130,7 @@ struct qn_shap_walk {
     uint32_t points, padded; /* of the tree's rule */
     uint32_t level;
     bool is_started;
-    bool is_parts; /* the tree runs in parts */
+    bool is_parts;                           /* the tree runs in parts */
     struct qn_shap_turn turn[QN_SHAP_TURNS]; /* of the last part */
     struct qn_shap_level *levels; /* [depth_max + 1]                                             */
     uint32_t *last;               /* [slots] level of the last node of that input, + 1; 0 = none */
@@ -161,9 +162,7 @@ static inline uint32_t qn_shap_part_values(const struct qn_shap_part *p, uint32_
 
 /* The next step and its tables; s->table is left alone. False behind the last one. */
 bool qn_shap_next(struct qn_shap_walk *w, struct qn_shap_step *s, double *table);
-/* Doubles of a step's tables: a multiple of 8. */
-uint32_t qn_shap_table_size(const struct qn_shap_step *s, uint32_t points);
-/* The same of the largest step there is. */
+/* Doubles of the tables of the largest step there is, a multiple of 8. */
 uint32_t qn_shap_table_max(uint32_t points);
 
 /* Steps of a tree that were kept; steps NULL = made while rows run. */

@@ -230,8 +230,8 @@ static void put_outer(const struct making *g, double *table)
     const double value = p->own == 0 ? node_of(g->w, g->child)->value : 1;
     double *gains = table + qn_shap_part_gains(p, points);
 
-    memset(gains, 0, (qn_shap_part_values(p, points) - qn_shap_part_gains(p, points)) *
-                         sizeof(*gains));
+    memset(gains, 0,
+           (qn_shap_part_values(p, points) - qn_shap_part_gains(p, points)) * sizeof(*gains));
     for (uint32_t q = 0; q < points; q++) {
         put_products(g, rule_at(g->w, QN_SHAP_WEIGHT, q) * value, 0, p->outer < 4 ? p->outer : 4,
                      p->low, q, table);

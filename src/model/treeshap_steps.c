@@ -13,7 +13,8 @@ enum { TABLES_MAX = 64 << 20 }; /* bytes of kept tables; further trees are made 
 
 /* ---- sizes ---- */
 
-uint32_t qn_shap_table_size(const struct qn_shap_step *s, uint32_t points)
+/* Doubles of a step's tables: a multiple of 8. */
+static uint32_t table_size(const struct qn_shap_step *s, uint32_t points)
 {
     switch (s->kind) {
     case QN_SHAP_LEAF:
@@ -31,13 +32,12 @@ uint32_t qn_shap_table_max(uint32_t points)
 {
     const struct qn_shap_step group = {
         .kind = QN_SHAP_GROUP, .tests = QN_SHAP_NODES, .entries = QN_SHAP_PATTERNS};
-    const struct qn_shap_step part = {.kind = QN_SHAP_PART,
-                                      .part = {.outer = QN_SHAP_OUTER,
-                                               .own = QN_SHAP_NODES,
-                                               .low = 16,
-                                               .entries = QN_SHAP_PATTERNS}};
-    const uint32_t of_group = qn_shap_table_size(&group, points == 0 ? 1 : points);
-    const uint32_t of_part = qn_shap_table_size(&part, QN_SHAP_PART_POINTS);
+    const struct qn_shap_step part = {
+        .kind = QN_SHAP_PART,
+        .part = {
+            .outer = QN_SHAP_OUTER, .own = QN_SHAP_NODES, .low = 16, .entries = QN_SHAP_PATTERNS}};
+    const uint32_t of_group = table_size(&group, points == 0 ? 1 : points);
+    const uint32_t of_part = table_size(&part, QN_SHAP_PART_POINTS);
 
     return of_group > of_part ? of_group : of_part;
 }
@@ -219,8 +219,7 @@ static void set_below(const struct qn_shap_walk *w, uint32_t node, const double 
         b->sum[state] = b->part[state] = 0;
         for (uint32_t side = 0; side < 2; side++) {
             const double *e = edges + (size_t)side * QN_SHAP_EDGE * w->padded;
-            const struct way way =
-                way_of(w, e, w->m->forest.shares[left + side], side, state, q);
+            const struct way way = way_of(w, e, w->m->forest.shares[left + side], side, state, q);
             const double sum = node_of(w, left + side)->value * way.factor;
 
             b->sum[state] += sum;
@@ -420,10 +419,8 @@ bool qn_shap_next(struct qn_shap_walk *w, struct qn_shap_step *s, double *table)
         if (w->level == 0)
             return false;
         at = &w->levels[--w->level];
-        *s = (struct qn_shap_step){.kind = QN_SHAP_UP,
-                                   .side = at->side,
-                                   .level = (uint16_t)w->level,
-                                   .slot = at->slot};
+        *s = (struct qn_shap_step){
+            .kind = QN_SHAP_UP, .side = at->side, .level = (uint16_t)w->level, .slot = at->slot};
         put_edge(w, w->level, at->side++, true, table);
         return true;
     }
@@ -490,7 +487,7 @@ static qn_status draft_tree(struct draft *d, size_t tree, size_t limit, struct q
         if (!draft_turns(d))
             return qn_err_set(err, QN_NOMEM, "out of memory for contributions");
         d->steps[d->count].table = (uint32_t)d->size;
-        d->size += qn_shap_table_size(&d->steps[d->count], points);
+        d->size += table_size(&d->steps[d->count], points);
         d->count++;
     }
     d->is_too_large = true;
