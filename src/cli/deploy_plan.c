@@ -379,13 +379,14 @@ bool qn_deploy_setting(const struct qn_plan *p, const char *name, struct qn_str 
 
 /* ---- sizes -----------------------------------------------------------------------------------*/
 
-static double state_bytes(const struct qn_deploy *d)
+/* shards: the partitions that a pod may have. */
+static double state_bytes(const struct qn_deploy *d, double shards)
 {
     const double keys = (double)d->opt->keys, load = (double)d->opt->load;
     double bytes = 0;
 
     if (d->plan->limits.memory_bytes > 0)
-        return (double)d->plan->limits.memory_bytes;
+        return shards * (double)d->plan->limits.memory_bytes;
     for (uint32_t i = 0; i < qn_features_group_count(d->plan->features); i++) {
         const struct qn_group_info g = qn_features_group(d->plan->features, i);
 
@@ -407,11 +408,11 @@ static uint64_t round_up(double bytes, uint64_t unit)
 static void size(struct qn_deploy *d)
 {
     const struct qn_plan_storage *st = &d->plan->storage;
-    const double state = state_bytes(d);
     const double stages = d->is_kafka ? (double)d->plan->kafka.stage_count : 1;
     const double shards = stages * (!d->is_kafka             ? 1
                                     : d->opt->partitions > 0 ? (double)d->opt->partitions
                                                              : PARTITIONS_GUESS);
+    const double state = state_bytes(d, shards);
     const double snapshot = state / 2 < 256.0 * (double)MIB ? state / 2 : 256.0 * (double)MIB;
     const double process = (double)(d->is_kafka ? 256 * MIB : 128 * MIB);
     const double shard = (double)(16 * MIB) * (double)d->opt->threads;
@@ -419,7 +420,7 @@ static void size(struct qn_deploy *d)
     double log;
 
     d->state_bytes = (uint64_t)state;
-    d->memory_bytes = round_up(1.25 * state + snapshot + process +
+    d->memory_bytes = round_up(1.25 * (1 + d->plan->kafka.standby) * state + snapshot + process +
                                    shards * (shard + MODEL_FACTOR * (double)d->model_bytes),
                                64 * MIB);
     if (d->is_kafka) {

@@ -49,6 +49,7 @@ void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b)
 #else
 
 #include <stdio.h>
+#include <time.h>
 
 enum {
     IDLE_MS = 100,
@@ -269,12 +270,15 @@ qn_status qn_service_kafka_new(struct qn_service *sv, struct qn_err *err)
 {
     QN_ASSERT(sv->opt.load != NULL);
     QN_TRY(qn_kafka_available(err));
+    QN_TRY(qn_service_check(sv->plan, sv->opt.clock, sv->opt.random, err));
     return qn_kafka_stages_new(sv, err);
 }
 
 void qn_service_kafka_free(struct qn_service *sv)
 {
     for (struct qn_service_kafka *k = sv->kafka; k != NULL; k = k->next) {
+        qn_kafka_standby_free(k);
+        qn_kafka_restore_stop(k);
         for (uint32_t i = 0; k->shards != NULL && i < k->shard_count; i++)
             qn_shard_free(k->shards[i]);
         qn_transcoder_free(k->transcoder);
@@ -676,6 +680,8 @@ static qn_status begin(struct qn_service_kafka *k, struct qn_err *err)
                                                   .arg = k};
 
     QN_TRY(qn_kafka_transact_new(&opt, &k->transact, err));
+    QN_TRY(qn_kafka_restore_start(k, err));
+    QN_TRY(qn_kafka_standby_start(k, err));
     return qn_kafka_subscribe(k, err);
 }
 
@@ -684,7 +690,7 @@ static bool is_live(const struct qn_service_kafka *k)
     for (uint32_t i = 0; i < k->shard_count; i++)
         if (k->is_ours[i] && k->shards[i] != NULL && k->shards[i]->is_replaying)
             return false;
-    return k->is_assigned;
+    return k->is_assigned && !qn_kafka_is_restoring(k);
 }
 
 static bool save(struct qn_service_kafka *k)
@@ -700,12 +706,14 @@ static bool save(struct qn_service_kafka *k)
 /* Until it is told to stop. */
 static qn_status serve(struct qn_service_kafka *k, struct qn_err *err)
 {
-    bool is_saving = false;
+    bool is_busy = false;
 
     for (;;) {
-        QN_TRY(burst(k, is_saving ? SAVING_MS : IDLE_MS, err));
+        QN_TRY(burst(k, is_busy ? SAVING_MS : IDLE_MS, err));
         QN_TRY(commit(k, err));
-        is_saving = save(k);
+        QN_TRY(qn_kafka_restored(k, err));
+        is_busy = save(k);
+        is_busy |= qn_kafka_is_restoring(k);
         if (is_live(k))
             qn_kafka_stage_started(k);
         qn_kafka_look(k);
@@ -716,12 +724,35 @@ static qn_status serve(struct qn_service_kafka *k, struct qn_err *err)
     }
 }
 
-/* Everything is committed: the last snapshots. */
+/* Goes on with what is being saved until it is. False: nobody waits for that any more. */
+static bool finish_saving(struct qn_service_kafka *k)
+{
+    const struct timespec pause = {0, SAVING_MS * 1000000};
+    bool is_saving = true;
+
+    while (is_saving && !atomic_load(&k->sv->give_up)) {
+        is_saving = false;
+        for (uint32_t i = 0; i < k->shard_count; i++)
+            if (k->is_ours[i] && k->shards[i] != NULL && qn_shard_is_saving(k->shards[i])) {
+                (void)qn_shard_snapshot(k->shards[i], false);
+                is_saving = true;
+            }
+        atomic_fetch_add(&k->beats, 1);
+        if (is_saving)
+            nanosleep(&pause, NULL);
+    }
+    return !is_saving;
+}
+
+/* Everything is committed: the last snapshots, all at once. */
 static void save_last(struct qn_service_kafka *k)
 {
-    for (uint32_t i = 0; i < k->shard_count && !atomic_load(&k->sv->give_up); i++)
-        if (k->is_ours[i] && k->shards[i] != NULL && !k->shards[i]->is_replaying)
-            qn_shard_last_snapshot(k->shards[i]);
+    if (!finish_saving(k)) /* those under way */
+        return;
+    for (uint32_t i = 0; i < k->shard_count; i++)
+        if (k->is_ours[i] && k->shards[i] != NULL)
+            (void)qn_shard_snapshot(k->shards[i], true);
+    (void)finish_saving(k);
 }
 
 /* Leaves the group, so that others take the partitions up at once. A process with an instance stays
@@ -730,6 +761,8 @@ static void save_last(struct qn_service_kafka *k)
 static void leave(struct qn_service_kafka *k)
 {
     k->is_leaving = k->is_committing = true;
+    qn_kafka_standby_stop(k);
+    qn_kafka_restore_stop(k);
     for (uint32_t i = 0; i < k->shard_count; i++) { /* before others may have them: locks */
         qn_shard_free(k->shards[i]);
         k->shards[i] = NULL;

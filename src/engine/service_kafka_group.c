@@ -3,7 +3,8 @@
  * them out anew.
  *
  *   revoked: step what waits, commit, park the state   (lost already: throw it away)
- *   assigned: position of the group ─► parked state that stands there, else restore ─► read on
+ *   assigned: position of the group ─► parked state that stands there ─► read on
+ *                                   └► else service_kafka_restore.c   ─► read on when it is there
  *
  * Callbacks run inside rd_kafka_consumer_poll, so on the engine's thread and between two steps;
  * they cannot fail, so a failure is left in k->rc for the loop. Invariant: a shard goes on only
@@ -16,6 +17,7 @@
 #include "base/check.h"
 #include "monitor/report.h"
 
+#include <string.h>
 #include <time.h>
 
 enum { ASK_MS = 5000, AGAIN_MS = 200 };
@@ -81,27 +83,10 @@ static qn_status find_oldest(struct qn_service_kafka *k, uint32_t i, int64_t *ol
     return qn_kafka_failed(err, &k->consumer, code, "cannot see where the topic begins");
 }
 
-static qn_status open_shard(struct qn_service_kafka *k, const rd_kafka_topic_partition_t *at,
-                            struct qn_err *err)
+static qn_status ask_for_state(struct qn_service_kafka *k, const rd_kafka_topic_partition_t *at,
+                               struct qn_err *err)
 {
-    const struct qn_service *sv = k->sv;
-    const struct qn_shard_options opt = {.plan = sv->plan,
-                                         .load = sv->opt.load,
-                                         .files = sv->opt.files,
-                                         .clock = sv->opt.clock,
-                                         .random = sv->opt.random,
-                                         .report = sv->opt.report,
-                                         .threads = sv->opt.threads,
-                                         .log_id = k->log_id,
-                                         .stage = k->stage_index,
-                                         .shards = k->shard_count,
-                                         .next_partitions = k->is_last ? 0 : k->partitions[0],
-                                         .transcoder = k->transcoder};
     const uint32_t i = (uint32_t)at->partition;
-    /* Some clients keep the NUL of their text, should somebody set positions with one. */
-    struct qn_str mark = {at->metadata, at->metadata == NULL
-                                            ? 0
-                                            : (uint32_t)strnlen(at->metadata, at->metadata_size)};
     int64_t oldest, newest;
 
     QN_TRY(find_oldest(k, i, &oldest, &newest, err));
@@ -111,8 +96,41 @@ static qn_status open_shard(struct qn_service_kafka *k, const rd_kafka_topic_par
             "the group '%s' stands at record %lld of partition %u of '%s', which ends "
             "at %lld: the topic is not the one it was; use another group",
             k->stage->group, (long long)at->offset, i, k->input, (long long)newest);
-    QN_TRY(qn_shard_new(&opt, i, &k->shards[i], err));
-    return qn_shard_restore(k->shards[i], at->offset, mark, oldest, err);
+    qn_kafka_restore_ask(k, at, oldest);
+    return QN_OK;
+}
+
+/* Some clients keep the NUL of their text, should somebody set positions with one. */
+struct qn_str qn_kafka_mark_of(const rd_kafka_topic_partition_t *at)
+{
+    return (struct qn_str){at->metadata, at->metadata == NULL
+                                             ? 0
+                                             : (uint32_t)strnlen(at->metadata, at->metadata_size)};
+}
+
+/* A copy that was kept here goes on from where it stands, if it follows that position. */
+static qn_status take_copy(struct qn_service_kafka *k, const rd_kafka_topic_partition_t *at,
+                           struct qn_err *err)
+{
+    struct qn_shard *s = qn_kafka_standby_take(k, (uint32_t)at->partition);
+    bool fits = false;
+    qn_status rc;
+
+    if (s == NULL)
+        return QN_OK;
+    qn_shard_drop_pending(s);
+    rc = at->offset >= 0 ? qn_shard_follow(s, at->offset, qn_kafka_mark_of(at), &fits, err) : QN_OK;
+    if (rc == QN_OK && fits)
+        rc = qn_shard_unpark(s, k->generation, err);
+    if (rc == QN_OK && fits) {
+        k->shards[at->partition] = s;
+        qn_report_say(k->sv->opt.report, QN_LEVEL_INFO, "standby",
+                      "partition %d: the copy goes on, %lld records are replayed", at->partition,
+                      (long long)(s->live_from - s->next));
+        return QN_OK;
+    }
+    qn_shard_free(s);
+    return rc;
 }
 
 /* State that was parked goes on where nobody has written since. */
@@ -122,9 +140,26 @@ static bool may_go_on(const struct qn_shard *s, int64_t position)
            (position == s->committed || (position < 0 && s->committed == s->mark.first));
 }
 
+qn_status qn_kafka_read_on(struct qn_service_kafka *k, struct qn_err *err)
+{
+    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new((int)k->shard_count);
+    rd_kafka_resp_err_t code;
+
+    for (uint32_t i = 0; i < k->shard_count; i++)
+        if (k->is_ours[i] && k->shards[i] != NULL)
+            rd_kafka_topic_partition_list_add(l, k->input, (int32_t)i)->offset =
+                k->shards[i]->pushed;
+    code = rd_kafka_assign(k->consumer.rk, l);
+    rd_kafka_topic_partition_list_destroy(l);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR
+               ? QN_OK
+               : qn_kafka_failed(err, &k->consumer, code, "cannot read the partitions");
+}
+
 static qn_status assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
                           struct qn_err *err)
 {
+    k->generation = qn_kafka_generation(k->consumer.rk);
     QN_TRY(qn_kafka_positions(k, l, err));
     for (int p = 0; p < l->cnt; p++) {
         k->is_ours[l->elems[p].partition] = true;
@@ -132,29 +167,30 @@ static qn_status assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_l
     }
     for (uint32_t i = 0; i < k->shard_count; i++)
         if (!k->is_ours[i]) { /* parked, and somebody else's now */
-            qn_shard_free(k->shards[i]);
+            qn_kafka_standby_offer(k, k->shards[i]);
             k->shards[i] = NULL;
         }
+    qn_kafka_standby_moved(k);
     for (int p = 0; p < l->cnt; p++) {
         const uint32_t i = (uint32_t)l->elems[p].partition;
 
         atomic_fetch_add(&k->beats, 1);
         if (may_go_on(k->shards[i], l->elems[p].offset)) {
-            QN_TRY(qn_shard_unpark(k->shards[i], err));
+            QN_TRY(qn_shard_unpark(k->shards[i], k->generation, err));
         } else {
             qn_shard_free(k->shards[i]);
             k->shards[i] = NULL;
-            QN_TRY(open_shard(k, &l->elems[p], err));
+            QN_TRY(take_copy(k, &l->elems[p], err));
         }
-        l->elems[p].offset = k->shards[i]->next;
+        if (k->shards[i] == NULL)
+            QN_TRY(ask_for_state(k, &l->elems[p], err));
     }
-    return QN_OK;
+    return qn_kafka_read_on(k, err);
 }
 
 static void on_assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l)
 {
     struct qn_err err = {0};
-    rd_kafka_resp_err_t code;
 
     for (int p = 0; p < l->cnt; p++)
         QN_ASSERT((uint32_t)l->elems[p].partition < k->shard_count);
@@ -162,11 +198,6 @@ static void on_assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_lis
         failed(k, &err);
         (void)rd_kafka_assign(k->consumer.rk, NULL);
         return;
-    }
-    code = rd_kafka_assign(k->consumer.rk, l);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        (void)qn_kafka_failed(&err, &k->consumer, code, "cannot read the partitions");
-        failed(k, &err);
     }
     if (k->transcoder != NULL) /* what was held when it went away */
         (void)rd_kafka_resume_partitions(k->consumer.rk, l);
@@ -187,6 +218,7 @@ static qn_status revoked(struct qn_service_kafka *k, bool is_lost, struct qn_err
         k->due_ns = 0; /* positions too */
         QN_TRY(qn_kafka_commit_once(k, &is_done, err));
     }
+    qn_kafka_restore_forget(k);
     for (uint32_t i = 0; i < k->shard_count; i++) {
         struct qn_shard *s = k->shards[i];
 
@@ -248,6 +280,7 @@ qn_status qn_kafka_subscribe(struct qn_service_kafka *k, struct qn_err *err)
 
 static void forget_shards(struct qn_service_kafka *k)
 {
+    qn_kafka_restore_forget(k);
     for (uint32_t i = 0; i < k->shard_count; i++) {
         k->is_ours[i] = false;
         qn_shard_free(k->shards[i]);

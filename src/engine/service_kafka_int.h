@@ -3,9 +3,10 @@
  * the group and its looks share.
  *
  * Files: service_kafka.c life, loop and commit; service_kafka_group.c partitions that come and go;
- * service_kafka_stage.c the stages of one process; service_kafka_look.c metrics and status. Thread:
- * the engine's, but for what says otherwise. Memory: the service's arena. Empty without librdkafka.
- */
+ * service_kafka_stage.c the stages of one process; service_kafka_restore.c states on their way
+ * here; service_kafka_standby.c copies of those of others; service_kafka_look.c metrics and status.
+ * Thread: the engine's, but for what says otherwise. Memory: the service's arena. Empty without
+ * librdkafka. */
 #ifndef QN_ENGINE_SERVICE_KAFKA_INT_H
 #define QN_ENGINE_SERVICE_KAFKA_INT_H
 
@@ -17,9 +18,12 @@
 
 /* What is told of a shard; under wait_lock. */
 struct qn_shard_seen {
-    bool is_ours, is_replaying, is_waiting;
+    bool is_ours, is_restoring, is_replaying, is_waiting;
     int64_t next, committed, end; /* end: of the partition, as far as known */
 };
+
+struct qn_kafka_restore; /* private: service_kafka_restore.c */
+struct qn_kafka_standby; /* private: service_kafka_standby.c */
 
 /* One stage of the pipeline, which mostly has but one. Each has a thread, a consumer and a group of
  * its own; sv->kafka is the first of them that runs here, and what it says stands for the stream.
@@ -52,6 +56,9 @@ struct qn_service_kafka {
     struct qn_kafka_part *parts; /* [shard_count] of the commit in hand */
     char (*marks)[QN_SHARD_MARK_BYTES]; /* [shard_count] */
     uint32_t part_count;
+    struct qn_kafka_restore *restore; /* NULL until the thread has begun */
+    struct qn_kafka_standby *standby; /* NULL without copies             */
+    int32_t generation;               /* of the group, when it last gave us partitions */
 
     bool is_assigned;   /* the group has said at least once what is ours        */
     bool is_committing; /* callbacks must not commit                            */
@@ -71,6 +78,8 @@ struct qn_service_kafka {
     struct qn_series **group_lag; /* [shard_count] likewise */
     struct qn_shard_seen *seen;
     struct qn_group_info *groups;         /* [groups] sums over the shards; under wait_lock */
+    struct qn_shard_saved saved;          /* sums over the shards, likewise */
+    int64_t unsaved_us;                   /* since when something waits to be saved; likewise */
     struct qn_kafka_transact_stats stats; /* under wait_lock */
     int64_t looked_ns;
     uint64_t troubles; /* of the consumer, when last looked at */
@@ -115,6 +124,8 @@ void qn_kafka_stage_started(struct qn_service_kafka *k);
 /* service_kafka_group.c */
 void qn_kafka_rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t why,
                          rd_kafka_topic_partition_list_t *l, void *client);
+/* Reads all that is here, each from where it stands; what was fetched ahead is fetched again. */
+qn_status qn_kafka_read_on(struct qn_service_kafka *k, struct qn_err *err);
 /* Positions of the group for l, each with its text: waits until open transactions are decided. */
 qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
                              struct qn_err *err);
@@ -122,7 +133,42 @@ qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partitio
 qn_status qn_kafka_join_anew(struct qn_service_kafka *k, struct qn_err *err);
 /* The same with another consumer, since this one will never read again. */
 qn_status qn_kafka_replace_consumer(struct qn_service_kafka *k, struct qn_err *err);
+/* The text beside a position; borrowed. */
+struct qn_str qn_kafka_mark_of(const rd_kafka_topic_partition_t *at);
 qn_status qn_kafka_subscribe(struct qn_service_kafka *k, struct qn_err *err);
+
+/* service_kafka_restore.c */
+qn_status qn_kafka_restore_start(struct qn_service_kafka *k, struct qn_err *err);
+/* Forgets all and ends the thread. */
+void qn_kafka_restore_stop(struct qn_service_kafka *k);
+/* A state for the group's position and its text, of a partition that begins at `oldest`. */
+void qn_kafka_restore_ask(struct qn_service_kafka *k, const rd_kafka_topic_partition_t *at,
+                          int64_t oldest);
+/* Nothing that was asked for is wanted any more. */
+void qn_kafka_restore_forget(struct qn_service_kafka *k);
+bool qn_kafka_is_restoring(const struct qn_service_kafka *k);
+/* Between two bursts: reads on with those that are ready. Not QN_OK: one cannot be. */
+qn_status qn_kafka_restored(struct qn_service_kafka *k, struct qn_err *err);
+/* The committed position of a partition that is being restored, or where it begins. */
+int64_t qn_kafka_restore_position(const struct qn_service_kafka *k, uint32_t partition);
+
+/* Of every shard here. */
+struct qn_shard_options qn_kafka_shard_options(const struct qn_service_kafka *k);
+
+/* service_kafka_standby.c; all but the first: nothing without copies */
+qn_status qn_kafka_standby_start(struct qn_service_kafka *k, struct qn_err *err);
+/* Frees the copies; then all of it, when nobody asks for the status any more. */
+void qn_kafka_standby_stop(struct qn_service_kafka *k);
+void qn_kafka_standby_free(struct qn_service_kafka *k);
+/* The copy of a partition that has come to us; NULL: there is none. */
+struct qn_shard *qn_kafka_standby_take(struct qn_service_kafka *k, uint32_t partition);
+/* A parked state that is another's now becomes a copy, or is freed. */
+void qn_kafka_standby_offer(struct qn_service_kafka *k, struct qn_shard *shard);
+/* k->is_ours has changed. */
+void qn_kafka_standby_moved(struct qn_service_kafka *k);
+void qn_kafka_standby_look(struct qn_service_kafka *k);
+/* Appends ,"standby":[...]. */
+void qn_kafka_standby_status(const struct qn_service_kafka *k, struct qn_buf *b);
 
 /* service_kafka_look.c */
 qn_status qn_kafka_look_init(struct qn_service_kafka *k, struct qn_err *err);

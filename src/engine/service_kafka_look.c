@@ -60,6 +60,74 @@ static void add_windows(struct qn_service_kafka *k, const struct qn_engine *en)
     }
 }
 
+/* One whose state is on its way: nothing is counted of it yet, but what waits. */
+static void look_restoring(struct qn_service_kafka *k, uint32_t i)
+{
+    struct qn_shard_seen *seen = &k->seen[i];
+    int64_t oldest = 0, end = 0;
+
+    (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->input, (int32_t)i, &oldest, &end);
+    seen->is_replaying = seen->is_waiting = false;
+    seen->next = seen->committed = qn_kafka_restore_position(k, i);
+    seen->end = end > seen->next ? end : seen->next;
+    set_lag(k, i, seen->end - seen->committed);
+}
+
+/* One shard, or the shards of one stage, into the sums. */
+static void add_saved(struct qn_shard_saved *all, const struct qn_shard_saved *s)
+{
+    if (s->taken_us > all->taken_us)
+        all->taken_us = s->taken_us;
+    if (s->took_ns > all->took_ns)
+        all->took_ns = s->took_ns;
+    all->count += s->count;
+    all->failed += s->failed;
+    all->bytes += s->bytes;
+}
+
+/* Of the partitions that are here; and since when one waits that has something to save. */
+static void look_snapshots(struct qn_service_kafka *k)
+{
+    k->saved = (struct qn_shard_saved){0};
+    k->unsaved_us = INT64_MAX;
+    for (uint32_t i = 0; i < k->shard_count; i++) {
+        const struct qn_shard *s = k->is_ours[i] ? k->shards[i] : NULL;
+        int64_t saved_us;
+
+        if (s == NULL)
+            continue;
+        saved_us = s->saved.taken_us != 0 ? s->saved.taken_us : s->saved.since_us;
+        if (qn_shard_has_unsaved(s) && saved_us < k->unsaved_us)
+            k->unsaved_us = saved_us;
+        add_saved(&k->saved, &s->saved);
+    }
+}
+
+/* Of all stages here. The age is that of the partition that was saved least lately. */
+static void tell_snapshots(struct qn_service *sv)
+{
+    struct qn_shard_saved all = {0};
+    const int64_t now_us = qn_service_now_us(sv);
+    int64_t since_us = now_us;
+
+    for (const struct qn_service_kafka *k = sv->kafka; k != NULL; k = k->next) {
+        add_saved(&all, &k->saved);
+        if (k->unsaved_us < since_us && k->unsaved_us != 0)
+            since_us = k->unsaved_us;
+    }
+    sv->snapshot_taken_us = all.taken_us > since_us ? since_us : all.taken_us;
+    sv->snapshot_count = all.count;
+    sv->snapshot_failed = all.failed;
+    sv->snapshot_bytes = all.bytes;
+    sv->snapshot_ns = all.took_ns;
+    qn_series_set(qn_metrics_series(sv->opt.metrics, QN_METRIC_SNAPSHOT_AGE, NULL),
+                  (double)(now_us - since_us) / 1e6);
+    qn_series_set(qn_metrics_series(sv->opt.metrics, QN_METRIC_SNAPSHOT_BYTES, NULL),
+                  (double)all.bytes);
+    qn_series_set(qn_metrics_series(sv->opt.metrics, QN_METRIC_SNAPSHOT_FAILED, NULL),
+                  (double)all.failed);
+}
+
 /* One shard into the sums. */
 static void add_shard(struct qn_service_kafka *k, uint32_t i, uint64_t *total)
 {
@@ -67,9 +135,14 @@ static void add_shard(struct qn_service_kafka *k, uint32_t i, uint64_t *total)
     struct qn_shard_seen *seen = &k->seen[i];
     int64_t oldest = 0, end = 0;
 
-    seen->is_ours = k->is_ours[i] && s != NULL;
+    seen->is_ours = k->is_ours[i];
+    seen->is_restoring = k->is_ours[i] && s == NULL;
     if (!seen->is_ours)
         return;
+    if (seen->is_restoring) {
+        look_restoring(k, i);
+        return;
+    }
     (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->input, (int32_t)i, &oldest, &end);
     seen->is_replaying = s->is_replaying;
     seen->is_waiting = qn_shard_is_waiting(s);
@@ -123,8 +196,12 @@ static void look_shards(struct qn_service_kafka *k, double seconds)
         sv->seen.records[o] = k->written[o];
     if (k->transact != NULL)
         qn_kafka_transact_stats(k->transact, &k->stats);
-    if (k == sv->kafka)
+    look_snapshots(k);
+    qn_kafka_standby_look(k);
+    if (k == sv->kafka) {
+        tell_snapshots(sv);
         tell_all(k, total, lag, seconds);
+    }
     pthread_mutex_unlock(&sv->wait_lock);
 }
 
@@ -151,6 +228,14 @@ void qn_kafka_look(struct qn_service_kafka *k)
     look_troubles(k);
 }
 
+static const char *state_of(const struct qn_shard_seen *s)
+{
+    return s->is_restoring   ? "restoring"
+           : s->is_waiting   ? "waiting"
+           : s->is_replaying ? "replaying"
+                             : "live";
+}
+
 /* "group":...,"ours":[...] of one stage. */
 static void put_stage(const struct qn_service_kafka *k, struct qn_buf *b)
 {
@@ -172,14 +257,12 @@ static void put_stage(const struct qn_service_kafka *k, struct qn_buf *b)
         qn_buf_printf(b,
                       "%s{\"partition\":%u,\"state\":\"%s\",\"next\":%" PRId64
                       ",\"committed\":%" PRId64 ",\"end\":%" PRId64 ",\"lag\":%" PRId64 "}",
-                      is_first ? "" : ",", i,
-                      s->is_waiting     ? "waiting"
-                      : s->is_replaying ? "replaying"
-                                        : "live",
-                      s->next, s->committed, s->end, s->end - s->committed);
+                      is_first ? "" : ",", i, state_of(s), s->next, s->committed, s->end,
+                      s->end - s->committed);
         is_first = false;
     }
     qn_buf_byte(b, ']');
+    qn_kafka_standby_status(k, b);
 }
 
 void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b)

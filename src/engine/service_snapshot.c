@@ -11,14 +11,15 @@
 #include "base/memory.h"
 #include "engine/engine_state.h"
 #include "engine/service_int.h"
+#include "engine/snapshot_bucket.h"
 #include "monitor/report.h"
+
+#include <stdio.h>
 
 enum {
     WORK_BYTES = 1 << 20,
     RETRY_MS = 5000, /* after one that failed; doubled each time, up to: */
-    RETRY_MAX_MS = 60000,
-    BUCKET_TRIES = 5,
-    BUCKET_PAUSE_MS = 200
+    RETRY_MAX_MS = 60000
 };
 
 struct qn_service_snapshots {
@@ -52,77 +53,22 @@ static qn_status open_folder(struct qn_service *sv, struct qn_snapshot_store *ou
     return rc;
 }
 
-static qn_status bucket_options(const struct qn_plan_bucket *b, const struct qn_clock *clock,
-                                const struct qn_random *random, struct qn_s3_options *out,
-                                struct qn_err *err)
-{
-    *out = (struct qn_s3_options){.clock = clock,
-                                  .random = random,
-                                  .bucket = b->name,
-                                  .endpoint = b->endpoint,
-                                  .region = b->region,
-                                  .is_path_style = b->is_path_style,
-                                  .key_id = b->key_id,
-                                  .secret = b->secret,
-                                  .token = b->token,
-                                  .ca_file = b->ca_file,
-                                  .timeout_us = b->timeout_us,
-                                  .tries = BUCKET_TRIES,
-                                  .pause_us = BUCKET_PAUSE_MS * 1000};
-    if (b->key_id == NULL || b->secret == NULL)
-        return qn_err_set(err, QN_INVALID,
-                          "snapshots go to the bucket %s, and there is no key for it: set "
-                          "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or access_key and "
-                          "secret_key under 'snapshots'",
-                          b->name);
-    return QN_OK;
-}
-
-static void pass_over(void *arg, const char *name)
-{
-}
-
 qn_status qn_service_check(const struct qn_plan *plan, const struct qn_clock *clock,
                            const struct qn_random *random, struct qn_err *err)
 {
-    const struct qn_plan_bucket *b = &plan->storage.bucket;
-    struct qn_snapshot_store store = {0};
-    struct qn_buf prefix = {0};
-    struct qn_s3_options opt;
-    qn_status rc;
-
-    if (b->name == NULL)
-        return QN_OK;
-    QN_TRY(bucket_options(b, clock, random, &opt, err));
-    qn_buf_printf(&prefix, "%scheck/", b->prefix); /* where nothing lies: the answer is short */
-    qn_buf_byte(&prefix, '\0');
-    rc = prefix.failed ? qn_err_set(err, QN_NOMEM, "out of memory for snapshots")
-                       : qn_snapshot_bucket_new(&opt, prefix.data, &store, err);
-    if (rc == QN_OK)
-        rc = store.list(store.st, pass_over, NULL, err);
-    qn_snapshot_store_free(&store);
-    qn_buf_fini(&prefix);
-    return rc;
+    return qn_snapshot_bucket_check(plan, clock, random, err);
 }
 
 /* Objects lie below the identity of the log, so that none of another log can be taken for ours. */
 static qn_status open_bucket(struct qn_service *sv, struct qn_snapshot_store *out,
                              struct qn_err *err)
 {
-    const struct qn_plan_bucket *b = &sv->plan->storage.bucket;
+    char below[QN_LOG_ID_TEXT + 1];
     char id[QN_LOG_ID_TEXT];
-    struct qn_buf prefix = {0};
-    struct qn_s3_options opt;
-    qn_status rc;
 
-    QN_TRY(bucket_options(b, sv->opt.clock, sv->opt.random, &opt, err));
     qn_log_identity(sv->log, id);
-    qn_buf_printf(&prefix, "%s%s/", b->prefix, id);
-    qn_buf_byte(&prefix, '\0');
-    rc = prefix.failed ? qn_err_set(err, QN_NOMEM, "out of memory for snapshots")
-                       : qn_snapshot_bucket_new(&opt, prefix.data, out, err);
-    qn_buf_fini(&prefix);
-    return rc;
+    snprintf(below, sizeof below, "%s/", id);
+    return qn_snapshot_bucket_open(sv->plan, sv->opt.clock, sv->opt.random, below, out, err);
 }
 
 qn_status qn_service_snapshots_init(struct qn_service *sv, struct qn_err *err)

@@ -22,8 +22,8 @@ struct qn_service_series {
     struct qn_series **lag;    /* [streams] */
     struct qn_series *predictions, *age, *batch, *sync, *full, *up, *log_bytes, *watermark, *wait;
     struct qn_series *stages[QN_STAGE_COUNT];
-    struct qn_series **keys, **bytes; /* [groups] */
-    struct qn_series *counted;        /* NULL without `limits: memory` */
+    struct qn_series **keys, **bytes;  /* [groups] */
+    struct qn_series *counted, *limit; /* NULL without `limits: memory` */
     struct qn_series_since *age_since, *sync_since;
     int64_t looked_ns;
     int64_t submitted_ns[SYNC_RING]; /* of batches on their way to the disk */
@@ -94,8 +94,9 @@ static void single_series(struct qn_service *sv)
     x->wait = series(sv, QN_METRIC_WAIT, none, none, none);
     if (p->limits.memory_bytes > 0) {
         x->counted = series(sv, QN_METRIC_STATE_COUNTED, none, none, none);
-        qn_series_set(series(sv, QN_METRIC_STATE_LIMIT, none, none, none),
-                      (double)p->limits.memory_bytes);
+        x->limit = series(sv, QN_METRIC_STATE_LIMIT, none, none, none);
+        sv->seen.memory.limit_bytes = p->limits.memory_bytes; /* until it is looked at */
+        qn_series_set(x->limit, (double)p->limits.memory_bytes);
     }
     for (int i = 0; i < QN_STAGE_COUNT; i++)
         x->stages[i] =
@@ -274,7 +275,7 @@ void qn_service_look_clear(struct qn_service *sv)
     memset(seen->counts, 0, sv->plan->schema_count * sizeof *seen->counts);
     memset(seen->stage_ns, 0, sizeof seen->stage_ns);
     seen->has_watermark = false;
-    seen->memory.counted_bytes = 0;
+    seen->memory = (struct qn_engine_memory){0};
     for (uint32_t g = 0; g < qn_features_group_count(sv->plan->features); g++)
         seen->groups[g].keys = seen->groups[g].bytes = 0;
 }
@@ -304,6 +305,7 @@ void qn_service_look_add(struct qn_service *sv, const struct qn_engine *en)
         seen->newest_us = w.newest_us;
     seen->has_watermark |= w.seen;
     seen->memory.counted_bytes += qn_engine_memory(en).counted_bytes;
+    seen->memory.limit_bytes += qn_engine_memory(en).limit_bytes;
     for (uint32_t g = 0; g < qn_features_group_count(p->features); g++) {
         const struct qn_group_info info = qn_features_group(p->features, g);
 
@@ -326,8 +328,10 @@ static void look_engine(struct qn_service *sv)
         qn_series_set(x->keys[g], (double)seen->groups[g].keys);
         qn_series_set(x->bytes[g], (double)seen->groups[g].bytes);
     }
-    if (x->counted != NULL)
+    if (x->counted != NULL) {
         qn_series_set(x->counted, (double)seen->memory.counted_bytes);
+        qn_series_set(x->limit, (double)seen->memory.limit_bytes);
+    }
     qn_series_set(x->predictions, (double)seen->counts[p->main_stream].verdict[QN_SCORED]);
     qn_series_set(x->up, qn_service_phase(sv) == QN_PHASE_RUNNING);
 }
@@ -530,7 +534,7 @@ static void put_state(struct qn_buf *b, struct qn_service *sv)
     qn_buf_printf(b, ",\"state\":{\"keys\":%" PRIu64 ",\"bytes\":%" PRIu64, keys, bytes);
     if (sv->plan->limits.memory_bytes > 0)
         qn_buf_printf(b, ",\"counted_bytes\":%" PRIu64 ",\"limit_bytes\":%" PRIu64,
-                      sv->seen.memory.counted_bytes, sv->plan->limits.memory_bytes);
+                      sv->seen.memory.counted_bytes, sv->seen.memory.limit_bytes);
     qn_buf_text(b, ",\"groups\":[");
     for (uint32_t g = 0; g < n; g++) {
         const struct qn_group_info *info = &sv->seen.groups[g];

@@ -420,8 +420,8 @@ static qn_status make_engine(struct qn_shard *s, struct qn_err *err)
     return QN_OK;
 }
 
-qn_status qn_shard_new(const struct qn_shard_options *opt, uint32_t partition,
-                       struct qn_shard **out, struct qn_err *err)
+static qn_status shard_new(const struct qn_shard_options *opt, uint32_t partition, bool is_copy,
+                           struct qn_shard **out, struct qn_err *err)
 {
     struct qn_shard *s = qn_mem_zalloc(1, sizeof *s);
     qn_status rc;
@@ -431,6 +431,7 @@ qn_status qn_shard_new(const struct qn_shard_options *opt, uint32_t partition,
         return qn_err_set(err, QN_NOMEM, "out of memory for a shard");
     qn_arena_init(&s->arena, 0);
     s->partition = partition;
+    s->is_copy = is_copy;
     s->opt = *opt;
     rc = load_plan(s, err);
     if (rc == QN_OK)
@@ -438,7 +439,7 @@ qn_status qn_shard_new(const struct qn_shard_options *opt, uint32_t partition,
     if (rc == QN_OK)
         rc = qn_shard_events_new(s, err);
     if (rc == QN_OK)
-        rc = qn_shard_snapshots_new(s, err);
+        rc = qn_shard_snapshots_open(s, err);
     if (rc != QN_OK) {
         qn_shard_free(s);
         return rc;
@@ -446,6 +447,20 @@ qn_status qn_shard_new(const struct qn_shard_options *opt, uint32_t partition,
     s->mark.maker = qn_commits_maker(s->plan);
     *out = s;
     return QN_OK;
+}
+
+qn_status qn_shard_new(const struct qn_shard_options *opt, uint32_t partition, int32_t generation,
+                       struct qn_shard **out, struct qn_err *err)
+{
+    QN_TRY(shard_new(opt, partition, false, out, err));
+    (*out)->generation = generation;
+    return QN_OK;
+}
+
+qn_status qn_shard_new_copy(const struct qn_shard_options *opt, uint32_t partition,
+                            struct qn_shard **out, struct qn_err *err)
+{
+    return shard_new(opt, partition, true, out, err);
 }
 
 void qn_shard_free(struct qn_shard *s)
@@ -484,12 +499,32 @@ static qn_status check_gap(const struct qn_shard *s, int64_t oldest, struct qn_e
                       s->plan->kafka.snapshots);
 }
 
+/* Brokers forget the positions of a group without members after a while: to begin anew then would
+ * answer again what was answered. */
+static qn_status check_past(struct qn_shard *s, struct qn_err *err)
+{
+    int64_t next;
+
+    QN_TRY(qn_shard_snapshots_past(s, &next, err));
+    if (next < 0)
+        return QN_OK;
+    return qn_err_set(
+        err, QN_NOT_FOUND,
+        "the group '%s' has no position in partition %u of '%s', and a snapshot in '%s' says that "
+        "it had come to record %lld: brokers forget the positions of a group without members "
+        "(offsets.retention.minutes). To begin anew, and answer again what the topic still holds, "
+        "use another group, or remove the group's snapshots",
+        s->def->group, s->partition, s->def->topic, s->plan->kafka.snapshots, (long long)next);
+}
+
 qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str mark,
                            int64_t oldest, struct qn_err *err)
 {
     bool found;
 
+    QN_TRY(qn_shard_snapshots_begin(s, err));
     if (committed < 0) { /* nobody was here */
+        QN_TRY(check_past(s, err));
         s->next = s->committed = s->live_from = s->mark.first = s->pushed = oldest;
         begin_chain(s, oldest);
         s->is_new = oldest > 0; /* a scaler would take all that was removed for lag */
@@ -531,6 +566,46 @@ qn_status qn_shard_step(struct qn_shard *s, struct qn_err *err)
     return QN_OK;
 }
 
+/* The hash goes on where the owner began it, which is never behind a state that follows it. */
+static bool take_since(struct qn_shard *s, const struct qn_shard_mark *m)
+{
+    if (m->maker != s->mark.maker || m->since == s->mark.since)
+        return true; /* of another program there is nothing to compare */
+    if (s->next > m->since)
+        return false;
+    s->mark.since = m->since;
+    s->has_chain = false;
+    if (s->next == m->since)
+        begin_chain(s, m->since);
+    return true;
+}
+
+qn_status qn_shard_follow(struct qn_shard *s, int64_t committed, struct qn_str mark, bool *fits,
+                          struct qn_err *err)
+{
+    struct qn_shard_mark m;
+
+    *fits = qn_shard_mark_read(mark, &m) && m.first == s->mark.first && committed >= s->next &&
+            take_since(s, &m);
+    if (!*fits)
+        return QN_OK;
+    s->expected = m;
+    s->committed = s->live_from = committed;
+    s->is_replaying = s->next < s->live_from;
+    return s->is_replaying ? QN_OK : go_live(s, err);
+}
+
+qn_status qn_shard_follow_step(struct qn_shard *s, bool *is_stepped, struct qn_err *err)
+{
+    *is_stepped = s->is_replaying && qn_shard_is_busy(s);
+    if (!*is_stepped)
+        return QN_OK;
+    if (s->pending[s->taken]->offset < s->live_from)
+        return qn_shard_step(s, err);
+    s->next = s->live_from; /* markers alone lie between */
+    return go_live(s, err);
+}
+
 qn_status qn_shard_reach(struct qn_shard *s, int64_t offset, struct qn_err *err)
 {
     if (offset <= s->next)
@@ -549,12 +624,14 @@ qn_status qn_shard_reach(struct qn_shard *s, int64_t offset, struct qn_err *err)
 void qn_shard_park(struct qn_shard *s)
 {
     qn_shard_drop_pending(s);
-    qn_shard_snapshots_free(s);
+    qn_shard_snapshots_park(s);
 }
 
-qn_status qn_shard_unpark(struct qn_shard *s, struct qn_err *err)
+qn_status qn_shard_unpark(struct qn_shard *s, int32_t generation, struct qn_err *err)
 {
-    return qn_shard_snapshots_new(s, err);
+    s->generation = generation;
+    s->is_copy = false;
+    return qn_shard_snapshots_unpark(s, err);
 }
 
 void qn_shard_mark_now(const struct qn_shard *s, char out[QN_SHARD_MARK_BYTES])

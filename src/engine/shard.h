@@ -43,6 +43,15 @@ struct qn_shard_options {
     struct qn_transcoder *transcoder; /* of records that have schemas; NULL = they are events */
 };
 
+/* What was saved of a shard here. */
+struct qn_shard_saved {
+    int64_t since_us; /* wall clock: when it came                                          */
+    int64_t taken_us; /* wall clock: of the newest, be it restored; 0 = none               */
+    int64_t took_ns;  /* of the newest taken here                                          */
+    uint64_t bytes;   /* likewise                                                          */
+    uint64_t count, failed;
+};
+
 struct qn_shard {
     uint32_t partition;
     struct qn_shard_options opt;
@@ -79,18 +88,26 @@ struct qn_shard {
     struct qn_shard_snapshots *snapshots;
     struct qn_shard_events *events; /* NULL: without a transcoder                         */
     bool is_waiting, was_waiting;   /* for a schema, since no registry answers; was: told */
-    int64_t end; /* of the partition, to be reached behind what waits              */
+    int64_t end;        /* of the partition, to be reached behind what waits              */
+    int32_t generation; /* of the group, when the partition came here */
+    bool is_copy;       /* of a partition that another process has: nothing is written */
+    struct qn_shard_saved saved;
 };
 
-/* A shard that knows nothing. QN_INVALID: the spec or a model is no longer what the service has. */
-qn_status qn_shard_new(const struct qn_shard_options *opt, uint32_t partition,
+/* A shard that knows nothing, of a partition that came with this generation of the group; connects
+ * to nothing. QN_INVALID: the spec or a model is no longer what the service has. */
+qn_status qn_shard_new(const struct qn_shard_options *opt, uint32_t partition, int32_t generation,
                        struct qn_shard **out, struct qn_err *err);
+/* The same for a copy, which is parked once it is restored. */
+qn_status qn_shard_new_copy(const struct qn_shard_options *opt, uint32_t partition,
+                            struct qn_shard **out, struct qn_err *err);
 void qn_shard_free(struct qn_shard *s); /* NULL is fine */
 
 /* Where it begins. committed: the group's position, negative where it has none; mark: the text kept
  * with it; oldest: the first offset that the topic still has. Loads the newest snapshot that fits;
  * afterwards messages from s->next on are wanted. QN_NOT_FOUND: the topic no longer reaches back
- * far enough for an exact state. */
+ * far enough for an exact state, or a group without positions has snapshots, so that it had some.
+ * Retriable: the bucket does not answer, and the same call may be made again. */
 qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str mark,
                            int64_t oldest, struct qn_err *err);
 
@@ -127,25 +144,42 @@ void qn_shard_committed(struct qn_shard *s);
 /* Nothing but markers lies between next and that offset, behind what is pending. */
 qn_status qn_shard_reach(struct qn_shard *s, int64_t offset, struct qn_err *err);
 /* Keeps the state while the partition is somebody else's, and lets go of its folder; and the
- * reverse. */
+ * reverse, when it came again with that generation of the group. */
 void qn_shard_park(struct qn_shard *s);
-qn_status qn_shard_unpark(struct qn_shard *s, struct qn_err *err);
+qn_status qn_shard_unpark(struct qn_shard *s, int32_t generation, struct qn_err *err);
+/* A state that stands at or behind a position of its group: what lies between was answered before,
+ * and is to be replayed. *fits false: it is not of that history, and is of no use. QN_CORRUPT: it
+ * stands there and has other answers than were committed. */
+qn_status qn_shard_follow(struct qn_shard *s, int64_t committed, struct qn_str mark, bool *fits,
+                          struct qn_err *err);
+/* Steps a copy once, never beyond that position. QN_CORRUPT as before. */
+qn_status qn_shard_follow_step(struct qn_shard *s, bool *is_stepped, struct qn_err *err);
 /* Forgets what was not stepped: it will come again. */
 void qn_shard_drop_pending(struct qn_shard *s);
 
 /* ---- snapshots (shard_snapshot.c) ------------------------------------------------------------*/
 
-/* Opens the shard's folder for restoring and, where no other process has it, for saving. */
-qn_status qn_shard_snapshots_new(struct qn_shard *s, struct qn_err *err);
+/* Opens the shard's folder for restoring and, where no other process has it, for saving; or the
+ * bucket. Then looks what lies there; once more where it did not answer. */
+qn_status qn_shard_snapshots_open(struct qn_shard *s, struct qn_err *err);
+qn_status qn_shard_snapshots_begin(struct qn_shard *s, struct qn_err *err);
 void qn_shard_snapshots_free(struct qn_shard *s);
+void qn_shard_snapshots_park(struct qn_shard *s);
+qn_status qn_shard_snapshots_unpark(struct qn_shard *s, struct qn_err *err);
+/* What waits for a bucket gives up, for ever. Thread: any, while the shard is there. */
+void qn_shard_snapshots_cancel(struct qn_shard *s);
+/* The farthest position of all that lie there, of this log; negative: there is none. */
+qn_status qn_shard_snapshots_past(struct qn_shard *s, int64_t *next, struct qn_err *err);
 /* The newest that fits what is committed: sets next, chains and mark. */
 qn_status qn_shard_snapshots_restore(struct qn_shard *s, int64_t oldest, bool *found,
                                      struct qn_err *err);
 /* Between two bursts: begins one when it is due (is_now: at once), saves a part of it, publishes it
  * when its position is committed. True: call again soon. */
 bool qn_shard_snapshot(struct qn_shard *s, bool is_now);
-/* All is committed: takes one and waits for it. */
-void qn_shard_last_snapshot(struct qn_shard *s);
+/* One is being taken. */
+bool qn_shard_is_saving(struct qn_shard *s);
+/* Records were stepped since the last one. */
+bool qn_shard_has_unsaved(const struct qn_shard *s);
 
 #endif
 #endif

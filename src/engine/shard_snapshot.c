@@ -4,7 +4,11 @@
  *
  * FOLDER/GROUP/PARTITION holds the snapshots of a shard, whichever process has it; a lock on the
  * file `lock` there says who may write, so that a process that was thought dead cannot spoil what
- * another one saves. Whoever does not get it goes on without saving. A snapshot is of the state
+ * another one saves. Whoever does not get it goes on without saving. In a bucket they lie below
+ * PREFIX/GROUP/LOG/PARTITION, and a process writes with numbers that begin with the generation of
+ * the group in which it got the partition: later ones are newer, and nobody meets another's names.
+ * A bucket is asked while restoring only; later the writer's thread does that. A snapshot is of the
+ * state
  * behind a burst, and is published when its position is committed. Payload: a commit record
  * (commit_record.h) with the position, since, first and the log's id as inputs, and the hash of
  * each output. Thread: the engine's. */
@@ -17,20 +21,31 @@
 #include "engine/commit_record.h"
 #include "engine/engine_state.h"
 #include "engine/shard_stage.h"
+#include "engine/snapshot_bucket.h"
 
 #include <errno.h>
 
-enum { WORK_BYTES = 1 << 20, INPUTS = 4, OUTPUTS_MAX = 128 };
+enum {
+    WORK_BYTES = 1 << 20,
+    INPUTS = 4,
+    OUTPUTS_MAX = 128,
+    GENERATION_BITS = 32, /* below them, numbers of one owner's snapshots and packs       */
+    RETRY_MS = 5000,      /* after one that failed; doubled each time, up to:             */
+    RETRY_MAX_MS = 60000
+};
 
 struct qn_shard_snapshots {
     struct qn_snapshot_store store;
     struct qn_snapshots *sn;
     struct qn_section *sections;
-    int lock_fd;        /* -1 = another process saves                       */
+    bool is_bucket;
+    bool must_renumber; /* the partition was somebody else's meanwhile      */
+    int lock_fd;        /* of a folder; -1 = another process saves          */
     int64_t saved_next; /* of the last one begun or restored                */
     int64_t begun_next; /* of the one that is being taken                   */
+    int64_t begun_ns;   /* likewise                                         */
     int64_t due_ns;     /* when the next one is                             */
-    bool is_reported;   /* the failure of the last one was said */
+    uint32_t failures;  /* since the last that was published                */
 };
 
 static int64_t mono_ns(const struct qn_shard *s)
@@ -92,33 +107,79 @@ static void take_lock(struct qn_shard *s, const char *folder)
     qn_buf_fini(&path);
 }
 
-qn_status qn_shard_snapshots_new(struct qn_shard *s, struct qn_err *err)
+/* Those of the engine, and what a stage knows of the one before it. */
+static uint32_t section_count(const struct qn_shard *s)
 {
-    const uint32_t own = qn_engine_section_count(s->en), n = own + (s->reads_stage ? 1 : 0);
-    struct qn_shard_snapshots *x = QN_NEW(&s->arena, struct qn_shard_snapshots);
-    struct qn_snapshots_options opt = {.section_count = n, .workers = s->opt.threads};
-    struct qn_buf path = {0};
-    qn_status rc;
+    return qn_engine_section_count(s->en) + (s->reads_stage ? 1 : 0);
+}
 
-    s->snapshots = x;
-    if (x == NULL || (x->sections = QN_NEW_N(&s->arena, struct qn_section, n)) == NULL)
-        return qn_err_set(err, QN_NOMEM, "out of memory for snapshots");
-    x->lock_fd = -1;
-    QN_ASSERT(s->output_count < OUTPUTS_MAX);
-    rc = make_folders(s, &path, err);
+static qn_status open_folder(struct qn_shard *s, struct qn_err *err)
+{
+    struct qn_buf path = {0};
+    qn_status rc = make_folders(s, &path, err);
+
     if (rc == QN_OK) {
-        take_lock(s, path.data);
-        rc = qn_snapshot_folder_new(s->opt.files, path.data, &x->store, err);
+        if (!s->is_copy)
+            take_lock(s, path.data);
+        rc = qn_snapshot_folder_new(s->opt.files, path.data, &s->snapshots->store, err);
     }
     qn_buf_fini(&path);
-    QN_TRY(rc);
+    return rc;
+}
+
+static qn_status open_bucket(struct qn_shard *s, struct qn_err *err)
+{
+    struct qn_buf below = {0};
+    qn_status rc;
+
+    qn_buf_printf(&below, "%s/%016llx/%u/", s->def->group, (unsigned long long)s->opt.log_id,
+                  s->partition);
+    qn_buf_byte(&below, '\0');
+    rc = below.failed ? qn_err_set(err, QN_NOMEM, "out of memory for snapshots")
+                      : qn_snapshot_bucket_open(s->plan, s->opt.clock, s->opt.random, below.data,
+                                                &s->snapshots->store, err);
+    qn_buf_fini(&below);
+    return rc;
+}
+
+qn_status qn_shard_snapshots_open(struct qn_shard *s, struct qn_err *err)
+{
+    struct qn_shard_snapshots *x = QN_NEW(&s->arena, struct qn_shard_snapshots);
+
+    s->snapshots = x;
+    if (x == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for snapshots");
+    x->sections = QN_NEW_N(&s->arena, struct qn_section, section_count(s));
+    if (x->sections == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for snapshots");
+    QN_ASSERT(s->output_count < OUTPUTS_MAX);
+    x->lock_fd = -1;
+    x->is_bucket = s->plan->storage.bucket.name != NULL;
+    return x->is_bucket ? open_bucket(s, err) : open_folder(s, err);
+}
+
+static uint64_t first_number(const struct qn_shard *s)
+{
+    return s->generation > 0 ? (uint64_t)s->generation << GENERATION_BITS : 0;
+}
+
+qn_status qn_shard_snapshots_begin(struct qn_shard *s, struct qn_err *err)
+{
+    struct qn_shard_snapshots *x = s->snapshots;
+    const struct qn_snapshots_options opt = {.store = &x->store,
+                                             .sections = x->sections,
+                                             .section_count = section_count(s),
+                                             .workers = s->opt.threads,
+                                             .first_number = x->is_bucket ? first_number(s) : 0};
+
+    if (x->sn != NULL)
+        return QN_OK;
     QN_TRY(qn_engine_sections(s->en, x->sections, err));
     if (s->reads_stage)
-        x->sections[own] = qn_shard_stage_section(s);
-    opt.store = &x->store;
-    opt.sections = x->sections;
+        x->sections[qn_engine_section_count(s->en)] = qn_shard_stage_section(s);
     QN_TRY(qn_snapshots_new(&opt, &x->sn, err));
     x->due_ns = mono_ns(s) + s->plan->storage.snapshot_every_us * 1000;
+    s->saved.since_us = s->opt.clock->wall_us(s->opt.clock->st);
     return QN_OK;
 }
 
@@ -129,11 +190,41 @@ void qn_shard_snapshots_free(struct qn_shard *s)
 
     if (x == NULL)
         return;
+    qn_snapshot_store_cancel(&x->store); /* nobody waits for a bucket that does not answer */
     qn_snapshots_free(x->sn);
     qn_snapshot_store_free(&x->store);
     if (x->lock_fd >= 0)
         (void)f->close(f->st, x->lock_fd);
     s->snapshots = NULL;
+}
+
+/* Of a folder nothing is kept, since another process wants the lock. A bucket's numbers are known
+ * only by asking it, which nobody may wait for when the partition comes back. */
+void qn_shard_snapshots_park(struct qn_shard *s)
+{
+    struct qn_shard_snapshots *x = s->snapshots;
+
+    if (x == NULL || !x->is_bucket) {
+        qn_shard_snapshots_free(s);
+        return;
+    }
+    if (qn_snapshots_phase(x->sn) != QN_SNAPSHOT_WRITING)
+        qn_snapshots_give_up(x->sn);
+    x->must_renumber = true;
+}
+
+qn_status qn_shard_snapshots_unpark(struct qn_shard *s, struct qn_err *err)
+{
+    if (s->snapshots != NULL)
+        return QN_OK;
+    QN_TRY(qn_shard_snapshots_open(s, err));
+    return qn_shard_snapshots_begin(s, err);
+}
+
+void qn_shard_snapshots_cancel(struct qn_shard *s)
+{
+    if (s->snapshots != NULL)
+        qn_snapshot_store_cancel(&s->snapshots->store);
 }
 
 /* ---- restoring -------------------------------------------------------------------------------*/
@@ -144,20 +235,29 @@ struct choice {
     struct qn_commit_input inputs[INPUTS];
     struct qn_commit_output outputs[OUTPUTS_MAX];
     struct qn_commit read; /* of the one looked at last, which is the one that is loaded */
+    struct qn_err silence; /* the store did not answer, when last it did not */
+    int64_t farthest;      /* of all looked at */
 };
+
+/* Takes a payload apart; QN_INVALID where it is of another log. */
+static qn_status read_payload(struct choice *c, struct qn_str payload, struct qn_err *err)
+{
+    c->read = (struct qn_commit){.inputs = c->inputs, .outputs = c->outputs};
+    QN_TRY(qn_commit_read(payload, INPUTS, OUTPUTS_MAX, &c->read, err));
+    if (c->read.input_count != INPUTS)
+        return qn_err_set(err, QN_CORRUPT, "it says %u positions", c->read.input_count);
+    if (c->inputs[3].next != c->s->opt.log_id)
+        return qn_err_set(err, QN_INVALID, "it is of another cluster or topic");
+    return QN_OK;
+}
 
 static qn_status fits(void *arg, const struct qn_snapshot_info *info, struct qn_err *err)
 {
     struct choice *c = arg;
     int64_t next;
 
-    c->read = (struct qn_commit){.inputs = c->inputs, .outputs = c->outputs};
-    QN_TRY(qn_commit_read(info->payload, INPUTS, OUTPUTS_MAX, &c->read, err));
-    if (c->read.input_count != INPUTS)
-        return qn_err_set(err, QN_CORRUPT, "it says %u positions", c->read.input_count);
+    QN_TRY(read_payload(c, info->payload, err));
     next = (int64_t)c->inputs[0].next;
-    if (c->inputs[3].next != c->s->opt.log_id)
-        return qn_err_set(err, QN_INVALID, "it is of another cluster or topic");
     if ((int64_t)c->inputs[2].next != c->s->mark.first)
         return qn_err_set(err, QN_INVALID, "its state began at another record");
     if (next > c->s->committed)
@@ -174,6 +274,8 @@ static void passed_over(void *arg, uint64_t number, const struct qn_err *why)
     qn_report_say(c->s->opt.report, QN_LEVEL_WARN, "snapshot",
                   "partition %u: %llu is passed over: %s", c->s->partition,
                   (unsigned long long)number, why->text);
+    if (why->retriable)
+        c->silence = *why;
 }
 
 /* The hash goes on where the snapshot's ended, if the same maker began it at the same place. */
@@ -196,8 +298,14 @@ qn_status qn_shard_snapshots_restore(struct qn_shard *s, int64_t oldest, bool *f
 
     QN_TRY(qn_snapshots_restore(s->snapshots->sn, &how, &got, err));
     *found = got.number > 0;
+    if (!*found && s->snapshots->is_bucket && c.silence.code != QN_OK) { /* it may be mended */
+        if (err != NULL)
+            *err = c.silence;
+        return c.silence.code;
+    }
     if (!*found)
         return QN_OK;
+    s->saved.taken_us = got.taken_us;
     s->next = s->snapshots->saved_next = (int64_t)c.inputs[0].next;
     take_chains(s, &c);
     qn_report_say(s->opt.report, QN_LEVEL_INFO, "snapshot",
@@ -239,41 +347,81 @@ static qn_status begin(struct qn_shard *s, struct qn_err *err)
     return rc;
 }
 
-static void complain(struct qn_shard *s, const struct qn_err *err)
+/* The older ones stay, and the partition goes on. Said once, until one is published again. */
+static void failed(struct qn_shard *s, const struct qn_err *err)
 {
-    if (!s->snapshots->is_reported)
-        qn_report_err(s->opt.report, QN_LEVEL_WARN, "snapshot", err);
-    s->snapshots->is_reported = true;
+    struct qn_shard_snapshots *x = s->snapshots;
+    int64_t wait_ms = (int64_t)RETRY_MS << (x->failures < 8 ? x->failures : 8);
+
+    if (x->failures++ == 0)
+        qn_report_say(s->opt.report, QN_LEVEL_WARN, "snapshot", "partition %u: %s", s->partition,
+                      err->text);
+    wait_ms = wait_ms < RETRY_MAX_MS ? wait_ms : RETRY_MAX_MS;
+    x->due_ns = mono_ns(s) + wait_ms * 1000000;
+    s->saved.failed++;
 }
 
 static void ended(struct qn_shard *s)
 {
     struct qn_shard_snapshots *x = s->snapshots;
+    struct qn_snapshot_info info;
     struct qn_err err = {0};
 
-    if (qn_snapshots_result(x->sn, NULL, &err) != QN_OK) {
-        complain(s, &err);
+    if (qn_snapshots_result(x->sn, &info, &err) != QN_OK) {
+        if (err.code != QN_INTERRUPTED) /* else it was given up when the partition was taken away */
+            failed(s, &err);
         return;
     }
-    x->is_reported = false;
+    if (x->failures > 0)
+        qn_report_say(s->opt.report, QN_LEVEL_INFO, "snapshot",
+                      "partition %u: published again, after %u that were given up", s->partition,
+                      x->failures);
+    x->failures = 0;
     x->saved_next = x->begun_next;
+    s->saved.taken_us = info.taken_us;
+    s->saved.bytes = info.all_bytes;
+    s->saved.took_ns = mono_ns(s) - x->begun_ns;
+    s->saved.count++;
+}
+
+bool qn_shard_has_unsaved(const struct qn_shard *s)
+{
+    return s->snapshots != NULL && s->next != s->snapshots->saved_next;
+}
+
+static bool may_begin(const struct qn_shard *s, bool is_now)
+{
+    const struct qn_shard_snapshots *x = s->snapshots;
+
+    return (x->is_bucket || x->lock_fd >= 0) && !s->is_replaying && qn_shard_has_unsaved(s) &&
+           (is_now || mono_ns(s) >= x->due_ns);
+}
+
+/* What is saved now is of the state as it is. */
+static bool begin_one(struct qn_shard *s)
+{
+    struct qn_shard_snapshots *x = s->snapshots;
+    struct qn_err err = {0};
+
+    if (x->must_renumber)
+        qn_snapshots_renumber(x->sn, first_number(s));
+    x->must_renumber = false;
+    x->begun_ns = mono_ns(s);
+    x->due_ns = x->begun_ns + s->plan->storage.snapshot_every_us * 1000;
+    if (begin(s, &err) == QN_OK)
+        return true;
+    failed(s, &err);
+    return false;
 }
 
 bool qn_shard_snapshot(struct qn_shard *s, bool is_now)
 {
     struct qn_shard_snapshots *x = s->snapshots;
     enum qn_snapshot_phase phase = qn_snapshots_phase(x->sn);
-    struct qn_err err = {0};
 
     if (phase == QN_SNAPSHOT_NONE) {
-        if (x->lock_fd < 0 || s->is_replaying || s->next == x->saved_next ||
-            (!is_now && mono_ns(s) < x->due_ns))
+        if (!may_begin(s, is_now) || !begin_one(s))
             return false;
-        x->due_ns = mono_ns(s) + s->plan->storage.snapshot_every_us * 1000;
-        if (begin(s, &err) != QN_OK) {
-            complain(s, &err);
-            return false;
-        }
         phase = QN_SNAPSHOT_SWEEPING;
     }
     if (phase == QN_SNAPSHOT_SWEEPING)
@@ -285,38 +433,28 @@ bool qn_shard_snapshot(struct qn_shard *s, bool is_now)
     return phase == QN_SNAPSHOT_SWEEPING;
 }
 
-/* Goes on with the one that is under way, waiting where there is something to wait for. */
-static void finish(struct qn_shard *s)
+bool qn_shard_is_saving(struct qn_shard *s)
 {
-    struct qn_shard_snapshots *x = s->snapshots;
-
-    for (;;)
-        switch (qn_snapshots_phase(x->sn)) {
-        case QN_SNAPSHOT_NONE:
-            return;
-        case QN_SNAPSHOT_SWEEPING:
-            (void)qn_snapshots_step(x->sn, WORK_BYTES);
-            break;
-        case QN_SNAPSHOT_SWEPT:
-            if (s->committed < x->begun_next)
-                qn_snapshots_give_up(x->sn);
-            else
-                qn_snapshots_finish(x->sn);
-            break;
-        case QN_SNAPSHOT_WRITING:
-            qn_snapshots_wait(x->sn);
-            break;
-        case QN_SNAPSHOT_ENDED:
-            ended(s);
-            break;
-        }
+    return qn_snapshots_phase(s->snapshots->sn) != QN_SNAPSHOT_NONE;
 }
 
-void qn_shard_last_snapshot(struct qn_shard *s)
+/* ---- what was before -------------------------------------------------------------------------*/
+
+static void look_at_past(void *arg, const struct qn_snapshot_info *info)
 {
-    finish(s);
-    (void)qn_shard_snapshot(s, true);
-    finish(s);
+    struct choice *c = arg;
+
+    if (read_payload(c, info->payload, NULL) == QN_OK && (int64_t)c->inputs[0].next > c->farthest)
+        c->farthest = (int64_t)c->inputs[0].next;
+}
+
+qn_status qn_shard_snapshots_past(struct qn_shard *s, int64_t *next, struct qn_err *err)
+{
+    struct choice c = {.s = s, .farthest = -1};
+
+    QN_TRY(qn_snapshots_list(&s->snapshots->store, look_at_past, &c, err));
+    *next = c.farthest;
+    return QN_OK;
 }
 
 #endif

@@ -368,6 +368,16 @@ static int32_t generation_of(const rd_kafka_consumer_group_metadata_t *m)
     return generation;
 }
 
+int32_t qn_kafka_generation(rd_kafka_t *consumer)
+{
+    rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata(consumer);
+    const int32_t generation = group != NULL ? generation_of(group) : -1;
+
+    if (group != NULL)
+        rd_kafka_consumer_group_metadata_destroy(group);
+    return generation;
+}
+
 static rd_kafka_topic_partition_list_t *
 positions_of(struct producer *p, const struct qn_kafka_part *parts, uint32_t count)
 {

@@ -75,6 +75,9 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_p
                             uint32_t count, rd_kafka_t *consumer, enum qn_kafka_outcome *outcome,
                             struct qn_err *err);
 
+/* The generation of the group in which the consumer is a member now; negative: in none. */
+int32_t qn_kafka_generation(rd_kafka_t *consumer);
+
 struct qn_kafka_transact_stats {
     uint64_t commits, aborts, renewals; /* renewals: producers made anew after a doubt */
 };

@@ -152,9 +152,9 @@ static void refuse(struct qn_builder *b, const struct qn_yaml_node *at)
         QN_REPORT(&b->bind, NOT_YET, at,
                   "merge them before, or use 'log: local:' with 'source: kafka'",
                   "several streams with 'log: kafka:' are not available yet");
-    if (p->limits.memory_bytes > 0)
-        QN_REPORT(&b->bind, NOT_YET, at, "leave it out: 'quern check' shows the memory per key",
-                  "'limits: memory' with 'log: kafka:' is not available yet");
+    if (p->kafka.standby > 0 && qn_transcode_is_needed(&p->wire[p->main_stream]))
+        QN_REPORT(&b->bind, NOT_YET, at, "leave it out",
+                  "'kafka: {standby: 1}' is not available yet for records with schemas");
     if (p->source_count > 0)
         QN_REPORT(&b->bind, TYPE, at, "leave 'source' out, or write 'log: local:./data'",
                   "with 'log: kafka:' the events of '%.*s' are those of its topic",
@@ -172,6 +172,18 @@ static void refuse(struct qn_builder *b, const struct qn_yaml_node *at)
 
 /* ---- the whole -------------------------------------------------------------------------------*/
 
+/* As the spec would write it. */
+static qn_status name_bucket(struct qn_builder *b)
+{
+    const struct qn_plan_bucket *k = &b->plan->storage.bucket;
+    struct qn_buf place = {0};
+
+    qn_buf_printf(&place, "s3://%s/%s", k->name, k->prefix);
+    b->plan->kafka.snapshots = place.failed ? NULL : copy(b, place.data, place.len);
+    qn_buf_fini(&place);
+    return b->plan->kafka.snapshots != NULL ? QN_OK : qn_no_memory(b->err);
+}
+
 static qn_status read_snapshots(struct qn_builder *b, bool is_wanted)
 {
     const struct qn_slot *snapshots = &b->top[KEY_SNAPSHOTS];
@@ -184,15 +196,16 @@ static qn_status read_snapshots(struct qn_builder *b, bool is_wanted)
     again.diags = &silent; /* bind_log.c has said what is wrong with it */
     if (snapshots->is_set && snapshots->value->kind == QN_YAML_MAP)
         (void)qn_bind(&again, snapshots->key, snapshots->value, &qn_keys_snapshots, s);
-    if (is_wanted && s[SNAPSHOTS_TO].key != NULL)
-        QN_REPORT(&b->bind, NOT_YET, s[SNAPSHOTS_TO].key,
-                  "write 'folder', of a file system that all processes share",
-                  "snapshots in a bucket with 'log: kafka:' are not available yet");
+    if (is_wanted && s[SNAPSHOTS_TO].key != NULL && s[SNAPSHOTS_FOLDER].key != NULL)
+        QN_REPORT(&b->bind, TYPE, s[SNAPSHOTS_FOLDER].key, "write one of them",
+                  "snapshots lie in a folder, or go 'to' a bucket");
     if (s[SNAPSHOTS_FOLDER].is_set && !is_wanted)
         QN_REPORT(&b->bind, TYPE, s[SNAPSHOTS_FOLDER].key, "leave it out",
                   "the snapshots of a local log lie beside it");
     if (!is_wanted)
         return QN_OK;
+    if (b->plan->storage.bucket.name != NULL)
+        return name_bucket(b);
     if (s[SNAPSHOTS_FOLDER].is_set)
         folder = qn_str_of(text_of(b, s[SNAPSHOTS_FOLDER].value, "a folder"));
     if (folder.len > 0 && folder.p[0] != '/')
@@ -261,6 +274,7 @@ qn_status qn_build_kafka(struct qn_builder *b)
                    : k->is_at_least_once  ? PLAIN_DEFAULT_US
                                           : COMMIT_DEFAULT_US;
     k->may_create = s[KAFKA_CREATE].is_set && s[KAFKA_CREATE].i64 != 0;
+    k->standby = s[KAFKA_STANDBY].is_set ? (uint32_t)s[KAFKA_STANDBY].i64 : 0;
     if (s[KAFKA_SETTINGS].is_set)
         QN_TRY(read_settings(b, &s[KAFKA_SETTINGS]));
     QN_TRY(name_topics(b));

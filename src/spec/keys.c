@@ -641,7 +641,8 @@ static const struct qn_key snapshots_keys[] = {
                           .fallback = "snapshots",
                           .since = "0.2",
                           .help = "with `log: kafka:`: where they lie, relative to the spec's "
-                                  "folder; those of a local log lie beside it"},
+                                  "folder, unless `to` names a bucket; those of a local log lie "
+                                  "beside it"},
     [SNAPSHOTS_TO] = {.name = "to",
                       .type = QN_KEY_TEXT,
                       .value = "`s3://BUCKET/PREFIX`",
@@ -732,8 +733,9 @@ const struct qn_key_table qn_keys_snapshots = {
     .help =
         "Saved state, in the folder `snap` of the log or in a bucket; the newest two stay. Losing "
         "all of them costs time, never an answer, as long as the log reaches back far enough. In "
-        "a bucket they lie below the prefix and the identity of the log, so that logs may share "
-        "a place; nothing is ever overwritten. Key and secret come from outside the spec."};
+        "a bucket they lie below the prefix and the identity of the log, with `log: kafka:` the "
+        "group, the identity of cluster and topic and the partition, so that logs may share a "
+        "place; nothing is ever overwritten. Key and secret come from outside the spec."};
 
 /* ---- how `quern run` is asked ---- */
 
@@ -891,7 +893,7 @@ static const struct qn_key limits_keys[] = {
                        .fallback = "no limit",
                        .since = "0.2",
                        .help = "what windows and the ids of `dedup` may hold, counted as `quern "
-                               "check` prints it"},
+                               "check` prints it; with `log: kafka:` of each partition"},
     [LIMITS_WAIT] = {.name = "wait",
                      .type = QN_KEY_DURATION,
                      .min = 200000,
@@ -980,9 +982,19 @@ static const struct qn_key kafka_keys[] = {
                      .since = "0.3",
                      .help = "compute features by another key than the stream's `key` in stages of "
                              "their own, joined by topics; false: each partition for itself"},
+    [KAFKA_STANDBY] = {.name = "standby",
+                       .type = QN_KEY_INT,
+                       .min = 0,
+                       .max = 1,
+                       .fallback = "0",
+                       .since = "0.2",
+                       .help = "1: keep warm copies of the partitions that would come to this "
+                               "process if another one failed; takes about twice the memory"},
 };
 
 static const struct qn_key_synonym kafka_synonyms[] = {
+    {"num.standby.replicas", "standby"},
+    {"replicas", "standby"},
     {"group_id", "group"},
     {"group.id", "group"},
     {"consumer_group", "group"},

@@ -103,7 +103,8 @@ struct qn_plan_kafka {
     int64_t commit_us;            /* between two transactions */
     bool is_at_least_once;        /* no transactions */
     bool may_create;              /* output topics that are not there */
-    const char *snapshots;        /* folder, ready to open */
+    uint32_t standby;             /* warm copies of a partition: 0 or 1 */
+    const char *snapshots;        /* folder, ready to open; of a bucket its name, for people */
     struct qn_plan_stage *stages; /* [stage_count], at least one (bind_stage.c) */
     uint32_t stage_count;
     uint32_t *group_stages; /* [groups of the features] which one has it */

@@ -533,6 +533,8 @@ static void print_kafka(const struct qn_plan *p, struct qn_buf *out)
     print_stages(p, out);
     qn_buf_printf(out, "    dead letters to topic %s\n    snapshot every %s in %s\n", k->dead_topic,
                   every, k->snapshots);
+    if (k->standby > 0)
+        qn_buf_text(out, "    standby: a warm copy of each partition, so twice the memory\n");
 }
 
 /* Only what `quern run` uses; nothing where the spec names no log. */
@@ -585,6 +587,8 @@ static void print_limits(const struct qn_plan *p, struct qn_buf *out)
     }
     qn_buf_text(out, "    memory ");
     put_bytes(out, (double)p->limits.memory_bytes);
+    if (p->kafka.target.brokers != NULL)
+        qn_buf_text(out, " a partition, times those that a process has");
     qn_buf_text(out, ", of which new keys and ids take ");
     put_bytes(out, room);
     if (p->limits.held_bytes > 0) {

@@ -301,9 +301,8 @@ static void prune_packs(const struct qn_snapshots *sn, const struct qn_store_lis
     bool good = true;
 
     for (uint32_t i = 0; i < l->pack_count && good; i++)
-        if (l->packs[i] < sn->next_pack &&
-            bsearch(&l->packs[i], needed->numbers, needed->count, sizeof l->packs[i], by_number) ==
-            NULL)
+        if (l->packs[i] < sn->next_pack && bsearch(&l->packs[i], needed->numbers, needed->count,
+                                                   sizeof l->packs[i], by_number) == NULL)
             good = remove_number(sn, l->packs[i], QN_SNAPSHOT_PACK_ENDING);
     for (size_t at = 0; at < l->rests.len && good; at += strlen(l->rests.data + at) + 1)
         good = sn->store.remove(sn->store.st, l->rests.data + at, NULL) == QN_OK;
