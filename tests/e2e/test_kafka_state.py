@@ -14,7 +14,7 @@ from s3_server import KEY, SECRET, S3Server
 
 SEED = int(os.environ.get("QUERN_SEED", "13"))
 BUCKET = "quern-test"
-QUICK = "settings: [session.timeout.ms=2000, heartbeat.interval.ms=300]"
+QUICK = "settings: [session.timeout.ms=4000, heartbeat.interval.ms=300]"
 
 
 @pytest.fixture(scope="module")
