@@ -32,7 +32,7 @@ enum {
     ASK_MS = 5000,
     IDLE_US = 20000
 };
-#define UNSETTLED_NS ((int64_t)500000000)   /* while the group is not settled                */
+#define UNSETTLED_NS ((int64_t)500000000) /* while the group is not settled                */
 #define POSITIONS_NS ((int64_t)200000000)
 #define AGAIN_NS     ((int64_t)30000000000) /* a copy that could not be                      */
 
