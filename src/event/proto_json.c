@@ -773,7 +773,7 @@ bool qn_proto_json(const struct qn_proto *schema, struct qn_str bytes, struct qn
                         .out = out,
                         .limit = out->len + QN_EVENT_BYTES_MAX,
                         .fault = fault};
-    const struct qn_proto_message *m;
+    const struct qn_proto_message *m = NULL;
     size_t whole;
 
     qn_buf_clear(room);

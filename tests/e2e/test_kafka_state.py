@@ -81,9 +81,9 @@ def test_a_bucket_that_is_gone(kafka, tmp_path):
     """What is there goes on, what moves waits for the bucket and is restored when it is back; nobody is stopped."""
     server = S3Server(tmp_path / "s3")
     server.make_bucket(BUCKET)
-    create(kafka, "gone", 4)
-    text = in_bucket(server, spec(kafka, "gone", kafka=QUICK))
-    writer = Writer(kafka, "gone", 4, random.Random(SEED))
+    create(kafka, "bucketless", 4)
+    text = in_bucket(server, spec(kafka, "bucketless", kafka=QUICK))
+    writer = Writer(kafka, "bucketless", 4, random.Random(SEED))
     writer.start()
     a, b = started(tmp_path, "a", text), started(tmp_path, "b", text)
     for p in (a, b):
@@ -105,8 +105,8 @@ def test_a_bucket_that_is_gone(kafka, tmp_path):
     b.await_true(lambda: "published again" in b.said())
     server.stop()
     writer.end()
-    finish([b], kafka, "gone", 4)  # the last snapshots have nowhere to go: that keeps nobody
-    assert compare(kafka, tmp_path, text, "gone") > 0.9 * writer.count
+    finish([b], kafka, "bucketless", 4)  # the last snapshots have nowhere to go: that keeps nobody
+    assert compare(kafka, tmp_path, text, "bucketless") > 0.9 * writer.count
     with pytest.raises(AssertionError, match="no answer"):  # a start asks for it
         started(tmp_path, "c", text).ready()
 
