@@ -268,13 +268,16 @@ def start_beside(env):
     return [start_lane(env, i + 1, [f"tests/e2e/{name}" for name in lane]) for i, lane in enumerate(LANES)]
 
 
-def phase_e2e(env, args):
-    folder = ROOT / "tests" / "e2e"
+def start_halves(env):
     beside = {name for lane in LANES for name in lane}
-    rest = [p.name for p in sorted(folder.glob("test_*.py")) if p.name not in beside]
+    rest = [p.name for p in sorted((ROOT / "tests" / "e2e").glob("test_*.py")) if p.name not in beside]
     halves = [[f"tests/e2e/{name}" for name in rest if (name in MODELS) == is_models] for is_models in (False, True)]
+    return [start_lane(env, f"half-{i}", half) for i, half in enumerate(halves)]
+
+
+def phase_e2e(env, args):
     result = Result()
-    for report, process in [*[start_lane(env, f"half-{i}", half) for i, half in enumerate(halves)], *args.beside]:
+    for report, process in [*(args.halves or start_halves(env)), *args.beside]:
         end_lane(report, process, result)
     return result
 
@@ -299,7 +302,7 @@ def main():
     for name in only:
         if name not in [p[0] for p in PHASES]:
             ap.error(f"unknown phase '{name}'; known: {', '.join(p[0] for p in PHASES)}")
-    args.beside = None
+    args.beside = args.halves = None
     env = environment(args.long)
     total, broken, started = Result(), set(), time.monotonic()
     for name, title, run, needs in PHASES:
@@ -321,6 +324,8 @@ def main():
             print("    " + line)
         if name == "build" and not result.failed and (not only or "e2e" in only):
             args.beside = start_beside(env)
+        if name == "asan" and args.beside and not only:  # the lanes are about to end
+            args.halves = start_halves(env)
         counts = f"{result.passed} passed"
         counts += f", {result.failed} failed" if result.failed else ""
         counts += f", {len(result.skips)} skipped" if result.skips else ""
