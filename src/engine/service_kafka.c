@@ -59,6 +59,7 @@ enum {
     FETCHED_BYTES = 1 << 20, /* less lies in no queue that is full */
     MESSAGE_BYTES = 64,      /* beside its value, at least         */
     ASKED_MS = 20,
+    KNOWN_TIMES = 10, /* of 2 s each: a topic that was made a moment ago, under load */
     SHARDS_MAX = 65535,
     CLUSTER_MS = 10000
 };
@@ -149,7 +150,9 @@ static qn_status find_made(struct qn_service_kafka *k, const char *topic, const 
         QN_TRY(qn_kafka_topic_make(&k->consumer, topic, k->homes, err));
         qn_report_say(k->sv->opt.report, QN_LEVEL_INFO, "kafka", "made the topic %s, %u partitions",
                       topic, k->homes);
-        return find_topic(k, topic, what, name, partitions, err);
+        for (int i = 0; i < KNOWN_TIMES && rc == QN_NOT_FOUND; i++)
+            rc = find_topic(k, topic, what, name, partitions, err);
+        return rc;
     }
     if (rc == QN_NOT_FOUND)
         return qn_err_set(err, rc, "%s; or let Quern make it: kafka: {create: true}", why.text);

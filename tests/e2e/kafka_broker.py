@@ -199,13 +199,18 @@ class Broker:
         assert not failed, failed[0]
 
     def consume(self, topic, committed=True):
-        """All messages of a topic up to its end now, by partition; committed: as read_committed sees it."""
+        """All messages of a topic up to its end now, by partition; committed: as read_committed sees it. A transaction that
+        somebody left open hides what is behind it until the broker ends it: that is waited for."""
         from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
         c = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "looking", "enable.auto.commit": False,
                       "enable.partition.eof": True, "auto.offset.reset": "earliest",
                       "isolation.level": "read_committed" if committed else "read_uncommitted"})
         count = len(self.admin().list_topics(topic, timeout=20).topics[topic].partitions)
+        all_ = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "looking",
+                         "isolation.level": "read_uncommitted"})
+        ends = [all_.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1] for p in range(count)]
+        all_.close()
         found, open_ = [[] for _ in range(count)], set(range(count))
         c.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(count)])
         end = time.monotonic() + 120
@@ -215,7 +220,8 @@ class Broker:
                 if m.error() is None:
                     found[m.partition()].append(m)
                 elif m.error().code() == KafkaError._PARTITION_EOF:
-                    open_.discard(m.partition())
+                    if m.offset() >= ends[m.partition()]:
+                        open_.discard(m.partition())
                 else:
                     raise AssertionError(m.error())
         c.close()
