@@ -199,8 +199,8 @@ class Broker:
         assert not failed, failed[0]
 
     def consume(self, topic, committed=True):
-        """All messages of a topic up to its end now, by partition; committed: as read_committed sees it. A transaction that
-        somebody left open hides what is behind it until the broker ends it: that is waited for."""
+        """All messages of a topic up to its end now, by partition; committed: as read_committed sees it. What an open
+        transaction hides is waited for, until its owner or the broker ends it."""
         from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
         c = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "looking", "enable.auto.commit": False,
