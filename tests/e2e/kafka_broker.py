@@ -172,11 +172,14 @@ class Broker:
             made = self.admin().create_topics([NewTopic(topic, partitions, self.replicas, config=config)])
             try:
                 made[topic].result(20)
-                return
+                break
             except KafkaException as why:  # a broker that was too busy for its heartbeat is none for a moment
                 if why.args[0].code() != KafkaError.INVALID_REPLICATION_FACTOR or time.monotonic() > end:
                     raise
             time.sleep(0.1)
+        while len(self.admin().list_topics(topic, timeout=20).topics[topic].partitions) != partitions:
+            assert time.monotonic() < end, f"nobody knows of {topic} yet"
+            time.sleep(0.02)
 
     def produce(self, topic, records):
         """Records of (partition, value[, key[, headers]]), each once, in their order. The producer is kept: the first
