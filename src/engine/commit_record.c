@@ -5,38 +5,9 @@
 #include "engine/commit_record.h"
 
 #include "base/hash.h"
-
-#include <endian.h>
+#include "base/little.h"
 
 enum { VERSION = 1, HEAD_BYTES = 24, ROW_BYTES = 16 };
-
-static void put32(struct qn_buf *b, uint32_t v)
-{
-    v = htole32(v);
-    qn_buf_add(b, &v, sizeof v);
-}
-
-static void put64(struct qn_buf *b, uint64_t v)
-{
-    v = htole64(v);
-    qn_buf_add(b, &v, sizeof v);
-}
-
-static uint32_t get32(const char *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
-static uint64_t get64(const char *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le64toh(v);
-}
 
 uint64_t qn_commit_hash(uint64_t hash, const void *record, size_t bytes)
 {
@@ -45,20 +16,20 @@ uint64_t qn_commit_hash(uint64_t hash, const void *record, size_t bytes)
 
 void qn_commit_write(const struct qn_commit *c, struct qn_buf *out)
 {
-    put32(out, VERSION);
-    put32(out, c->input_count);
-    put32(out, c->output_count);
-    put32(out, 0);
-    put64(out, c->maker);
+    qn_little_add32(out, VERSION);
+    qn_little_add32(out, c->input_count);
+    qn_little_add32(out, c->output_count);
+    qn_little_add32(out, 0);
+    qn_little_add64(out, c->maker);
     for (uint32_t i = 0; i < c->input_count; i++) {
-        put32(out, c->inputs[i].topic);
-        put32(out, 0);
-        put64(out, c->inputs[i].next);
+        qn_little_add32(out, c->inputs[i].topic);
+        qn_little_add32(out, 0);
+        qn_little_add64(out, c->inputs[i].next);
     }
     for (uint32_t i = 0; i < c->output_count; i++) {
-        put32(out, c->outputs[i].topic);
-        put32(out, c->outputs[i].records);
-        put64(out, c->outputs[i].hash);
+        qn_little_add32(out, c->outputs[i].topic);
+        qn_little_add32(out, c->outputs[i].records);
+        qn_little_add64(out, c->outputs[i].hash);
     }
 }
 
@@ -70,23 +41,24 @@ qn_status qn_commit_read(struct qn_str bytes, uint32_t inputs_max, uint32_t outp
 
     if (bytes.len < HEAD_BYTES)
         return qn_err_set(err, QN_CORRUPT, "a commit of %u bytes", bytes.len);
-    if (get32(p) != VERSION)
+    if (qn_little_get32(p) != VERSION)
         return qn_err_set(err, QN_UNSUPPORTED,
                           "a commit of format %u: the log was written by a newer version",
-                          get32(p));
-    inputs = get32(p + 4);
-    outputs = get32(p + 8);
+                          qn_little_get32(p));
+    inputs = qn_little_get32(p + 4);
+    outputs = qn_little_get32(p + 8);
     if (inputs > inputs_max || outputs > outputs_max ||
         bytes.len != HEAD_BYTES + (inputs + outputs) * ROW_BYTES)
         return qn_err_set(err, QN_CORRUPT, "a commit of %u inputs and %u outputs in %u bytes",
                           inputs, outputs, bytes.len);
-    c->maker = get64(p + 16);
+    c->maker = qn_little_get64(p + 16);
     c->input_count = inputs;
     c->output_count = outputs;
     p += HEAD_BYTES;
     for (uint32_t i = 0; i < inputs; i++, p += ROW_BYTES)
-        c->inputs[i] = (struct qn_commit_input){get32(p), get64(p + 8)};
+        c->inputs[i] = (struct qn_commit_input){qn_little_get32(p), qn_little_get64(p + 8)};
     for (uint32_t i = 0; i < outputs; i++, p += ROW_BYTES)
-        c->outputs[i] = (struct qn_commit_output){get32(p), get32(p + 4), get64(p + 8)};
+        c->outputs[i] = (struct qn_commit_output){qn_little_get32(p), qn_little_get32(p + 4),
+                                                  qn_little_get64(p + 8)};
     return QN_OK;
 }

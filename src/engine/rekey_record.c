@@ -32,35 +32,6 @@
 enum { VERSION = 1, HEAD = 72, HASH_AT = 64, PARTITIONS_MAX = 65535 };
 enum { FLAG_LATE = 1, FLAG_KEY = 2, FLAG_NEWEST = 4, FLAG_IDLE = 8, FLAGS = 15 };
 
-static void put4(char *to, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(to, &v, sizeof v);
-}
-
-static void put8(char *to, int64_t v)
-{
-    const uint64_t le = htole64((uint64_t)v);
-
-    memcpy(to, &le, sizeof le);
-}
-
-static uint32_t get4(const char *from)
-{
-    uint32_t v;
-
-    memcpy(&v, from, sizeof v);
-    return le32toh(v);
-}
-
-static int64_t get8(const char *from)
-{
-    uint64_t v;
-
-    memcpy(&v, from, sizeof v);
-    return (int64_t)le64toh(v);
-}
-
 static uint32_t bits_bytes(uint32_t windows)
 {
     return (windows + 7) / 8;
@@ -95,18 +66,18 @@ void qn_rekey_begin(struct qn_buf *out, const struct qn_rekey *r, const uint32_t
     p[3] = (char)((is_event && r->is_late ? FLAG_LATE : 0) |
                   (is_event && r->key.p != NULL ? FLAG_KEY : 0) |
                   (r->has_newest ? FLAG_NEWEST : 0) | (!is_event && r->is_idle ? FLAG_IDLE : 0));
-    put4(p + 4, is_event ? r->partition : r->senders);
-    put8(p + 8, is_event ? r->offset : 0);
-    put8(p + 16, is_event ? r->arrival_us : 0);
-    put4(p + 24, r->sender);
-    put4(p + 28, r->key.len);
-    put8(p + 32, r->sender_offset);
-    put8(p + 40, r->has_newest ? r->newest_us : 0);
-    put4(p + 48, r->window_count);
-    put4(p + 52, r->event.len);
-    put8(p + 56, (int64_t)r->source);
+    qn_little_put32(p + 4, is_event ? r->partition : r->senders);
+    qn_little_put64(p + 8, (uint64_t)(is_event ? r->offset : 0));
+    qn_little_put64(p + 16, (uint64_t)(is_event ? r->arrival_us : 0));
+    qn_little_put32(p + 24, r->sender);
+    qn_little_put32(p + 28, r->key.len);
+    qn_little_put64(p + 32, (uint64_t)r->sender_offset);
+    qn_little_put64(p + 40, (uint64_t)(r->has_newest ? r->newest_us : 0));
+    qn_little_put32(p + 48, r->window_count);
+    qn_little_put32(p + 52, r->event.len);
+    qn_little_put64(p + 56, r->source);
     for (uint32_t i = 0; i < r->window_count; i++)
-        put4(p + HEAD + (size_t)i * 4, ids[i]);
+        qn_little_put32(p + HEAD + (size_t)i * 4, ids[i]);
 }
 
 void qn_rekey_value(struct qn_buf *out, const struct qn_rekey *r, uint32_t window, bool is_valid,
@@ -117,7 +88,7 @@ void qn_rekey_value(struct qn_buf *out, const struct qn_rekey *r, uint32_t windo
     if (out->failed || !is_valid)
         return;
     bits[window / 8] = (char)((uint8_t)bits[window / 8] | 1u << window % 8);
-    put8(bits + bits_bytes(r->window_count) + (size_t)window * 8, value);
+    qn_little_put64(bits + bits_bytes(r->window_count) + (size_t)window * 8, (uint64_t)value);
 }
 
 void qn_rekey_end(struct qn_buf *out, const struct qn_rekey *r)
@@ -131,7 +102,7 @@ void qn_rekey_end(struct qn_buf *out, const struct qn_rekey *r)
         memcpy(p + bytes - r->event.len - r->key.len, r->key.p, r->key.len);
     if (r->event.len > 0)
         memcpy(p + bytes - r->event.len, r->event.p, r->event.len);
-    put8(p + HASH_AT, (int64_t)hash_of(p, bytes));
+    qn_little_put64(p + HASH_AT, hash_of(p, bytes));
     out->len += bytes;
 }
 
@@ -190,19 +161,19 @@ qn_status qn_rekey_read(struct qn_str bytes, struct qn_rekey *r, struct qn_err *
     r->is_late = (flags & FLAG_LATE) != 0;
     r->has_newest = (flags & FLAG_NEWEST) != 0;
     r->is_idle = (flags & FLAG_IDLE) != 0;
-    *(r->kind == QN_REKEY_EVENT ? &r->partition : &r->senders) = get4(p + 4);
-    r->offset = get8(p + 8);
-    r->arrival_us = get8(p + 16);
-    r->sender = get4(p + 24);
-    r->sender_offset = get8(p + 32);
-    r->newest_us = get8(p + 40);
-    r->source = (uint64_t)get8(p + 56);
-    r->window_count = get4(p + 48);
-    r->event.len = get4(p + 52);
+    *(r->kind == QN_REKEY_EVENT ? &r->partition : &r->senders) = qn_little_get32(p + 4);
+    r->offset = (int64_t)qn_little_get64(p + 8);
+    r->arrival_us = (int64_t)qn_little_get64(p + 16);
+    r->sender = qn_little_get32(p + 24);
+    r->sender_offset = (int64_t)qn_little_get64(p + 32);
+    r->newest_us = (int64_t)qn_little_get64(p + 40);
+    r->source = qn_little_get64(p + 56);
+    r->window_count = qn_little_get32(p + 48);
+    r->event.len = qn_little_get32(p + 52);
     if (r->window_count > QN_REKEY_WINDOWS_MAX ||
-        !cut(bytes, get4(p + 28), (flags & FLAG_KEY) != 0, r))
+        !cut(bytes, qn_little_get32(p + 28), (flags & FLAG_KEY) != 0, r))
         return refuse(err, "its lengths do not add up");
-    if ((uint64_t)get8(p + HASH_AT) != hash_of(p, bytes.len))
+    if (qn_little_get64(p + HASH_AT) != hash_of(p, bytes.len))
         return refuse(err, "its hash is another");
     if (r->sender >= PARTITIONS_MAX || r->sender_offset < 0 ||
         (!r->has_newest && r->newest_us != 0) ||

@@ -12,10 +12,9 @@
 #define QN_ENGINE_REKEY_RECORD_H
 
 #include "base/buffer.h"
+#include "base/little.h"
 #include "base/status.h"
 #include "base/text.h"
-
-#include <endian.h>
 
 enum qn_rekey_kind { QN_REKEY_EVENT = 1, QN_REKEY_WATERMARK = 2 };
 
@@ -58,17 +57,11 @@ qn_status qn_rekey_read(struct qn_str bytes, struct qn_rekey *r, struct qn_err *
 /* Of a window of a record that was read. */
 static inline uint32_t qn_rekey_id(const struct qn_rekey *r, uint32_t window)
 {
-    uint32_t id;
-
-    memcpy(&id, r->ids.p + (size_t)window * 4, sizeof id);
-    return le32toh(id);
+    return qn_little_get32(r->ids.p + (size_t)window * 4);
 }
 static inline bool qn_rekey_get(const struct qn_rekey *r, uint32_t window, int64_t *value)
 {
-    uint64_t bits;
-
-    memcpy(&bits, r->values.p + (size_t)window * 8, sizeof bits);
-    *value = (int64_t)le64toh(bits);
+    *value = (int64_t)qn_little_get64(r->values.p + (size_t)window * 8);
     return ((uint8_t)r->valid.p[window / 8] >> (window % 8) & 1) != 0;
 }
 

@@ -74,25 +74,10 @@ enum {
 static qn_status open_consumer(struct qn_service_kafka *k, struct qn_err *err)
 {
     const struct qn_plan_kafka *p = &k->sv->plan->kafka;
-    const char *own[] = {"group.id",
-                         k->stage->group,
-                         "enable.auto.commit",
-                         "false",
-                         "enable.auto.offset.store",
-                         "false",
-                         "isolation.level",
-                         "read_committed",
-                         "auto.offset.reset",
-                         "error",
-                         "enable.partition.eof",
-                         "true",
-                         "check.crcs",
-                         "true",
-                         "partition.assignment.strategy",
-                         "range",
-                         p->instance != NULL ? "group.instance.id" : NULL,
-                         p->instance,
-                         NULL};
+    const char *own[] = {"group.id",      k->stage->group,
+                         QN_KAFKA_READER, "partition.assignment.strategy",
+                         "range",         p->instance != NULL ? "group.instance.id" : NULL,
+                         p->instance,     NULL};
     const char *const defaults[] = {"session.timeout.ms",
                                     "10000",
                                     "heartbeat.interval.ms",

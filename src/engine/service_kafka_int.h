@@ -25,6 +25,13 @@ struct qn_shard_seen {
 struct qn_kafka_restore; /* private: service_kafka_restore.c */
 struct qn_kafka_standby; /* private: service_kafka_standby.c */
 
+/* Settings of whoever reads the topic of a stage, the group's member and its copies alike: what is
+ * committed, up to where it ends now, and no position is moved but by us. */
+#define QN_KAFKA_READER                                                                            \
+    "enable.auto.commit", "false", "enable.auto.offset.store", "false", "isolation.level",         \
+        "read_committed", "auto.offset.reset", "error", "enable.partition.eof", "true",            \
+        "check.crcs", "true"
+
 /* One stage of the pipeline, which mostly has but one. Each has a thread, a consumer and a group of
  * its own; sv->kafka is the first of them that runs here, and what it says stands for the stream.
  */

@@ -406,21 +406,7 @@ static void *standing_by(void *arg)
 static qn_status open_client(struct qn_kafka_standby *s, struct qn_err *err)
 {
     const struct qn_plan_kafka *p = &s->k->sv->plan->kafka;
-    const char *own[] = {"group.id",
-                         s->k->stage->group,
-                         "enable.auto.commit",
-                         "false",
-                         "enable.auto.offset.store",
-                         "false",
-                         "isolation.level",
-                         "read_committed",
-                         "auto.offset.reset",
-                         "error",
-                         "enable.partition.eof",
-                         "true",
-                         "check.crcs",
-                         "true",
-                         NULL};
+    const char *own[] = {"group.id", s->k->stage->group, QN_KAFKA_READER, NULL};
     const char *const defaults[] = {"queued.max.messages.kbytes", "8192", NULL};
     const struct qn_kafka_client_options opt = {
         .target = &p->target, .type = RD_KAFKA_CONSUMER, .defaults = defaults, .own = own};

@@ -19,8 +19,6 @@
 #include "event/encode.h"
 #include "log/kafka_transact.h"
 
-#include <endian.h>
-
 enum { STATE_VERSION = 1, STATE_HEAD = 24, STATE_SENDER = 24, NEXT_TOPIC = 0 };
 #define TELL_NS      INT64_C(1000000000)
 #define TELL_EACH_NS INT64_C(50000000)
@@ -324,20 +322,6 @@ struct qn_str qn_shard_stage_key(const struct qn_shard *s, uint32_t row)
 
 /* ---- the state -------------------------------------------------------------------------------*/
 
-static void put8(char *to, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(to, &v, sizeof v);
-}
-
-static uint64_t get8(const char *from)
-{
-    uint64_t v;
-
-    memcpy(&v, from, sizeof v);
-    return le64toh(v);
-}
-
 static void senders_begin(void *st, struct qn_saver *sv, bool is_full)
 {
     const struct qn_shard_stage *t = st;
@@ -346,17 +330,17 @@ static void senders_begin(void *st, struct qn_saver *sv, bool is_full)
     (void)is_full;
     if (to == NULL)
         return;
-    put8(to, (uint64_t)t->sender_count << 32 | t->senders_told);
-    put8(to + 8, (uint64_t)t->floor_us);
-    put8(to + 16, t->source);
+    qn_little_put64(to, (uint64_t)t->sender_count << 32 | t->senders_told);
+    qn_little_put64(to + 8, (uint64_t)t->floor_us);
+    qn_little_put64(to + 16, t->source);
     to += STATE_HEAD;
     for (uint32_t i = 0; i < t->sender_count; i++, to += STATE_SENDER) {
         const struct sender *u = &t->senders[i];
 
-        put8(to, (uint64_t)u->next);
-        put8(to + 8, (uint64_t)u->newest_us);
-        put8(to + 16,
-             (uint64_t)u->is_heard | (uint64_t)u->has_newest << 1 | (uint64_t)u->is_idle << 2);
+        qn_little_put64(to, (uint64_t)u->next);
+        qn_little_put64(to + 8, (uint64_t)u->newest_us);
+        qn_little_put64(to + 16, (uint64_t)u->is_heard | (uint64_t)u->has_newest << 1 |
+                                     (uint64_t)u->is_idle << 2);
     }
 }
 
@@ -369,21 +353,21 @@ static qn_status senders_load(void *st, const char *entry, uint32_t bytes, struc
         return QN_OK;
     if (bytes < STATE_HEAD)
         return qn_err_set(err, QN_CORRUPT, "the entry of the senders is cut short");
-    counts = get8(entry);
+    counts = qn_little_get64(entry);
     if (counts >> 32 > UINT16_MAX || (uint32_t)counts > UINT16_MAX ||
         bytes != STATE_HEAD + (uint32_t)(counts >> 32) * STATE_SENDER)
         return qn_err_set(err, QN_CORRUPT, "the entry of the senders has not their size");
     if (counts >> 32 > 0 && !know(t, (uint32_t)(counts >> 32) - 1))
         return qn_err_set(err, QN_NOMEM, "out of memory for the senders of a stage");
     t->senders_told = (uint32_t)counts;
-    t->floor_us = (int64_t)get8(entry + 8);
-    t->source = get8(entry + 16);
+    t->floor_us = (int64_t)qn_little_get64(entry + 8);
+    t->source = qn_little_get64(entry + 16);
     entry += STATE_HEAD;
     for (uint32_t i = 0; i < counts >> 32; i++, entry += STATE_SENDER) {
-        const uint64_t flags = get8(entry + 16);
+        const uint64_t flags = qn_little_get64(entry + 16);
 
-        t->senders[i] = (struct sender){.next = (int64_t)get8(entry),
-                                        .newest_us = (int64_t)get8(entry + 8),
+        t->senders[i] = (struct sender){.next = (int64_t)qn_little_get64(entry),
+                                        .newest_us = (int64_t)qn_little_get64(entry + 8),
                                         .is_heard = (flags & 1) != 0,
                                         .has_newest = (flags & 2) != 0,
                                         .is_idle = (flags & 4) != 0};

@@ -175,7 +175,7 @@ bool qn_log_append_assign(struct qn_log_append *a, struct qn_log_state *st)
         if (s.kind != QN_LOG_RECORDS && s.kind != QN_LOG_CONTROL)
             continue;
         QN_ASSERT(s.topic < st->topic_count);
-        qn_log_put64(header + 16, st->topics[s.topic]->assigned);
+        qn_little_put64(header + 16, st->topics[s.topic]->assigned);
         st->topics[s.topic]->assigned += s.count;
     }
     QN_ASSERT(!bad);

@@ -17,29 +17,29 @@ enum { ZSTD_LEVEL = 1 };
 void qn_log_segment_header_write(const struct qn_log_segment_header *h, char *out)
 {
     memset(out, 0, QN_LOG_SECTOR);
-    qn_log_put32(out, QN_LOG_MAGIC_SEGMENT);
-    qn_log_put16(out + 8, QN_LOG_FORMAT_VERSION);
-    qn_log_put64(out + 16, h->id.half[0]);
-    qn_log_put64(out + 24, h->id.half[1]);
-    qn_log_put64(out + 32, h->first_lsn);
-    qn_log_put64(out + 40, h->size);
-    qn_log_put64(out + 48, (uint64_t)h->made_us);
-    qn_log_put32(out + 4, qn_crc32c(0, out + 8, QN_LOG_SMALL_HEADER - 8));
+    qn_little_put32(out, QN_LOG_MAGIC_SEGMENT);
+    qn_little_put16(out + 8, QN_LOG_FORMAT_VERSION);
+    qn_little_put64(out + 16, h->id.half[0]);
+    qn_little_put64(out + 24, h->id.half[1]);
+    qn_little_put64(out + 32, h->first_lsn);
+    qn_little_put64(out + 40, h->size);
+    qn_little_put64(out + 48, (uint64_t)h->made_us);
+    qn_little_put32(out + 4, qn_crc32c(0, out + 8, QN_LOG_SMALL_HEADER - 8));
 }
 
 const char *qn_log_segment_header_read(const char *p, struct qn_log_segment_header *h)
 {
-    if (qn_log_get32(p) != QN_LOG_MAGIC_SEGMENT)
+    if (qn_little_get32(p) != QN_LOG_MAGIC_SEGMENT)
         return "it does not begin with QNS1";
-    if (qn_log_get32(p + 4) != qn_crc32c(0, p + 8, QN_LOG_SMALL_HEADER - 8))
+    if (qn_little_get32(p + 4) != qn_crc32c(0, p + 8, QN_LOG_SMALL_HEADER - 8))
         return "the checksum of its header is wrong";
-    if (qn_log_get16(p + 8) != QN_LOG_FORMAT_VERSION)
+    if (qn_little_get16(p + 8) != QN_LOG_FORMAT_VERSION)
         return "its format version is not known to this version of quern";
-    h->id.half[0] = qn_log_get64(p + 16);
-    h->id.half[1] = qn_log_get64(p + 24);
-    h->first_lsn = qn_log_get64(p + 32);
-    h->size = qn_log_get64(p + 40);
-    h->made_us = (int64_t)qn_log_get64(p + 48);
+    h->id.half[0] = qn_little_get64(p + 16);
+    h->id.half[1] = qn_little_get64(p + 24);
+    h->first_lsn = qn_little_get64(p + 32);
+    h->size = qn_little_get64(p + 40);
+    h->made_us = (int64_t)qn_little_get64(p + 48);
     if (h->size < 2 * QN_LOG_SECTOR || h->size % QN_LOG_SECTOR != 0 ||
         h->first_lsn % QN_LOG_SECTOR != 0 || h->first_lsn > INT64_MAX || h->size > INT64_MAX / 2)
         return "its size or first LSN cannot be";
@@ -50,37 +50,37 @@ void qn_log_frame_write(const struct qn_log_frame *f, uint64_t id, char *out)
 {
     QN_ASSERT(f->sections <= QN_LOG_SECTIONS_MAX);
     memset(out, 0, QN_LOG_FRAME_HEADER);
-    qn_log_put32(out, QN_LOG_MAGIC_FRAME);
-    qn_log_put32(out + 8, f->length);
-    qn_log_put16(out + 12, QN_LOG_FORMAT_VERSION);
-    qn_log_put16(out + 14, (uint16_t)f->sections);
-    qn_log_put64(out + 16, f->lsn);
-    qn_log_put64(out + 24, id);
-    qn_log_put32(out + 32, f->prev_crc);
-    qn_log_put32(out + 36, f->flags);
-    qn_log_put64(out + 40, (uint64_t)f->append_us);
-    qn_log_put64(out + 48, f->raw_length);
+    qn_little_put32(out, QN_LOG_MAGIC_FRAME);
+    qn_little_put32(out + 8, f->length);
+    qn_little_put16(out + 12, QN_LOG_FORMAT_VERSION);
+    qn_little_put16(out + 14, (uint16_t)f->sections);
+    qn_little_put64(out + 16, f->lsn);
+    qn_little_put64(out + 24, id);
+    qn_little_put32(out + 32, f->prev_crc);
+    qn_little_put32(out + 36, f->flags);
+    qn_little_put64(out + 40, (uint64_t)f->append_us);
+    qn_little_put64(out + 48, f->raw_length);
 }
 
 const char *qn_log_frame_read(const char *p, uint64_t id, uint64_t lsn, struct qn_log_frame *f)
 {
-    uint64_t raw = qn_log_get64(p + 48);
+    uint64_t raw = qn_little_get64(p + 48);
 
-    if (qn_log_get32(p) != QN_LOG_MAGIC_FRAME)
+    if (qn_little_get32(p) != QN_LOG_MAGIC_FRAME)
         return "no frame begins here";
-    if (qn_log_get64(p + 16) != lsn)
+    if (qn_little_get64(p + 16) != lsn)
         return "the frame belongs to another LSN";
-    if (qn_log_get64(p + 24) != id)
+    if (qn_little_get64(p + 24) != id)
         return "the frame belongs to another log";
-    f->crc = qn_log_get32(p + 4);
-    f->length = qn_log_get32(p + 8);
-    f->sections = qn_log_get16(p + 14);
+    f->crc = qn_little_get32(p + 4);
+    f->length = qn_little_get32(p + 8);
+    f->sections = qn_little_get16(p + 14);
     f->lsn = lsn;
-    f->prev_crc = qn_log_get32(p + 32);
-    f->flags = qn_log_get32(p + 36);
-    f->append_us = (int64_t)qn_log_get64(p + 40);
-    if (qn_log_get16(p + 12) != QN_LOG_FORMAT_VERSION || f->flags > 15 ||
-        (f->flags & QN_LOG_FLAG_CODEC) > QN_LOG_ZSTD || qn_log_get64(p + 56) != 0)
+    f->prev_crc = qn_little_get32(p + 32);
+    f->flags = qn_little_get32(p + 36);
+    f->append_us = (int64_t)qn_little_get64(p + 40);
+    if (qn_little_get16(p + 12) != QN_LOG_FORMAT_VERSION || f->flags > 15 ||
+        (f->flags & QN_LOG_FLAG_CODEC) > QN_LOG_ZSTD || qn_little_get64(p + 56) != 0)
         return "the frame's header makes no sense";
     if (f->length < QN_LOG_FRAME_HEADER || f->length > QN_LOG_FRAME_BYTES_MAX ||
         raw > QN_LOG_FRAME_BYTES_MAX)
@@ -96,7 +96,7 @@ uint32_t qn_log_frame_seal(char *p, uint32_t length)
 {
     uint32_t crc = qn_crc32c(0, p + 8, length - 8);
 
-    qn_log_put32(p + 4, crc);
+    qn_little_put32(p + 4, crc);
     return crc;
 }
 
@@ -112,14 +112,14 @@ const char *qn_log_frame_check(const char *p, const struct qn_log_frame *f)
 
 void qn_log_section_write(const struct qn_log_section *s, char *out)
 {
-    qn_log_put32(out, s->topic);
-    qn_log_put16(out + 4, s->kind);
-    qn_log_put16(out + 6, 0);
-    qn_log_put32(out + 8, s->count);
-    qn_log_put32(out + 12, s->bytes);
-    qn_log_put64(out + 16, s->first);
-    qn_log_put64(out + 24, (uint64_t)s->min_event);
-    qn_log_put64(out + 32, (uint64_t)s->max_event);
+    qn_little_put32(out, s->topic);
+    qn_little_put16(out + 4, s->kind);
+    qn_little_put16(out + 6, 0);
+    qn_little_put32(out + 8, s->count);
+    qn_little_put32(out + 12, s->bytes);
+    qn_little_put64(out + 16, s->first);
+    qn_little_put64(out + 24, (uint64_t)s->min_event);
+    qn_little_put64(out + 32, (uint64_t)s->max_event);
 }
 
 bool qn_log_section_next(const char **p, const char *end, struct qn_log_section *s, bool *bad)
@@ -131,16 +131,16 @@ bool qn_log_section_next(const char **p, const char *end, struct qn_log_section 
     *bad = true;
     if (end - at < QN_LOG_SECTION_HEADER)
         return false;
-    s->topic = qn_log_get32(at);
-    s->kind = qn_log_get16(at + 4);
-    s->count = qn_log_get32(at + 8);
-    s->bytes = qn_log_get32(at + 12);
-    s->first = qn_log_get64(at + 16);
-    s->min_event = (int64_t)qn_log_get64(at + 24);
-    s->max_event = (int64_t)qn_log_get64(at + 32);
+    s->topic = qn_little_get32(at);
+    s->kind = qn_little_get16(at + 4);
+    s->count = qn_little_get32(at + 8);
+    s->bytes = qn_little_get32(at + 12);
+    s->first = qn_little_get64(at + 16);
+    s->min_event = (int64_t)qn_little_get64(at + 24);
+    s->max_event = (int64_t)qn_little_get64(at + 32);
     s->body = at + QN_LOG_SECTION_HEADER;
     if (s->kind < QN_LOG_RECORDS || s->kind > QN_LOG_DICTIONARY ||
-        s->bytes > (uint64_t)(end - s->body) || qn_log_get16(at + 6) != 0)
+        s->bytes > (uint64_t)(end - s->body) || qn_little_get16(at + 6) != 0)
         return false;
     if ((s->kind == QN_LOG_RECORDS || s->kind == QN_LOG_CONTROL) &&
         (s->count > s->bytes / 4 || s->count == 0 || s->first > INT64_MAX ||

@@ -69,6 +69,7 @@
 #ifndef QN_LOG_LOG_FORMAT_H
 #define QN_LOG_LOG_FORMAT_H
 
+#include "base/little.h"
 #include "base/varint.h"
 #include "log/log_local.h"
 
@@ -93,48 +94,6 @@ enum {
 #define QN_LOG_MAGIC_END     0x31454E51U
 
 enum { QN_LOG_FLAG_CODEC = 3, QN_LOG_FLAG_COMMIT = 4, QN_LOG_FLAG_DICTIONARY = 8 };
-
-static inline void qn_log_put16(char *p, uint16_t v)
-{
-    v = htole16(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static inline void qn_log_put32(char *p, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static inline void qn_log_put64(char *p, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(p, &v, sizeof v);
-}
-
-static inline uint16_t qn_log_get16(const char *p)
-{
-    uint16_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le16toh(v);
-}
-
-static inline uint32_t qn_log_get32(const char *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
-static inline uint64_t qn_log_get64(const char *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof v);
-    return le64toh(v);
-}
 
 static inline uint64_t qn_log_padded(uint64_t bytes)
 {

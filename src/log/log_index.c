@@ -135,54 +135,54 @@ uint32_t qn_log_index_find(const struct qn_log_segment *s, uint64_t lsn)
 
 static void write_span(const struct qn_log_span *s, char *p)
 {
-    qn_log_put32(p, s->topic);
-    qn_log_put32(p + 4, 0);
-    qn_log_put64(p + 8, s->first);
-    qn_log_put64(p + 16, s->next);
-    qn_log_put64(p + 24, s->bytes);
-    qn_log_put64(p + 32, (uint64_t)s->min_event);
-    qn_log_put64(p + 40, (uint64_t)s->max_event);
-    qn_log_put64(p + 48, (uint64_t)s->min_append);
-    qn_log_put64(p + 56, (uint64_t)s->max_append);
+    qn_little_put32(p, s->topic);
+    qn_little_put32(p + 4, 0);
+    qn_little_put64(p + 8, s->first);
+    qn_little_put64(p + 16, s->next);
+    qn_little_put64(p + 24, s->bytes);
+    qn_little_put64(p + 32, (uint64_t)s->min_event);
+    qn_little_put64(p + 40, (uint64_t)s->max_event);
+    qn_little_put64(p + 48, (uint64_t)s->min_append);
+    qn_little_put64(p + 56, (uint64_t)s->max_append);
 }
 
 static void read_span(const char *p, struct qn_log_span *s)
 {
-    s->topic = qn_log_get32(p);
-    s->first = qn_log_get64(p + 8);
-    s->next = qn_log_get64(p + 16);
-    s->bytes = qn_log_get64(p + 24);
-    s->min_event = (int64_t)qn_log_get64(p + 32);
-    s->max_event = (int64_t)qn_log_get64(p + 40);
-    s->min_append = (int64_t)qn_log_get64(p + 48);
-    s->max_append = (int64_t)qn_log_get64(p + 56);
+    s->topic = qn_little_get32(p);
+    s->first = qn_little_get64(p + 8);
+    s->next = qn_little_get64(p + 16);
+    s->bytes = qn_little_get64(p + 24);
+    s->min_event = (int64_t)qn_little_get64(p + 32);
+    s->max_event = (int64_t)qn_little_get64(p + 40);
+    s->min_append = (int64_t)qn_little_get64(p + 48);
+    s->max_append = (int64_t)qn_little_get64(p + 56);
 }
 
 static void write_entry(const struct qn_log_entry *e, char *p)
 {
-    qn_log_put64(p, e->lsn);
-    qn_log_put64(p + 8, e->first);
-    qn_log_put64(p + 16, (uint64_t)e->min_event);
-    qn_log_put64(p + 24, (uint64_t)e->max_event);
-    qn_log_put64(p + 32, (uint64_t)e->append_us);
-    qn_log_put32(p + 40, e->topic);
-    qn_log_put32(p + 44, e->count);
-    qn_log_put32(p + 48, e->length);
-    qn_log_put16(p + 52, e->kind);
-    qn_log_put16(p + 54, 0);
+    qn_little_put64(p, e->lsn);
+    qn_little_put64(p + 8, e->first);
+    qn_little_put64(p + 16, (uint64_t)e->min_event);
+    qn_little_put64(p + 24, (uint64_t)e->max_event);
+    qn_little_put64(p + 32, (uint64_t)e->append_us);
+    qn_little_put32(p + 40, e->topic);
+    qn_little_put32(p + 44, e->count);
+    qn_little_put32(p + 48, e->length);
+    qn_little_put16(p + 52, e->kind);
+    qn_little_put16(p + 54, 0);
 }
 
 static void read_entry(const char *p, struct qn_log_entry *e)
 {
-    e->lsn = qn_log_get64(p);
-    e->first = qn_log_get64(p + 8);
-    e->min_event = (int64_t)qn_log_get64(p + 16);
-    e->max_event = (int64_t)qn_log_get64(p + 24);
-    e->append_us = (int64_t)qn_log_get64(p + 32);
-    e->topic = qn_log_get32(p + 40);
-    e->count = qn_log_get32(p + 44);
-    e->length = qn_log_get32(p + 48);
-    e->kind = qn_log_get16(p + 52);
+    e->lsn = qn_little_get64(p);
+    e->first = qn_little_get64(p + 8);
+    e->min_event = (int64_t)qn_little_get64(p + 16);
+    e->max_event = (int64_t)qn_little_get64(p + 24);
+    e->append_us = (int64_t)qn_little_get64(p + 32);
+    e->topic = qn_little_get32(p + 40);
+    e->count = qn_little_get32(p + 44);
+    e->length = qn_little_get32(p + 48);
+    e->kind = qn_little_get16(p + 52);
 }
 
 static void encode(const struct qn_log *lg, const struct qn_log_segment *s, char *p, size_t bytes)
@@ -190,22 +190,22 @@ static void encode(const struct qn_log *lg, const struct qn_log_segment *s, char
     char *at = p + QN_LOG_SMALL_HEADER;
 
     memset(p, 0, QN_LOG_SMALL_HEADER);
-    qn_log_put32(p, QN_LOG_MAGIC_INDEX);
-    qn_log_put16(p + 8, QN_LOG_FORMAT_VERSION);
-    qn_log_put32(p + 12, s->span_count);
-    qn_log_put64(p + 16, lg->id.half[0]);
-    qn_log_put64(p + 24, s->first_lsn);
-    qn_log_put64(p + 32, s->end_lsn);
-    qn_log_put32(p + 40, s->crc);
-    qn_log_put32(p + 44, s->entry_count);
-    qn_log_put64(p + 48, (uint64_t)s->min_append);
-    qn_log_put64(p + 56, (uint64_t)s->max_append);
+    qn_little_put32(p, QN_LOG_MAGIC_INDEX);
+    qn_little_put16(p + 8, QN_LOG_FORMAT_VERSION);
+    qn_little_put32(p + 12, s->span_count);
+    qn_little_put64(p + 16, lg->id.half[0]);
+    qn_little_put64(p + 24, s->first_lsn);
+    qn_little_put64(p + 32, s->end_lsn);
+    qn_little_put32(p + 40, s->crc);
+    qn_little_put32(p + 44, s->entry_count);
+    qn_little_put64(p + 48, (uint64_t)s->min_append);
+    qn_little_put64(p + 56, (uint64_t)s->max_append);
     for (uint32_t i = 0; i < s->span_count; i++, at += QN_LOG_SPAN_BYTES)
         write_span(&s->spans[i], at);
     for (uint32_t i = 0; i < s->entry_count; i++, at += QN_LOG_ENTRY_BYTES)
         write_entry(&s->entries[i], at);
     QN_ASSERT((size_t)(at - p) == bytes);
-    qn_log_put32(p + 4, qn_crc32c(0, p + 8, bytes - 8));
+    qn_little_put32(p + 4, qn_crc32c(0, p + 8, bytes - 8));
 }
 
 /* Written under another name first: a reader beside the writer never sees half an index. */
@@ -248,14 +248,14 @@ static bool header_fits(const struct qn_log *lg, const struct qn_log_segment *s,
 {
     uint64_t spans, entries, end;
 
-    if (bytes < QN_LOG_SMALL_HEADER || qn_log_get32(p) != QN_LOG_MAGIC_INDEX ||
-        qn_log_get32(p + 4) != qn_crc32c(0, p + 8, bytes - 8) ||
-        qn_log_get16(p + 8) != QN_LOG_FORMAT_VERSION)
+    if (bytes < QN_LOG_SMALL_HEADER || qn_little_get32(p) != QN_LOG_MAGIC_INDEX ||
+        qn_little_get32(p + 4) != qn_crc32c(0, p + 8, bytes - 8) ||
+        qn_little_get16(p + 8) != QN_LOG_FORMAT_VERSION)
         return false;
-    spans = qn_log_get32(p + 12);
-    entries = qn_log_get32(p + 44);
-    end = qn_log_get64(p + 32);
-    return qn_log_get64(p + 16) == lg->id.half[0] && qn_log_get64(p + 24) == s->first_lsn &&
+    spans = qn_little_get32(p + 12);
+    entries = qn_little_get32(p + 44);
+    end = qn_little_get64(p + 32);
+    return qn_little_get64(p + 16) == lg->id.half[0] && qn_little_get64(p + 24) == s->first_lsn &&
            bytes ==
                QN_LOG_SMALL_HEADER + spans * QN_LOG_SPAN_BYTES + entries * QN_LOG_ENTRY_BYTES &&
            end > s->first_lsn && end - s->first_lsn <= s->size && end % QN_LOG_SECTOR == 0;
@@ -283,21 +283,21 @@ qn_status qn_log_index_load(const struct qn_log *lg, struct qn_log_segment *s, s
         goto out;
     p = b.data;
     s->span_count = s->entry_count = 0;
-    rc = qn_log_index_reserve(s, qn_log_get32(p + 12), err);
+    rc = qn_log_index_reserve(s, qn_little_get32(p + 12), err);
     if (rc == QN_OK)
-        rc = qn_log_index_reserve(s, qn_log_get32(p + 44), err);
+        rc = qn_log_index_reserve(s, qn_little_get32(p + 44), err);
     if (rc != QN_OK)
         goto out;
-    s->end_lsn = qn_log_get64(p + 32);
-    s->crc = qn_log_get32(p + 40);
-    s->min_append = (int64_t)qn_log_get64(p + 48);
-    s->max_append = (int64_t)qn_log_get64(p + 56);
+    s->end_lsn = qn_little_get64(p + 32);
+    s->crc = qn_little_get32(p + 40);
+    s->min_append = (int64_t)qn_little_get64(p + 48);
+    s->max_append = (int64_t)qn_little_get64(p + 56);
     s->has_commits = false;
-    for (uint32_t n = qn_log_get32(p + 12), i = 0; i < n && i < s->span_cap; i++)
+    for (uint32_t n = qn_little_get32(p + 12), i = 0; i < n && i < s->span_cap; i++)
         read_span(p + QN_LOG_SMALL_HEADER + (size_t)i * QN_LOG_SPAN_BYTES,
                   &s->spans[s->span_count++]);
     p += QN_LOG_SMALL_HEADER + (size_t)s->span_count * QN_LOG_SPAN_BYTES;
-    for (uint32_t n = qn_log_get32(b.data + 44), i = 0; i < n && rc == QN_OK; i++) {
+    for (uint32_t n = qn_little_get32(b.data + 44), i = 0; i < n && rc == QN_OK; i++) {
         struct qn_log_entry *e = &s->entries[s->entry_count++];
 
         read_entry(p + (size_t)i * QN_LOG_ENTRY_BYTES, e);

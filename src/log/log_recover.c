@@ -350,8 +350,8 @@ static qn_status measure_tail(struct qn_log *lg, const struct qn_log_segment *s,
 
         QN_TRY(
             qn_log_window_get(&w->window, s->end_lsn - s->first_lsn + at, QN_LOG_SECTOR, &p, err));
-        if (at == 0 && qn_log_get64(p + 16) < s->first_lsn &&
-            qn_log_frame_read(p, w->id, qn_log_get64(p + 16), &f) == NULL)
+        if (at == 0 && qn_little_get64(p + 16) < s->first_lsn &&
+            qn_log_frame_read(p, w->id, qn_little_get64(p + 16), &f) == NULL)
             return QN_OK; /* an earlier use of the file */
         for (int i = 0; i < QN_LOG_SECTOR; i++)
             if (p[i] != 0)
@@ -419,10 +419,10 @@ static qn_status compare_end(struct qn_log *lg, const struct qn_log_segment *s, 
 
     qn_log_name_path(lg, "end", path);
     if (qn_file_read_all(lg->opt.files, path, QN_LOG_SMALL_HEADER, &b, NULL) == QN_OK &&
-        b.len == QN_LOG_SMALL_HEADER && qn_log_get32(b.data) == QN_LOG_MAGIC_END &&
-        qn_log_get32(b.data + 4) == qn_log_end_crc(b.data) &&
-        qn_log_get64(b.data + 8) == lg->id.half[0])
-        end = qn_log_get64(b.data + 24);
+        b.len == QN_LOG_SMALL_HEADER && qn_little_get32(b.data) == QN_LOG_MAGIC_END &&
+        qn_little_get32(b.data + 4) == qn_log_end_crc(b.data) &&
+        qn_little_get64(b.data + 8) == lg->id.half[0])
+        end = qn_little_get64(b.data + 24);
     qn_buf_fini(&b);
     if (end <= s->end_lsn)
         return QN_OK;

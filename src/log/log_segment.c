@@ -289,12 +289,12 @@ void qn_log_end_write(struct qn_log *lg, uint64_t end_lsn, uint32_t crc)
     char path[QN_LOG_PATH_MAX], b[QN_LOG_SMALL_HEADER] = {0};
     int fd;
 
-    qn_log_put32(b, QN_LOG_MAGIC_END);
-    qn_log_put64(b + 8, lg->id.half[0]);
-    qn_log_put64(b + 16, lg->id.half[1]);
-    qn_log_put64(b + 24, end_lsn);
-    qn_log_put32(b + 32, crc);
-    qn_log_put32(b + 4, qn_log_end_crc(b));
+    qn_little_put32(b, QN_LOG_MAGIC_END);
+    qn_little_put64(b + 8, lg->id.half[0]);
+    qn_little_put64(b + 16, lg->id.half[1]);
+    qn_little_put64(b + 24, end_lsn);
+    qn_little_put32(b + 32, crc);
+    qn_little_put32(b + 4, qn_log_end_crc(b));
     qn_log_name_path(lg, "end", path);
     fd = fs->open(fs->st, path, QN_OPEN_CREATE);
     if (fd < 0)

@@ -232,22 +232,6 @@ bool qn_log_state_note(struct qn_log_state *st, const struct qn_log_frame *f,
     return is_good;
 }
 
-static void put32(struct qn_buf *b, uint32_t v)
-{
-    char x[4];
-
-    qn_log_put32(x, v);
-    qn_buf_add(b, x, sizeof x);
-}
-
-static void put64(struct qn_buf *b, uint64_t v)
-{
-    char x[8];
-
-    qn_log_put64(x, v);
-    qn_buf_add(b, x, sizeof x);
-}
-
 size_t qn_log_state_bytes(const struct qn_log_state *st)
 {
     size_t n = 16;
@@ -314,26 +298,26 @@ void qn_log_state_write(const struct qn_log_state *st, struct qn_buf *out)
 
     while (topics < st->topic_count && st->topics[topics]->is_declared)
         topics++;
-    put32(out, topics);
-    put32(out, cursor_count);
-    put32(out, stage_count);
-    put32(out, 0);
+    qn_little_add32(out, topics);
+    qn_little_add32(out, cursor_count);
+    qn_little_add32(out, stage_count);
+    qn_little_add32(out, 0);
     for (uint32_t i = 0; i < topics; i++) {
-        put64(out, st->topics[i]->next);
-        put32(out, st->topics[i]->name_len);
+        qn_little_add64(out, st->topics[i]->next);
+        qn_little_add32(out, st->topics[i]->name_len);
         qn_buf_add(out, st->topics[i]->name, st->topics[i]->name_len);
     }
     for (uint32_t i = 0; i < cursor_count; i++) {
-        put64(out, cursors[i]->offset);
-        put32(out, cursors[i]->topic);
-        put32(out, cursors[i]->name_len);
+        qn_little_add64(out, cursors[i]->offset);
+        qn_little_add32(out, cursors[i]->topic);
+        qn_little_add32(out, cursors[i]->name_len);
         qn_buf_add(out, cursors[i]->name, cursors[i]->name_len);
     }
     for (uint32_t i = 0; i < stage_count; i++) {
-        put64(out, stages[i]->position);
-        put64(out, stages[i]->lsn);
-        put32(out, stages[i]->stage);
-        put32(out, (uint32_t)stages[i]->payload.len);
+        qn_little_add64(out, stages[i]->position);
+        qn_little_add64(out, stages[i]->lsn);
+        qn_little_add32(out, stages[i]->stage);
+        qn_little_add32(out, (uint32_t)stages[i]->payload.len);
         qn_buf_add(out, stages[i]->payload.data, stages[i]->payload.len);
     }
 }
@@ -360,14 +344,14 @@ static uint32_t take32(struct taker *t)
 {
     const char *p = take(t, 4);
 
-    return p == NULL ? 0 : qn_log_get32(p);
+    return p == NULL ? 0 : qn_little_get32(p);
 }
 
 static uint64_t take64(struct taker *t)
 {
     const char *p = take(t, 8);
 
-    return p == NULL ? 0 : qn_log_get64(p);
+    return p == NULL ? 0 : qn_little_get64(p);
 }
 
 static struct qn_str take_name(struct taker *t, uint32_t limit)

@@ -336,7 +336,7 @@ static qn_status put_frame(struct qn_log *lg, const struct qn_log_segment *s,
     for (unsigned i = 0; i < count; i++)
         f->crc = i == 0 ? qn_crc32c(0, (const char *)v[0].p + 8, v[0].bytes - 8)
                         : qn_crc32c(f->crc, v[i].p, v[i].bytes);
-    qn_log_put32(lg->w.own.data + 4, f->crc);
+    qn_little_put32(lg->w.own.data + 4, f->crc);
     if (padding > 0)
         v[count++] = (struct qn_piece){zeros, padding};
     qn_log_path(lg, s->first_lsn, "seg", path);

@@ -156,16 +156,21 @@ def caught_up(broker, topic, group, partitions):
     return [o if o >= 0 else 0 for o in broker.committed(group, topic, partitions)] == ends
 
 
-def finish(processes, broker, topic, partitions, seconds=120, group=None):
-    """Waits until all is committed, stops them."""
+def stop_when(is_done, processes, seconds=120):
+    """Waits until it is so, while all of them run, and stops them."""
     end = time.monotonic() + seconds
-    while not caught_up(broker, topic, group or topic, partitions):
+    while not is_done():
         assert time.monotonic() < end, "\n".join(p.said() for p in processes)
         for p in processes:
             assert p.process.poll() is None, p.said()
         time.sleep(0.1)
     for p in processes:
         assert p.stop() == 0, p.said()
+
+
+def finish(processes, broker, topic, partitions, seconds=120, group=None):
+    """Waits until all is committed, stops them."""
+    stop_when(lambda: caught_up(broker, topic, group or topic, partitions), processes, seconds)
 
 
 class Writer(threading.Thread):

@@ -9,11 +9,10 @@ import json
 import re
 import struct
 import subprocess
-import time
 
 import kafka_run
 from fraud_data import QUERN
-from kafka_run import caught_up
+from kafka_run import caught_up, stop_when
 
 SPEC = """\
 quern: 1
@@ -196,14 +195,8 @@ def groups(text, topic):
 def finish(processes, broker, text, topic, seconds=120):
     """Waits until every stage has committed all there is, stops the processes."""
     found = broker.admin().list_topics(timeout=20).topics
-    end = time.monotonic() + seconds
-    while not all(caught_up(broker, t, g, len(found[t].partitions)) for g, t in groups(text, topic)):
-        assert time.monotonic() < end, "\n".join(p.said() for p in processes)
-        for p in processes:
-            assert p.process.poll() is None, p.said()
-        time.sleep(0.1)
-    for p in processes:
-        assert p.stop() == 0, p.said()
+    stop_when(lambda: all(caught_up(broker, t, g, len(found[t].partitions)) for g, t in groups(text, topic)), processes,
+              seconds)
 
 
 class Writer(kafka_run.Writer):

@@ -191,14 +191,14 @@ static void mend(char *p, size_t size)
 
     qn_log_segment_header_write(&h, p);
     for (size_t at = QN_LOG_SECTOR; at + QN_LOG_FRAME_HEADER <= size;) {
-        uint32_t length = qn_log_get32(p + at + 8);
+        uint32_t length = qn_little_get32(p + at + 8);
 
-        if (qn_log_get32(p + at) != QN_LOG_MAGIC_FRAME || length < QN_LOG_FRAME_HEADER ||
+        if (qn_little_get32(p + at) != QN_LOG_MAGIC_FRAME || length < QN_LOG_FRAME_HEADER ||
             length > size - at)
             break;
-        qn_log_put64(p + at + 16, at);
-        qn_log_put64(p + at + 24, 7);
-        qn_log_put32(p + at + 32, prev);
+        qn_little_put64(p + at + 16, at);
+        qn_little_put64(p + at + 24, 7);
+        qn_little_put32(p + at + 32, prev);
         prev = qn_log_frame_seal(p + at, length);
         at += (size_t)qn_log_padded(length);
     }

@@ -96,10 +96,10 @@ static unsigned frames_of(const struct disk_file *f, size_t *at, size_t *length,
 
     for (size_t p = QN_LOG_SECTOR; p + QN_LOG_FRAME_HEADER <= f->now_size && n < max;
          p += qn_log_padded(length[n - 1])) {
-        if (qn_log_get32(f->now + p) != QN_LOG_MAGIC_FRAME)
+        if (qn_little_get32(f->now + p) != QN_LOG_MAGIC_FRAME)
             break;
         at[n] = p;
-        length[n++] = qn_log_get32(f->now + p + 8);
+        length[n++] = qn_little_get32(f->now + p + 8);
     }
     return n;
 }
@@ -339,7 +339,7 @@ static void test_segments(void **state)
     d = disk_new(7);
     append(d, 0, 50);
     memcpy(segment_file(d, SEGMENT, "seg")->now + 16, segment_file(other, 0, "seg")->now + 16, 16);
-    qn_log_put32(segment_file(d, SEGMENT, "seg")->now + 4, 0);
+    qn_little_put32(segment_file(d, SEGMENT, "seg")->now + 4, 0);
     expect_refusal(d, "the checksum of its header is wrong");
     disk_free(d);
     /* Closed with more in it than there is now. */
