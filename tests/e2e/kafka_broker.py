@@ -4,8 +4,6 @@
 The jars come once, by Maven, into .cache/ of the repository. Where Java or Maven are not there, tests are skipped and
 say so.
 """
-import contextlib
-import os
 import pathlib
 import shutil
 import socket
@@ -14,10 +12,11 @@ import time
 
 import pytest
 
-from fraud_data import ROOT
+from maven import CACHE as FETCHED
+from maven import alone, maven
 
 VERSION = "4.3.1"
-CACHE = pathlib.Path(os.environ.get("QUERN_CACHE", ROOT / ".cache")) / f"kafka-{VERSION}"
+CACHE = FETCHED / f"kafka-{VERSION}"
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
 JAVA = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]
 
@@ -67,22 +66,17 @@ def jars():
     """The class path, fetched where it is not there; a skip where that cannot be."""
     if not shutil.which("java"):
         pytest.skip("no java: install a Java runtime, 17 or newer, for the tests with a Kafka broker")
-    folder = CACHE / "jars"
-    if not folder.is_dir():
-        if not shutil.which("mvn"):
-            pytest.skip("no mvn: install Maven, which fetches Kafka's jars for the tests with a broker")
-        CACHE.mkdir(parents=True, exist_ok=True)
-        part = CACHE / f"part-{os.getpid()}"
-        (CACHE / "pom.xml").write_text(POM)
-        done = subprocess.run(["mvn", "-q", "-B", "-f", str(CACHE / "pom.xml"), "dependency:copy-dependencies",
-                               "-DincludeScope=runtime", f"-DoutputDirectory={part}"], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-        if done.returncode != 0:
+    folder, part = CACHE / "jars", CACHE / "part"
+    with alone():
+        if not folder.is_dir():
+            if not shutil.which("mvn"):
+                pytest.skip("no mvn: install Maven, which fetches Kafka's jars for the tests with a broker")
             shutil.rmtree(part, ignore_errors=True)
-            pytest.skip(f"Kafka's jars cannot be fetched: {done.stdout.strip()[-300:]}")
-        with contextlib.suppress(OSError):  # another run may have been quicker
+            CACHE.mkdir(exist_ok=True)
+            (CACHE / "pom.xml").write_text(POM)
+            maven("Kafka's jars", "-f", str(CACHE / "pom.xml"), "dependency:copy-dependencies",
+                  "-DincludeScope=runtime", f"-DoutputDirectory={part}")
             part.rename(folder)
-        shutil.rmtree(part, ignore_errors=True)
     return f"{folder}/*"
 
 

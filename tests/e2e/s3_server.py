@@ -17,6 +17,8 @@ import http.server
 
 import pytest
 
+from maven import alone, maven
+
 VERSION = "4.1.0"
 JAR = pathlib.Path.home() / ".m2/repository/org/gaul/s3proxy" / VERSION / f"s3proxy-{VERSION}-jar-with-dependencies.jar"
 KEY, SECRET = "test-identity", "test-credential-0123456789abcdef"
@@ -27,12 +29,12 @@ def need_jar():
     for tool in ("java", "mvn"):
         if not shutil.which(tool):
             pytest.skip(f"no {tool}: the S3 server of these tests is a Java program from Maven")
-    if not JAR.is_file():
-        artifact = f"org.gaul:s3proxy:{VERSION}:jar:jar-with-dependencies"
-        done = subprocess.run(["mvn", "-q", "-B", "dependency:get", f"-Dartifact={artifact}", "-Dtransitive=false"],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
-        if done.returncode != 0 or not JAR.is_file():
-            pytest.skip(f"s3proxy {VERSION} cannot be had from Maven: {done.stdout[-300:]}")
+    with alone():
+        if not JAR.is_file():
+            artifact = f"org.gaul:s3proxy:{VERSION}:jar:jar-with-dependencies"
+            maven("s3proxy", "dependency:get", f"-Dartifact={artifact}", "-Dtransitive=false")
+            if not JAR.is_file():
+                pytest.skip(f"s3proxy {VERSION} is not where Maven should have put it: {JAR}")
     return JAR
 
 

@@ -2,7 +2,6 @@
 """A real schema registry for tests: Apicurio Registry from its published archive, on loopback, on a free port, with the
 REST API of Confluent's registry. The archive comes once, by Maven, into .cache/ of the repository."""
 import contextlib
-import os
 import pathlib
 import shutil
 import socket
@@ -14,11 +13,12 @@ import urllib.request
 
 import pytest
 
-from fraud_data import ROOT
 from kafka_broker import free_ports
+from maven import CACHE as FETCHED
+from maven import alone, maven
 
 VERSION = "3.0.9"
-CACHE = pathlib.Path(os.environ.get("QUERN_CACHE", ROOT / ".cache")) / f"apicurio-{VERSION}"
+CACHE = FETCHED / f"apicurio-{VERSION}"
 JAR = f"apicurio-registry-app-{VERSION}-runner.jar"
 
 
@@ -27,23 +27,18 @@ def unpacked():
     for tool in ("java", "mvn"):
         if not shutil.which(tool) and not (tool == "mvn" and CACHE.is_dir()):
             pytest.skip(f"no {tool}: the tests with a schema registry need a Java runtime, 17 or newer, and Maven")
-    if not CACHE.is_dir():
-        part = CACHE.with_name(f"{CACHE.name}.part-{os.getpid()}")
-        part.mkdir(parents=True)
-        done = subprocess.run(["mvn", "-q", "-B", "dependency:copy", f"-DoutputDirectory={part}",
-                               f"-Dartifact=io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              errors="replace")
-        if done.returncode != 0:
+    part = CACHE.with_name(f"{CACHE.name}.part")
+    with alone():
+        if not CACHE.is_dir():
             shutil.rmtree(part, ignore_errors=True)
-            pytest.skip(f"the schema registry cannot be fetched: {done.stdout.strip()[-300:]}")
-        archive = next(part.glob("*.tar.gz"))
-        with tarfile.open(archive) as tar:
-            tar.extractall(part, filter="data")
-        archive.unlink()
-        with contextlib.suppress(OSError):  # another run may have been quicker
+            part.mkdir()
+            maven("the schema registry", "dependency:copy", f"-DoutputDirectory={part}",
+                  f"-Dartifact=io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all")
+            archive = next(part.glob("*.tar.gz"))
+            with tarfile.open(archive) as tar:
+                tar.extractall(part, filter="data")
+            archive.unlink()
             part.rename(CACHE)
-        shutil.rmtree(part, ignore_errors=True)
     return CACHE
 
 
