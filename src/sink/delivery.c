@@ -175,7 +175,6 @@ static void failed(struct qn_delivery *d, const char *text, int64_t retry_after_
     int64_t wait_us;
 
     note_error(d, text);
-    atomic_fetch_add(&d->failed, 1);
     d->failures++;
     d->state = QN_DELIVERY_WAITING;
     if (was_open || (p->breaker_after > 0 && d->failures >= p->breaker_after)) {
@@ -189,6 +188,8 @@ static void failed(struct qn_delivery *d, const char *text, int64_t retry_after_
     if (wait_us < retry_after_us)
         wait_us = retry_after_us;
     d->until_ns = now_ns(d) + wait_us * 1000;
+    show(d); /* first: who sees the count sees the state and the text too */
+    atomic_fetch_add(&d->failed, 1);
     if (d->failures == 1)
         tell(d, true, "cannot deliver: %s; trying again", text);
     else if (d->breaker == QN_BREAKER_OPEN && !was_open)
@@ -655,6 +656,7 @@ bool qn_delivery_stop(struct qn_delivery *d, int64_t limit_ms)
 
 void qn_delivery_stats(struct qn_delivery *d, struct qn_delivery_stats *out)
 {
+    const uint64_t failures = atomic_load(&d->failed); /* before the state, see failed() */
     struct qn_log_topic_info topic;
 
     *out = (struct qn_delivery_stats){
@@ -662,7 +664,7 @@ void qn_delivery_stats(struct qn_delivery *d, struct qn_delivery_stats *out)
         .breaker = (enum qn_breaker)atomic_load(&d->shown_breaker),
         .next = atomic_load(&d->shown_next),
         .delivered = atomic_load(&d->delivered),
-        .failed = atomic_load(&d->failed),
+        .failed = failures,
         .dead = atomic_load(&d->dead),
         .last_seconds = (double)atomic_load(&d->last_ns) * 1e-9,
         .total_seconds = (double)atomic_load(&d->total_ns) * 1e-9,

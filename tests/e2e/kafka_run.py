@@ -157,8 +157,10 @@ def caught_up(broker, topic, group, partitions):
 
 
 def stop_when(is_done, processes, seconds=120):
-    """Waits until it is so, while all of them run, and stops them."""
+    """Waits until all of them are there and it is so, while they run, and stops them."""
     end = time.monotonic() + seconds
+    for p in processes:
+        p.ready(seconds)
     while not is_done():
         assert time.monotonic() < end, "\n".join(p.said() for p in processes)
         for p in processes:

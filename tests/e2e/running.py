@@ -3,7 +3,9 @@
 import datetime
 import http.client
 import json
+import pathlib
 import re
+import signal
 import subprocess
 import time
 
@@ -115,8 +117,15 @@ class Running:
             body = json.dumps(body)
         return self.ask("POST", path, body, content_type=content_type, **headers)
 
+    def catches(self, sig):
+        """It has come so far that the signal is its own affair."""
+        caught = re.search(r"SigCgt:\s*(\w+)", pathlib.Path(f"/proc/{self.process.pid}/status").read_text())
+        return caught is not None and int(caught[1], 16) >> (sig - 1) & 1 == 1
+
     def stop(self):
         """Asks it to end; its exit code."""
+        if self.process.poll() is None:
+            self.await_true(lambda: self.catches(signal.SIGTERM))
         self.process.terminate()
         return self.process.wait(60)
 
