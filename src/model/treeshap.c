@@ -27,6 +27,7 @@
 #include "model/treeshap.h"
 
 #include "base/check.h"
+#include "model/row_avx512.h"
 #include "model/treeshap_int.h"
 
 #include <math.h>
@@ -62,15 +63,16 @@ struct block {
     int8_t *turns;         /* -1: the row goes right at the node that is looked at      */
     uint8_t *states;       /* [level] of the level's node: qn_shap_states               */
     uint8_t *patterns;     /* of the group or part under way                            */
-    uint8_t *lows, *highs; /* of the part: mask, its four lower and higher bits      */
+    uint8_t *masks;        /* of the part under way, before it of the last one          */
     double *products;      /* [level][points][wide]                                     */
     double *sums;          /* [level][points][wide]                                     */
+    double *left;          /* [level][wide / lanes][points][lanes] sums that parts leave */
     double *parts;         /* [slot][wide] contributions to the output under way        */
 };
 
 /* Where they lie in the scratch; bytes. */
 struct layout {
-    size_t walk, made, codes, inputs, turns, states, patterns, lows, highs, products, sums, parts,
+    size_t walk, made, codes, inputs, turns, states, patterns, masks, products, sums, left, parts,
         end;
 };
 
@@ -98,6 +100,21 @@ static size_t parts_count(const struct qn_model *m)
     return (size_t)m->explain.slots * m->explain.rows;
 }
 
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t left_count(const struct qn_model *m)
+{
+    const struct qn_model_explain *e = &m->explain;
+
+    if (!m->plan.is_used)
+        return 0;
+    return (size_t)least(m->forest.depth_max, QN_SHAP_PATH) *
+           least(e->points_max, QN_SHAP_PART_POINTS) * e->rows;
+}
+
 static struct layout layout_of(const struct qn_model *m)
 {
     const struct qn_model_explain *e = &m->explain;
@@ -109,11 +126,11 @@ static struct layout layout_of(const struct qn_model *m)
     l.made = place(&l, qn_shap_table_max(e->points_max), sizeof(double));
     l.turns = place(&l, 1, QN_MODEL_BLOCK);
     l.patterns = place(&l, 1, QN_MODEL_BLOCK);
-    l.lows = place(&l, 1, QN_MODEL_BLOCK);
-    l.highs = place(&l, 1, QN_MODEL_BLOCK);
+    l.masks = place(&l, blocks, QN_MODEL_BLOCK);
     l.states = place(&l, levels, QN_MODEL_BLOCK);
     l.products = place(&l, levels * e->points_max * e->rows, sizeof(double));
     l.sums = place(&l, levels * e->points_max * e->rows, sizeof(double));
+    l.left = place(&l, blocks * left_count(m), sizeof(double));
     l.codes = place(&l, blocks * codes_bytes(m), 1);
     l.inputs = place(&l, blocks * inputs_count(m), sizeof(double));
     l.parts = place(&l, blocks * parts_count(m), sizeof(double));
@@ -358,7 +375,7 @@ qn_status qn_model_explain_init(struct qn_model *m, struct qn_err *err)
         l = layout_of(m);
     }
     while (e->rows > LANES_MAX &&
-           (l.codes - l.products > LEVELS_AIM || l.end - l.codes > COLUMNS_AIM)) {
+           (l.left - l.products > LEVELS_AIM || l.end - l.codes > COLUMNS_AIM)) {
         e->rows /= 2;
         l = layout_of(m);
     }
@@ -407,7 +424,7 @@ static void decide_raw(const struct block *b, const struct qn_node *n, const dou
 static void turns_of_one(const struct block *b, const struct qn_shap_step *s)
 {
     const int8_t *codes = b->codes;
-    int32_t mask = 0, pattern = 0, on = -1;
+    int32_t mask = b->masks[0] & s->part.keep, pattern = 0, on = -1;
 
     for (uint32_t k = 0; k < s->part.turns; k++) {
         const struct qn_shap_turn *t = &s->turn[k];
@@ -418,8 +435,7 @@ static void turns_of_one(const struct block *b, const struct qn_shap_step *s)
         mask |= on & t->mask_value;
         on |= t->last;
     }
-    b->lows[0] = (uint8_t)(mask & 15);
-    b->highs[0] = (uint8_t)(mask >> 4);
+    b->masks[0] = (uint8_t)mask;
     b->patterns[0] = (uint8_t)pattern;
 }
 
@@ -436,6 +452,11 @@ static double *sums_of(const struct block *b, uint32_t level)
 static double *parts_of(const struct block *b, uint32_t slot)
 {
     return b->parts + (size_t)slot * b->wide;
+}
+
+static double *left_of(const struct block *b, uint32_t level)
+{
+    return b->left + (size_t)level * b->points * b->wide;
 }
 
 static uint8_t *states_of(const struct block *b, uint32_t level)
@@ -464,6 +485,9 @@ static uint8_t *states_of(const struct block *b, uint32_t level)
 #undef LOOK_UP
 
 #if defined(__x86_64__)
+/* Of a row's mask. */
+static const int64_t BITS[QN_SHAP_OUTER] = {1, 2, 4, 8, 16, 32, 64, 128};
+
 #define FORM(name) avx2_##name
 #define TARGET     __attribute__((target("avx2")))
 #define LANES      4
@@ -509,8 +533,8 @@ static const struct qn_shap_tree *kept_tree(const struct block *b, size_t tree)
     return kept != NULL && kept->steps != NULL ? kept : NULL;
 }
 
-/* Makes the tree's steps; one that leaves nothing behind in the scratch is run for all blocks at
- * once. */
+/* Makes the tree's steps; a part, which leaves nothing behind but what is the block's own, is run
+ * for all blocks at once. */
 static void run_made(struct block *blocks, uint32_t count, size_t tree)
 {
     struct qn_shap_walk *walk = blocks->walk;
@@ -567,6 +591,13 @@ static void take_inputs(const struct block *b, const double *const *columns, uin
 {
     const uint32_t *slot_of = b->m->explain.slot_of;
 
+#if defined(__x86_64__)
+    if (b->m->plan.is_used && b->m->plan.lanes != NULL && b->rows > 1 &&
+        b->m->explain.cpu == QN_CPU_AVX512) {
+        qn_model_avx512_quantise(b->m, columns, first, b->rows, b->codes);
+        return;
+    }
+#endif
     if (b->m->plan.is_used) {
         qn_model_quantise(b->m, columns, first, b->rows, b->rows == 1 ? 1 : QN_MODEL_BLOCK,
                           b->codes);
@@ -682,10 +713,10 @@ static void lay_out(struct block *b, uint32_t n, char *scratch)
     b->turns = (int8_t *)(scratch + l.turns);
     b->states = (uint8_t *)(scratch + l.states);
     b->patterns = (uint8_t *)(scratch + l.patterns);
-    b->lows = (uint8_t *)(scratch + l.lows);
-    b->highs = (uint8_t *)(scratch + l.highs);
+    b->masks = (uint8_t *)(scratch + l.masks) + (size_t)n * QN_MODEL_BLOCK;
     b->products = (double *)(void *)(scratch + l.products);
     b->sums = (double *)(void *)(scratch + l.sums);
+    b->left = (double *)(void *)(scratch + l.left) + n * left_count(m);
     b->codes = (int8_t *)(scratch + l.codes) + n * codes_bytes(m);
     b->inputs = (double *)(void *)(scratch + l.inputs) + n * inputs_count(m);
     b->parts = (double *)(void *)(scratch + l.parts) + n * parts_count(m);

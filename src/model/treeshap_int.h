@@ -59,13 +59,26 @@ enum qn_shap_kind {
  * the o of the outer input j, which is not one of the group's; a row's pattern is its states at the
  * group's nodes. Tables: [points][low] weight and factors of the outer inputs by the mask, of a
  * leaf its value too; where outer > 4, of the inputs from the fifth on, [points][16] by mask / 16;
- * [outer][points] the gain where the input's o is 1, padded to 8; of a group [1 + own][points]
- * [entries] its sum, then the part of each of its inputs, by the pattern. */
+ * [gains][points] the gain where the input's o is 1, padded to 8; of a group [1 + own][points]
+ * [entries] its sum, then the part of each of its inputs, by the pattern.
+ *
+ * What an outer input gets is gain * sum at each point, and all parts below an edge have the same
+ * gain for it where none of them tests it again. So it gets its own once, from the sum of those
+ * parts, when the last of them has run: due[0] inputs from the part's sum, due[1] from that and
+ * what the left child at `level` has left there, and so on, a level higher with each join. What
+ * then is the sum of a left child is left there for the right one. */
 struct qn_shap_part {
     uint8_t outer, own;   /* inputs */
     uint8_t low, entries; /* 8 or 16 */
-    uint16_t turns;
-    uint32_t slot[QN_SHAP_OUTER + QN_SHAP_NODES]; /* outer, then own                            */
+    uint8_t keep;         /* bits of the mask that are as in the part before */
+    uint8_t level;        /* of the node above                               */
+    uint8_t joins;
+    bool leaves_sum;                              /* at level - joins                           */
+    uint16_t outer_turns, turns;                  /* of the other bits; and of the pattern      */
+    uint8_t gains;                                /* outer inputs that get their part here      */
+    uint8_t bit[QN_SHAP_OUTER];                   /* of those                                   */
+    uint8_t due[QN_SHAP_PATH];                    /* how many of them after the n-th join       */
+    uint32_t slot[QN_SHAP_OUTER + QN_SHAP_NODES]; /* of those, then own                         */
 };
 
 /* How mask and pattern come about, turn by turn; `on` begins with -1, both others with 0. Where the
@@ -120,8 +133,15 @@ struct qn_shap_level {
     uint32_t node, slot;
     uint32_t before; /* as in qn_shap_test                                                  */
     uint8_t before_side;
-    uint8_t side; /* the child whose turn it is; 2 = both are done                       */
-    double z[2];  /* of an edge: shares of the input, multiplied up to there                */
+    uint8_t side;   /* the child whose turn it is; 2 = both are done                     */
+    uint32_t again; /* in parts: bit l: a node below that child tests the input of level l, whose
+                       last node above it is there                                       */
+    double z[2];    /* of an edge: shares of the input, multiplied up to there              */
+};
+
+/* An outer input of the part before. */
+struct qn_shap_met {
+    uint32_t slot, level; /* of its last node */
 };
 
 struct qn_shap_walk {
@@ -131,6 +151,9 @@ struct qn_shap_walk {
     uint32_t level;
     bool is_started;
     bool is_parts;                           /* the tree runs in parts */
+    uint32_t common;                         /* levels on which the path is that of the part before */
+    uint32_t met_count;
+    struct qn_shap_met met[QN_SHAP_OUTER];
     struct qn_shap_turn turn[QN_SHAP_TURNS]; /* of the last part */
     struct qn_shap_level *levels; /* [depth_max + 1]                                             */
     uint32_t *last;               /* [slots] level of the last node of that input, + 1; 0 = none */
@@ -157,7 +180,7 @@ static inline uint32_t qn_shap_part_gains(const struct qn_shap_part *p, uint32_t
 
 static inline uint32_t qn_shap_part_values(const struct qn_shap_part *p, uint32_t points)
 {
-    return qn_shap_part_gains(p, points) + (p->outer * points + 7) / 8 * 8;
+    return qn_shap_part_gains(p, points) + (p->gains * points + 7) / 8 * 8;
 }
 
 /* The next step and its tables; s->table is left alone. False behind the last one. */

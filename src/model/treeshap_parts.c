@@ -5,15 +5,16 @@
  * node share most of it: the outer inputs, those above that the group does not test itself, have
  * the same o and z for all of them. What is left, the sum of the group's leaves and the part of
  * each of its own inputs, depends on the row by its pattern at the group's three nodes only. So a
- * part needs two look-ups, mask and pattern, and no other part: nothing is kept from level to
- * level. Thread: any. Memory: the walk's. */
+ * part needs two look-ups, mask and pattern; sums go up from part to part, and an outer input gets
+ * its part where they are complete. Thread: any. Memory: the walk's. */
 #include "base/check.h"
 #include "model/treeshap_int.h"
 
 /* An input on the way to a leaf. */
 struct on_path {
     uint32_t slot;
-    double z; /* shares of its nodes above the part, multiplied */
+    uint32_t level; /* of its last node above the part             */
+    double z;       /* shares of its nodes above the part, multiplied */
 };
 
 /* What is worked on. */
@@ -139,12 +140,49 @@ static void take_path(struct making *g)
             *in = (struct on_path){.slot = at->slot, .z = 1};
         }
         in->z *= share;
+        in->level = level;
     }
-    for (uint32_t j = 0; j < p->outer; j++)
-        p->slot[j] = g->outer[j].slot;
-    for (uint32_t k = 0; k < p->own; k++)
-        p->slot[p->outer + k] = g->own[k].slot;
     p->low = p->outer <= 3 ? 8 : 16;
+}
+
+/* ---- sums ---- */
+
+/* The highest edge on the path below which all parts have the same gain for the input. */
+static uint32_t gain_level(const struct qn_shap_walk *w, const struct on_path *in)
+{
+    uint32_t level = w->level;
+
+    while (level > in->level && !(w->levels[level - 1].again >> in->level & 1))
+        level--;
+    return level;
+}
+
+/* Which outer inputs get their part here, and what becomes of the sum. */
+static void take_gains(struct making *g)
+{
+    const struct qn_shap_walk *w = g->w;
+    struct qn_shap_part *p = g->part;
+    uint32_t at[QN_SHAP_OUTER], level = w->level, left = p->outer;
+
+    p->level = (uint8_t)level;
+    for (uint32_t j = 0; j < p->outer; j++)
+        at[j] = gain_level(w, &g->outer[j]);
+    for (;; level--) {
+        for (uint32_t j = 0; j < p->outer; j++) {
+            if (at[j] != level)
+                continue;
+            p->bit[p->gains] = (uint8_t)j;
+            p->slot[p->gains++] = g->outer[j].slot;
+            p->due[p->joins]++;
+            left--;
+        }
+        if (left == 0 || w->levels[level].side == 0)
+            break;
+        p->joins++;
+    }
+    p->leaves_sum = left > 0;
+    for (uint32_t k = 0; k < p->own; k++)
+        p->slot[p->gains + k] = g->own[k].slot;
 }
 
 /* ---- turns ---- */
@@ -169,16 +207,31 @@ static void add_turns(const struct making *g, struct qn_shap_turn *turn, uint32_
     }
 }
 
+/* Whether all turns at outer input j are those of the part before, and so its bit. */
+static bool is_kept(const struct making *g, uint32_t j)
+{
+    const struct qn_shap_walk *w = g->w;
+    const struct qn_shap_met *before = &w->met[j];
+
+    return j < w->met_count && before->slot == g->outer[j].slot && before->level < w->common &&
+           g->outer[j].level < w->common;
+}
+
 static void set_turns(const struct making *g, struct qn_shap_turn *turn)
 {
     struct qn_shap_part *p = g->part;
     uint32_t stride = 1;
 
     for (uint32_t j = 0; j < p->outer; j++) {
+        if (is_kept(g, j)) {
+            p->keep |= (uint8_t)(1u << j);
+            continue;
+        }
         add_turns(g, turn, g->outer[j].slot);
         turn[p->turns - 1].mask_value = (uint8_t)(1u << j);
         turn[p->turns - 1].last = -1;
     }
+    p->outer_turns = p->turns;
     for (uint32_t k = 0; k < g->node_count; k++) {
         if (g->states[k] == 3)
             add_turns(g, turn, g->own[g->input[k]].slot);
@@ -237,8 +290,8 @@ static void put_outer(const struct making *g, double *table)
                      p->low, q, table);
         if (p->outer > 4)
             put_products(g, 1, 4, p->outer, 16, q, table + (size_t)p->low * points);
-        for (uint32_t j = 0; j < p->outer; j++)
-            gains[j * points + q] = gain_at(g->w, true, g->outer[j].z, q);
+        for (uint32_t n = 0; n < p->gains; n++)
+            gains[n * points + q] = gain_at(g->w, true, g->outer[p->bit[n]].z, q);
     }
 }
 
@@ -362,8 +415,51 @@ static void put_values(const struct making *g, double *values)
 
 static void enter(struct qn_shap_walk *w, uint32_t level, uint32_t node)
 {
-    w->levels[level] = (struct qn_shap_level){.node = node, .slot = slot_of(w, node)};
+    const uint32_t slot = slot_of(w, node);
+
+    w->levels[level] =
+        (struct qn_shap_level){.node = node, .slot = slot, .before = w->last[slot]};
+    w->last[slot] = level + 1;
     w->level = level;
+}
+
+/* The child of the deepest level is done. */
+static void leave_child(struct qn_shap_walk *w)
+{
+    w->levels[w->level].side++;
+    w->common = w->level;
+}
+
+/* Which inputs of the path are tested at or below a node: struct qn_shap_level. */
+static uint32_t tested_again(const struct qn_shap_walk *w, uint32_t node)
+{
+    uint32_t rest[QN_SHAP_PATH + 1], count = 0, again = 0;
+
+    rest[count++] = node;
+    while (count > 0) {
+        const uint32_t at = rest[--count], left = node_of(w, at)->left;
+
+        if (is_leaf(w, at))
+            continue;
+        if (w->last[slot_of(w, at)] != 0)
+            again |= 1u << (w->last[slot_of(w, at)] - 1);
+        rest[count++] = left + 1;
+        rest[count++] = left;
+    }
+    return again;
+}
+
+static void make_part(struct making *g, struct qn_shap_walk *w, double *table)
+{
+    take_path(g);
+    take_gains(g);
+    set_turns(g, w->turn);
+    put_outer(g, table);
+    if (g->part->own > 0)
+        put_values(g, table + qn_shap_part_values(g->part, w->points));
+    w->met_count = g->part->outer;
+    for (uint32_t j = 0; j < g->part->outer; j++)
+        w->met[j] = (struct qn_shap_met){.slot = g->outer[j].slot, .level = g->outer[j].level};
 }
 
 bool qn_shap_next_part(struct qn_shap_walk *w, struct qn_shap_step *s, double *table)
@@ -377,24 +473,23 @@ bool qn_shap_next_part(struct qn_shap_walk *w, struct qn_shap_step *s, double *t
         struct making g = {.w = w, .part = &s->part};
 
         if (at->side == 2) {
+            w->last[at->slot] = at->before;
             if (w->level == 0)
                 return false;
-            w->levels[--w->level].side++;
+            w->level--;
+            leave_child(w);
             continue;
         }
         *s = (struct qn_shap_step){.kind = QN_SHAP_PART};
         g.child = node_of(w, at->node)->left + at->side;
         if (!take_group(&g)) {
+            at->again = tested_again(w, g.child);
             enter(w, w->level + 1, g.child);
             continue;
         }
-        take_path(&g);
-        set_turns(&g, w->turn);
+        make_part(&g, w, table);
         s->turn = w->turn;
-        put_outer(&g, table);
-        if (s->part.own > 0)
-            put_values(&g, table + qn_shap_part_values(&s->part, w->points));
-        at->side++;
+        leave_child(w);
         return true;
     }
 }

@@ -35,7 +35,8 @@ uint32_t qn_shap_table_max(uint32_t points)
     const struct qn_shap_step part = {
         .kind = QN_SHAP_PART,
         .part = {
-            .outer = QN_SHAP_OUTER, .own = QN_SHAP_NODES, .low = 16, .entries = QN_SHAP_PATTERNS}};
+            .outer = QN_SHAP_OUTER, .gains = QN_SHAP_OUTER, .own = QN_SHAP_NODES, .low = 16,
+            .entries = QN_SHAP_PATTERNS}};
     const uint32_t of_group = table_size(&group, points == 0 ? 1 : points);
     const uint32_t of_part = table_size(&part, QN_SHAP_PART_POINTS);
 
@@ -400,6 +401,7 @@ void qn_shap_begin(struct qn_shap_walk *w, size_t tree)
     w->level = 0;
     w->is_started = false;
     w->is_parts = qn_shap_in_parts(w->m, tree);
+    w->common = w->met_count = 0;
 }
 
 bool qn_shap_next(struct qn_shap_walk *w, struct qn_shap_step *s, double *table)
