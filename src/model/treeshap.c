@@ -43,6 +43,7 @@ enum {
     LEVELS_AIM = 1 << 17,   /* bytes of all levels; blocks get fewer rows where they need more  */
     COLUMNS_AIM = 1 << 19,  /* bytes of inputs and contributions, the same                      */
     BLOCKS_MAX = 16,        /* that share what they read of a tree                              */
+    ALONE_MAX = 2,          /* up to so many rows of a block each goes alone, where it can      */
     BLOCK_TREES = 8,        /* trees for a block before the next block's turn: their tables and
                                the blocks' contributions fit the second cache                 */
     SCRATCH_MAX = 256 << 20 /* bytes                                                            */
@@ -54,7 +55,7 @@ enum {
 struct block {
     const struct qn_model *m;
     const struct qn_explain_tables *tables; /* NULL = all steps are made here */
-    uint32_t rows, wide;
+    uint32_t first, rows, wide;
     uint32_t points; /* of the tree */
     struct qn_shap_walk *walk;
     double *made;          /* tables of a step that is made here                         */
@@ -551,6 +552,18 @@ static void run_made(struct block *blocks, uint32_t count, size_t tree)
     }
 }
 
+static void run_alone(const struct block *b, const struct qn_shap_tree *kept)
+{
+    const double *rule = b->m->explain.rules[b->points];
+    const struct qn_shap_row row = {.codes = b->codes,
+                                    .off = rule +
+                                           (size_t)QN_SHAP_GAIN_LEFT * qn_shap_padded(b->points),
+                                    .left = b->left,
+                                    .parts = b->parts};
+
+    qn_shap_run_row(kept, &row, b->points);
+}
+
 static void explain_tree(struct block *blocks, uint32_t count, size_t tree)
 {
     const struct qn_shap_tree *kept = kept_tree(blocks, tree);
@@ -566,6 +579,10 @@ static void explain_tree(struct block *blocks, uint32_t count, size_t tree)
     for (uint32_t n = 0; n < count; n++) {
         step_function *step = step_of(&blocks[n]);
 
+        if (blocks[n].rows == 1 && kept->row != NULL) {
+            run_alone(&blocks[n], kept);
+            continue;
+        }
         for (uint32_t i = 0; i < kept->count; i++)
             step(&blocks[n], &kept->steps[i], kept->table + kept->steps[i].table);
     }
@@ -624,7 +641,7 @@ static void put_parts(const struct block *b, double *out, uint32_t stride)
     }
 }
 
-/* out: contributions to output 0, at the first block's first row. */
+/* out: contributions to output 0, at row 0. */
 static void explain_forest(struct block *blocks, uint32_t count, double *out, uint32_t stride)
 {
     const struct qn_model *m = blocks->m;
@@ -641,7 +658,7 @@ static void explain_forest(struct block *blocks, uint32_t count, double *out, ui
         }
         for (uint32_t n = 0; n < count; n++)
             put_parts(&blocks[n],
-                      out + (size_t)k * (m->info.inputs + 1) * stride + (size_t)n * e->rows,
+                      out + (size_t)k * (m->info.inputs + 1) * stride + blocks[n].first,
                       stride);
     }
 }
@@ -738,19 +755,21 @@ void qn_model_explain(const struct qn_model *m, const struct qn_explain_tables *
         return;
     }
     qn_shap_walk_init(&walk, m, (char *)scratch + layout_of(m).walk);
-    for (uint32_t first = 0, next = 0; first < rows; first = next) {
+    for (uint32_t next = 0; next < rows;) {
         uint32_t count = 0;
 
         for (; count < m->explain.blocks && next < rows; count++) {
             struct block *b = &blocks[count];
 
-            *b = (struct block){.m = m, .tables = tables, .walk = &walk};
-            b->rows = rows - next < m->explain.rows ? rows - next : m->explain.rows;
+            *b = (struct block){.m = m, .tables = tables, .walk = &walk, .first = next};
+            b->rows = least(rows - next, m->explain.rows);
+            if (tables != NULL && tables->has_rows && b->rows <= ALONE_MAX)
+                b->rows = 1;
             b->wide = b->rows == 1 ? 1 : (b->rows + LANES_MAX - 1) / LANES_MAX * LANES_MAX;
             lay_out(b, count, scratch);
             take_inputs(b, columns, next);
             next += b->rows;
         }
-        explain_forest(blocks, count, contributions + first, stride);
+        explain_forest(blocks, count, contributions, stride);
     }
 }

@@ -24,7 +24,7 @@ struct qn_explain_tables;
 
 /* Makes them, for any number of threads and as long as `boot`: some 20 KB for a tree of depth 6, at
  * most 64 MiB; what has no room is made for every block of rows anew. Takes some 10 us a tree. The
- * model must have no obstacle. QN_NOMEM or QN_OK. Thread: any. */
+ * model must have no obstacle. QN_NOMEM, with *out NULL, or QN_OK. Thread: any. */
 qn_status qn_model_explain_tables(const struct qn_model *m, struct qn_arena *boot,
                                   const struct qn_explain_tables **out, struct qn_err *err);
 

@@ -115,6 +115,7 @@ struct qn_shap_step {
     uint16_t level;  /* of the node that is entered, or whose child is looked at             */
     uint32_t slot;   /* of that node's input                                                 */
     uint32_t table;  /* doubles from the tree's first table; a multiple of 8                 */
+    uint32_t row;    /* PART: the same of tables for a single row                            */
     union {
         struct qn_shap_test test[QN_SHAP_NODES];
         struct {
@@ -192,11 +193,29 @@ uint32_t qn_shap_table_max(uint32_t points);
 struct qn_shap_tree {
     const struct qn_shap_step *steps;
     const double *table;
+    const double *row; /* tables for a single row; NULL = the tree does not run in parts */
     uint32_t count;
 };
 
 struct qn_explain_tables {
     struct qn_shap_tree *trees; /* parallel to qn_forest.trees */
+    bool has_rows;              /* all have tables for a single row */
 };
+
+/* ---- a single row (treeshap_row.c) ---- */
+
+struct qn_shap_row {
+    const int8_t *codes; /* [code]                                 */
+    const double *off;   /* QN_SHAP_GAIN_LEFT of the tree's rule   */
+    double *left;        /* [level][points] sums that parts leave  */
+    double *parts;       /* [slot] contributions                   */
+};
+
+/* Doubles of a part's tables for a single row, a multiple of 8; makes them of its tables. */
+uint32_t qn_shap_row_size(const struct qn_shap_part *p, uint32_t points);
+void qn_shap_put_row(const struct qn_shap_part *p, uint32_t points, const double *table,
+                     double *row);
+/* Runs a kept tree that has such tables. */
+void qn_shap_run_row(const struct qn_shap_tree *t, const struct qn_shap_row *r, uint32_t points);
 
 #endif

@@ -448,26 +448,31 @@ struct draft {
     void *memory; /* of the walk */
     struct qn_shap_step *steps;
     struct qn_shap_turn *turns; /* of the steps' parts, one after the other */
-    double *table;
-    size_t count, cap, turn_count, turn_cap, size, table_cap;
+    double *table, *row;
+    size_t count, cap, turn_count, turn_cap, size, table_cap, row_size, row_cap;
     bool is_too_large;
 };
 
 static size_t draft_bytes(const struct draft *d)
 {
     return d->count * sizeof(*d->steps) + d->turn_count * sizeof(*d->turns) +
-           d->size * sizeof(*d->table);
+           (d->size + d->row_size) * sizeof(*d->table);
 }
 
-/* The step that was just made. */
-static bool draft_turns(struct draft *d)
+/* What else a part that was just made has: turns, and its tables for a single row. */
+static bool draft_part(struct draft *d, uint32_t points)
 {
-    const struct qn_shap_step *s = &d->steps[d->count];
+    struct qn_shap_step *s = &d->steps[d->count];
+    const uint32_t size = s->kind == QN_SHAP_PART ? qn_shap_row_size(&s->part, points) : 0;
 
     if (s->kind != QN_SHAP_PART)
         return true;
-    if (!qn_model_grow(&d->turns, &d->turn_cap, d->turn_count + s->part.turns, sizeof(*d->turns)))
+    if (!qn_model_grow(&d->turns, &d->turn_cap, d->turn_count + s->part.turns, sizeof(*d->turns)) ||
+        !qn_model_grow(&d->row, &d->row_cap, d->row_size + size, sizeof(*d->row)))
         return false;
+    qn_shap_put_row(&s->part, points, d->table + d->size, d->row + d->row_size);
+    s->row = (uint32_t)d->row_size;
+    d->row_size += size;
     memcpy(d->turns + d->turn_count, s->turn, s->part.turns * sizeof(*d->turns));
     d->turn_count += s->part.turns;
     return true;
@@ -478,7 +483,7 @@ static qn_status draft_tree(struct draft *d, size_t tree, size_t limit, struct q
 {
     const uint32_t points = d->walk.m->explain.tree_points[tree], most = qn_shap_table_max(points);
 
-    d->count = d->size = d->turn_count = 0;
+    d->count = d->size = d->turn_count = d->row_size = 0;
     qn_shap_begin(&d->walk, tree);
     while (draft_bytes(d) <= limit) {
         if (!qn_model_grow(&d->steps, &d->cap, d->count + 1, sizeof(*d->steps)) ||
@@ -486,7 +491,7 @@ static qn_status draft_tree(struct draft *d, size_t tree, size_t limit, struct q
             return qn_err_set(err, QN_NOMEM, "out of memory for contributions");
         if (!qn_shap_next(&d->walk, &d->steps[d->count], d->table + d->size))
             return QN_OK;
-        if (!draft_turns(d))
+        if (!draft_part(d, points))
             return qn_err_set(err, QN_NOMEM, "out of memory for contributions");
         d->steps[d->count].table = (uint32_t)d->size;
         d->size += table_size(&d->steps[d->count], points);
@@ -503,20 +508,24 @@ static qn_status keep_tree(const struct draft *d, struct qn_arena *boot, struct 
     struct qn_shap_step *steps = QN_NEW_N(boot, struct qn_shap_step, d->count);
     struct qn_shap_turn *turns = QN_NEW_N(boot, struct qn_shap_turn, d->turn_count + 1);
     double *table = qn_arena_aligned(boot, 64, d->size * sizeof(*table));
+    double *row = d->row_size > 0 ? qn_arena_aligned(boot, 64, d->row_size * sizeof(*row)) : NULL;
 
-    if (steps == NULL || turns == NULL || table == NULL)
+    if (steps == NULL || turns == NULL || table == NULL || (row == NULL && d->row_size > 0))
         return qn_err_set(err, QN_NOMEM, "out of memory for contributions");
     memcpy(steps, d->steps, d->count * sizeof(*steps));
     if (d->turn_count > 0)
         memcpy(turns, d->turns, d->turn_count * sizeof(*turns));
     memcpy(table, d->table, d->size * sizeof(*table));
+    if (row != NULL)
+        memcpy(row, d->row, d->row_size * sizeof(*row));
     for (size_t i = 0, turn = 0; i < d->count; i++) {
         if (steps[i].kind != QN_SHAP_PART)
             continue;
         steps[i].turn = turns + turn;
         turn += steps[i].part.turns;
     }
-    *t = (struct qn_shap_tree){.steps = steps, .table = table, .count = (uint32_t)d->count};
+    *t = (struct qn_shap_tree){
+        .steps = steps, .table = table, .row = row, .count = (uint32_t)d->count};
     return QN_OK;
 }
 
@@ -524,6 +533,7 @@ static qn_status keep_trees(struct draft *d, struct qn_arena *boot, struct qn_ex
                             struct qn_err *err)
 {
     const struct qn_model *m = d->walk.m;
+    bool has_rows = true;
     size_t bytes = 0;
 
     for (size_t t = 0; t < m->forest.tree_count; t++) {
@@ -534,7 +544,9 @@ static qn_status keep_trees(struct draft *d, struct qn_arena *boot, struct qn_ex
             return QN_OK;
         bytes += draft_bytes(d);
         QN_TRY(keep_tree(d, boot, &out->trees[t], err));
+        has_rows = has_rows && out->trees[t].row != NULL;
     }
+    out->has_rows = has_rows;
     return QN_OK;
 }
 
@@ -560,6 +572,7 @@ qn_status qn_model_explain_tables(const struct qn_model *m, struct qn_arena *boo
     qn_mem_free(d.steps);
     qn_mem_free(d.turns);
     qn_mem_free(d.table);
-    *out = made;
+    qn_mem_free(d.row);
+    *out = rc == QN_OK ? made : NULL;
     return rc;
 }
