@@ -231,6 +231,51 @@ static void test_forests(void **state)
     qn_buf_fini(&b);
 }
 
+/* ---- memory ---- */
+
+/* The n-th allocation fails, or all from it on, for every n until the tables are made: always
+ * NOMEM, never a leak, and the model explains as before. */
+static void fail_each(struct qn_model *m)
+{
+    qn_status rc = QN_NOMEM;
+
+    for (uint64_t nth = 1; rc != QN_OK; nth++) {
+        const struct qn_explain_tables *tables = NULL;
+        struct qn_arena boot = {0};
+        struct qn_err err = {0};
+
+        assert_true(nth < 1000);
+        qn_mem_fail_at(nth, nth % 2 == 0);
+        rc = qn_model_explain_tables(m, &boot, &tables, &err);
+        qn_mem_fail_at(0, false);
+        if (rc != QN_OK && (rc != QN_NOMEM || tables != NULL || strstr(err.text, "memory") == NULL))
+            fail_msg("allocation %llu: %s", (unsigned long long)nth, err.text);
+        qn_arena_fini(&boot);
+    }
+    check_model(m);
+}
+
+static void test_no_memory(void **state)
+{
+    struct model_shape shape = {
+        .trees = 20, .leaves = 12, .inputs = INPUTS, .outputs = 1, .values = 20};
+    struct qn_buf b = {0};
+    struct qn_model *m = NULL;
+
+    models_seed();
+    models_xgboost(&b, &shape);
+    assert_int_equal(qn_model_load_bytes(models_bytes(&b), "m", NULL, &m, NULL), QN_OK);
+    give_shares(m);
+    fail_each(m); /* in parts, */
+    m->plan.is_used = false;
+    m->explain = (struct qn_model_explain){0};
+    assert_int_equal(qn_model_explain_init(m, NULL), QN_OK);
+    fail_each(m); /* level by level */
+    m->plan.is_used = true;
+    qn_model_free(m);
+    qn_buf_fini(&b);
+}
+
 /* ---- covers of files ---- */
 
 static const char STUMP[] =
@@ -300,6 +345,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forests),
+        cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_stump),
         cmocka_unit_test(test_bad_covers),
         cmocka_unit_test(test_linear),
