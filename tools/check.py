@@ -160,7 +160,8 @@ def phase_release(env, _):
 # stages.
 TSAN_KAFKA = ("test_kafka_log.py::test_same_answers[4-2]", "test_kafka_log.py::test_at_least_once",
               "test_kafka_log.py::test_http_says_where_events_go", "test_kafka_log.py::test_four_processes",
-              "test_kafka_stages.py::test_three_stages")
+              "test_kafka_stages.py::test_three_stages", "test_kafka_sinks.py::test_down_and_shared",
+              "test_kafka_sinks.py::test_refused_records_become_dead_letters")
 
 
 def start_tsan_lane(env, args, result):
@@ -220,7 +221,8 @@ def phase_golden(env, _):
 
 # Tests that mostly wait for servers of others run beside the rest, a lane each, from when there is a release build.
 LANES = [("test_kafka_log.py",), ("test_kafka_faults.py", "test_kafka_recorded.py", "test_kafka_stages.py"),
-         ("test_kafka_modules.py", "test_kafka_rights.py", "test_neon.py", "test_s3.py", "test_deploy.py"),
+         ("test_kafka_modules.py", "test_kafka_sinks.py", "test_kafka_rights.py", "test_neon.py", "test_s3.py",
+          "test_deploy.py"),
          ("test_kafka_formats.py", "test_kafka_protobuf.py", "test_kafka_log_formats.py", "test_kafka_envelopes.py",
           "test_kafka_state.py", "test_half_space.py")]
 

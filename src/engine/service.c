@@ -530,7 +530,7 @@ qn_status qn_service_start(struct qn_service *sv, struct qn_err *err)
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = sv->kafka != NULL ? QN_OK : qn_service_sinks_start(sv, err);
+    rc = qn_service_sinks_start(sv, err);
     if (rc == QN_OK && sv->kafka == NULL)
         rc = qn_service_sources_start(sv, err);
     if (rc == QN_OK)

@@ -14,6 +14,7 @@
 
 #include "engine/commit.h"
 #include "engine/service.h"
+#include "sink/feed.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -166,6 +167,13 @@ void *qn_service_kafka_main(void *service);
 uint64_t qn_service_kafka_beats(const struct qn_service *sv);
 /* Appends ,"log":{...}: docs/formats.md, "Status". Under wait_lock. */
 void qn_service_kafka_status(const struct qn_service *sv, struct qn_buf *b);
+
+/* service_kafka_sinks.c */
+/* What a delivery has to know of the topics of an output; cursor: the sink's name. Texts: the
+ * service's arena. *is_here false: that stage runs elsewhere, and so do its deliveries. */
+qn_status qn_service_kafka_feed(struct qn_service *sv, uint32_t output, struct qn_str cursor,
+                                struct qn_feed_kafka_options *out, bool *is_here,
+                                struct qn_err *err);
 
 /* ingest.c */
 /* How long the oldest event that is in no batch yet may have waited, given that there is one. */

@@ -4,9 +4,9 @@
  *
  * Files: service_kafka.c life, loop and commit; service_kafka_group.c partitions that come and go;
  * service_kafka_stage.c the stages of one process; service_kafka_restore.c states on their way
- * here; service_kafka_standby.c copies of those of others; service_kafka_look.c metrics and status.
- * Thread: the engine's, but for what says otherwise. Memory: the service's arena. Empty without
- * librdkafka. */
+ * here; service_kafka_standby.c copies of those of others; service_kafka_sinks.c where deliveries
+ * read; service_kafka_look.c metrics and status. Thread: the engine's, but for what says otherwise.
+ * Memory: the service's arena. Empty without librdkafka. */
 #ifndef QN_ENGINE_SERVICE_KAFKA_INT_H
 #define QN_ENGINE_SERVICE_KAFKA_INT_H
 

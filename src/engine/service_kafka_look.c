@@ -201,6 +201,7 @@ static void look_shards(struct qn_service_kafka *k, double seconds)
     if (k == sv->kafka) {
         tell_snapshots(sv);
         tell_all(k, total, lag, seconds);
+        qn_service_sinks_look(sv);
     }
     pthread_mutex_unlock(&sv->wait_lock);
 }

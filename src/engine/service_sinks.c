@@ -50,31 +50,44 @@ static const char *holds(const struct qn_plan *p, const struct qn_plan_output *o
     return o->when != NULL ? "alert" : "prediction";
 }
 
+/* One more of sv->sinks, unless its records are made elsewhere. */
 static qn_status start_sink(struct qn_service *sv, uint32_t output, const struct qn_sink *sink,
-                            struct qn_service_sink *x, struct qn_err *err)
+                            struct qn_err *err)
 {
     const struct qn_plan_output *o = &sv->plan->outputs[output];
+    struct qn_service_sink *x = &sv->sinks[sv->sink_count];
     struct qn_metrics *m = sv->opt.metrics;
-    const struct qn_delivery_options opt = {.log = sv->log,
-                                            .topic = sv->output_topics[output],
-                                            .dead_topic = sv->dead_topic,
-                                            .sink = sink,
-                                            .pipeline = sv->plan->name,
-                                            .output = o->name,
-                                            .holds = holds(sv->plan, o),
-                                            .files = sv->opt.files,
-                                            .clock = sv->opt.clock,
-                                            .random = sv->opt.random,
-                                            .tell = tell,
-                                            .tell_arg = sv};
+    struct qn_feed_kafka_options feed;
+    struct qn_delivery_options opt = {.sink = sink,
+                                      .pipeline = sv->plan->name,
+                                      .output = o->name,
+                                      .holds = holds(sv->plan, o),
+                                      .files = sv->opt.files,
+                                      .clock = sv->opt.clock,
+                                      .random = sv->opt.random,
+                                      .tell = tell,
+                                      .tell_arg = sv};
+    bool is_here = true;
 
+    if (sv->kafka != NULL) {
+        QN_TRY(qn_service_kafka_feed(sv, output, sink->name, &feed, &is_here, err));
+        opt.kafka = &feed;
+    } else {
+        opt.log = sv->log;
+        opt.topic = sv->output_topics[output];
+        opt.dead_topic = sv->dead_topic;
+    }
+    if (!is_here)
+        return QN_OK;
     x->sink = sink;
     x->lag = qn_metrics_series(m, QN_METRIC_SINK_LAG, &sink->name);
     x->delivered = qn_metrics_series(m, QN_METRIC_SINK_DELIVERED, &sink->name);
     x->failed = qn_metrics_series(m, QN_METRIC_SINK_FAILED, &sink->name);
     x->dead = qn_metrics_series(m, QN_METRIC_SINK_DEAD, &sink->name);
     x->breaker = qn_metrics_series(m, QN_METRIC_BREAKER, &sink->name);
-    return qn_delivery_start(&opt, &x->delivery, err);
+    QN_TRY(qn_delivery_start(&opt, &x->delivery, err));
+    sv->sink_count++;
+    return QN_OK;
 }
 
 qn_status qn_service_sinks_start(struct qn_service *sv, struct qn_err *err)
@@ -87,12 +100,11 @@ qn_status qn_service_sinks_start(struct qn_service *sv, struct qn_err *err)
     sv->sinks = QN_NEW_N(&sv->arena, struct qn_service_sink, count + 1);
     if (sv->sinks == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for the sinks");
-    QN_TRY(qn_service_forget_cursors(sv, is_gone, say_gone, err));
+    if (sv->kafka == NULL) /* positions of groups hold nothing: the brokers forget them */
+        QN_TRY(qn_service_forget_cursors(sv, is_gone, say_gone, err));
     for (uint32_t o = 0; o < p->output_count; o++)
-        for (uint32_t i = 0; i < p->outputs[o].sink_count; i++) {
-            QN_TRY(start_sink(sv, o, &p->outputs[o].sinks[i], &sv->sinks[sv->sink_count], err));
-            sv->sink_count++;
-        }
+        for (uint32_t i = 0; i < p->outputs[o].sink_count; i++)
+            QN_TRY(start_sink(sv, o, &p->outputs[o].sinks[i], err));
     return QN_OK;
 }
 

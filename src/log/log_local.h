@@ -139,6 +139,7 @@ struct qn_log_record {
     uint64_t lsn;          /* of the frame: equal for what became durable together      */
     int64_t append_us;     /* when the frame was written, for ages                      */
     uint32_t topic;        /* of a commit: the stage                                    */
+    uint32_t partition;    /* of a topic in Kafka; 0 in a local log                     */
     enum qn_log_kind kind; /* RECORDS, CONTROL or COMMIT (its payload is the value)     */
 };
 

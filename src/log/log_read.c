@@ -419,6 +419,7 @@ static bool take_record(struct qn_log_reader *r, struct qn_log_record *out, bool
     out->lsn = r->frame.lsn;
     out->append_us = r->frame.append_us;
     out->topic = s->topic;
+    out->partition = 0;
     out->kind = (enum qn_log_kind)s->kind;
     out->offset = r->offset;
     r->record_left--;

@@ -3,15 +3,15 @@
  * cursor.
  *
  * Every decision stands in qn_delivery_step(), which never sleeps: the thread below it does, a test
- * with a clock of its own does not. Invariants: records leave in the order of the log; the cursor
- * never stands behind a record that is neither delivered and flushed nor a dead letter of the same
- * append; an append that is on its way holds everything else up. Thread: its own, but for start,
- * stop and stats. Memory: one batch of the reader, one append. */
+ * with a clock of its own does not. Where records come from and where the cursor is kept is the
+ * feed's business (feed.h). Invariants: records leave in the order of the feed; the cursor never
+ * stands behind a record that is neither delivered and flushed nor a dead letter; a commit that
+ * failed holds everything else up. Thread: its own, but for start, stop and stats. Memory: one
+ * batch of the feed, what the feed keeps. */
 #include "sink/delivery.h"
 
 #include "base/check.h"
 #include "base/memory.h"
-#include "log/dead_letter.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -21,9 +21,8 @@
 #include <time.h>
 
 enum {
-    RECORDS_MAX = 256,        /* of one batch                                              */
-    DEAD_RECORDS_MAX = 64,    /* in one append: then the cursor moves without waiting      */
-    APPEND_SPARE_BYTES = 1024 /* for a cursor and the frame of a record */
+    RECORDS_MAX = 256,    /* of one batch                                              */
+    DEAD_RECORDS_MAX = 64 /* of one commit: then the cursor moves without waiting      */
 };
 #define MS             INT64_C(1000000)
 #define CURSOR_NS      (1000 * MS)         /* between two moves of the cursor                   */
@@ -34,24 +33,15 @@ struct qn_delivery {
     struct qn_delivery_options opt;
     const struct qn_sink *sink;
     struct qn_sink_boot boot;
-    char log_id[QN_LOG_ID_TEXT];
-    struct qn_log_reader *reader;
-    void *st; /* of the sink          */
+    struct qn_feed *feed; /* where its records come from, and its cursor */
+    void *st;             /* of the sink                                 */
     bool is_open;
     bool is_doubtful; /* the last flush failed: taking records proves nothing */
 
     struct qn_log_record records[RECORDS_MAX]; /* [at, count) wait for the sink */
     uint32_t at, count;
     int64_t attempts; /* answers about records[at] so far          */
-
-    struct qn_log_append *append; /* dead letters so far, then the cursor      */
-    struct qn_buf headers;        /* of one dead letter                        */
-    uint32_t append_dead;
-    bool is_sealed;   /* the append holds its cursor and must go first */
-    uint64_t sealed;  /* that cursor                                    */
-    uint64_t next;    /* first record that is not settled               */
-    uint64_t moved;   /* the durable cursor                             */
-    int64_t moved_ns; /* when it moved, or was looked after             */
+    int64_t moved_ns; /* when the cursor moved, or was looked after */
 
     uint32_t failures; /* in a row              */
     int64_t until_ns;  /* no try before         */
@@ -112,7 +102,7 @@ static void show(struct qn_delivery *d)
 {
     atomic_store(&d->shown_state, (int)d->state);
     atomic_store(&d->shown_breaker, (int)d->breaker);
-    atomic_store(&d->shown_next, d->next);
+    atomic_store(&d->shown_next, d->feed->next);
 }
 
 __attribute__((format(printf, 3, 4))) static void tell(struct qn_delivery *d, bool is_problem,
@@ -208,49 +198,46 @@ static void succeeded(struct qn_delivery *d)
     d->state = QN_DELIVERY_RUNNING;
 }
 
-/* Back to the durable cursor: the sink lost what it had not made durable. */
-static void rewind_to_cursor(struct qn_delivery *d)
+/* What was read is forgotten, and comes again or goes to somebody else. */
+static void rewind_feed(struct qn_delivery *d)
 {
     struct qn_err err = {0};
 
-    QN_ASSERT(!d->is_sealed);
+    d->at = d->count = 0;
+    d->attempts = 0;
+    if (d->feed->ops->rewind(d->feed, &err) != QN_OK)
+        stop_for_good(d, err.text); /* the cursor holds it: only a damaged log says so */
+}
+
+/* Back to the durable cursor: the sink lost what it had not made durable. */
+static void rewind_to_cursor(struct qn_delivery *d)
+{
     d->sink->ops->close(d->st);
     memset(d->st, 0, d->sink->ops->state_bytes);
     d->is_open = false;
-    qn_log_reader_release(d->reader);
-    d->at = d->count = 0;
-    d->attempts = 0;
-    d->next = d->moved;
-    qn_log_append_reset(d->append);
-    d->append_dead = 0;
-    if (qn_log_reader_seek(d->reader, d->opt.topic, d->moved, &err) != QN_OK)
-        stop_for_good(d, err.text); /* the cursor holds it: only a damaged log says so */
+    rewind_feed(d);
 }
 
 /* ---- the cursor and dead letters -------------------------------------------------------------*/
 
-/* Commits the append that holds dead letters and cursor. False: not now, or never again. */
+/* Commits dead letters and cursor. False: not now, or never again. */
 static bool commit(struct qn_delivery *d)
 {
+    const uint32_t dead = d->feed->dead;
     struct qn_err err = {0};
 
-    qn_log_append_reserved(d->append, true);
-    if (qn_log_commit(d->opt.log, d->append, NULL, &err) != QN_OK) {
-        if (err.fatal || !err.retriable)
+    if (d->feed->ops->commit(d->feed, &err) != QN_OK) {
+        if (d->feed->is_stuck && (err.fatal || !err.retriable))
             stop_for_good(d, err.text);
         else
             failed(d, err.text, 0);
         return false;
     }
-    d->moved = d->sealed;
-    d->is_sealed = false;
-    atomic_fetch_add(&d->dead, d->append_dead);
-    d->append_dead = 0;
-    qn_log_append_reset(d->append);
+    atomic_fetch_add(&d->dead, dead - d->feed->dead);
     return true;
 }
 
-/* Makes the target and then the log certain of everything before d->next. */
+/* Makes the target and then the log certain of everything that is settled. */
 static bool move_cursor(struct qn_delivery *d)
 {
     struct qn_err err = {0};
@@ -269,66 +256,39 @@ static bool move_cursor(struct qn_delivery *d)
         d->is_doubtful = false;
         succeeded(d);
     }
-    if (d->next == d->moved)
-        return true;
-    if (qn_log_append_cursor(d->append, d->sink->name, d->opt.topic, d->next, &err) != QN_OK) {
-        failed(d, err.text, 0);
-        return false;
-    }
-    d->is_sealed = true;
-    d->sealed = d->next;
-    return commit(d);
+    return !d->feed->has_news || commit(d);
 }
 
-/* What the dead letter of a record says, into d->headers. */
-static void dead_headers(struct qn_delivery *d, const struct qn_log_record *r, const char *why)
+/* What is settled is committed, if it can be; the rest of what was read is somebody else's now. */
+static void let_go(struct qn_delivery *d)
 {
-    struct qn_log_topic_info topic;
-    struct qn_dead_letter letter = {.offset = r->offset,
-                                    .pipeline = d->opt.pipeline,
-                                    .stage = qn_str_of("TASK_PUT"),
-                                    .module = d->sink->name,
-                                    .reason = qn_str_of("sink_failed"),
-                                    .text = qn_str_of(why),
-                                    .attempts = (uint32_t)d->attempts};
-
-    qn_log_topic_info(d->opt.log, d->opt.topic, &topic);
-    letter.topic = topic.name;
-    qn_buf_clear(&d->headers);
-    qn_dead_letter_headers(&letter, r->headers, &d->headers);
-}
-
-/* True if the append takes so many bytes more and its cursor. */
-static bool has_room(const struct qn_delivery *d, size_t bytes)
-{
-    return qn_log_append_bytes(d->append) + bytes + APPEND_SPARE_BYTES <=
-           qn_log_append_limit(d->opt.log);
+    if (d->state != QN_DELIVERY_STOPPED && !d->feed->is_stuck)
+        (void)move_cursor(d);
+    rewind_feed(d);
 }
 
 /* records[at] is set aside. False: its dead letter could not be noted, it stays where it is. */
 static bool give_up(struct qn_delivery *d, const char *why)
 {
-    struct qn_log_record letter = d->records[d->at];
+    const struct qn_log_record *r = &d->records[d->at];
+    struct qn_dead_letter letter = {.pipeline = d->opt.pipeline,
+                                    .stage = qn_str_of("TASK_PUT"),
+                                    .module = d->sink->name,
+                                    .reason = qn_str_of("sink_failed"),
+                                    .text = qn_str_of(why),
+                                    .attempts = (uint32_t)d->attempts};
     struct qn_err err = {0};
-    size_t bytes;
-    qn_status rc;
+    qn_status rc = d->feed->ops->dead(d->feed, r, &letter, &err);
 
-    dead_headers(d, &d->records[d->at], why);
-    letter.headers = (struct qn_str){d->headers.data, (uint32_t)d->headers.len};
-    bytes = (size_t)letter.key.len + letter.value.len + letter.headers.len;
-    if (!has_room(d, bytes) && d->append_dead > 0 && !move_cursor(d))
-        return false;
-    if (!has_room(d, bytes)) /* fits into no append with its headers: they must do */
-        letter.value = (struct qn_str){NULL, 0};
-    rc = d->headers.failed
-             ? qn_err_set(&err, QN_NOMEM, "out of memory for a dead letter")
-             : qn_log_append_record(d->append, d->opt.dead_topic, QN_LOG_RECORDS, &letter, &err);
+    if (rc == QN_FULL) {
+        if (!move_cursor(d))
+            return false;
+        rc = d->feed->ops->dead(d->feed, r, &letter, &err);
+    }
     if (rc != QN_OK) {
         failed(d, err.text, 0);
         return false;
     }
-    d->append_dead++;
-    d->next = d->records[d->at].offset + 1;
     d->at++;
     d->attempts = 0;
     note_error(d, why);
@@ -351,7 +311,7 @@ static bool open_sink(struct qn_delivery *d)
 
     if (d->is_open)
         return true;
-    d->boot.offset = d->next;
+    d->boot.offset = d->feed->next;
     if (d->sink->ops->open(d->st, &d->boot, d->sink->options, &err) == QN_OK) {
         d->is_open = true;
         return true;
@@ -368,12 +328,10 @@ static bool open_sink(struct qn_delivery *d)
 /* Fills the batch. False when there is nothing, or the log cannot be read. */
 static bool read_batch(struct qn_delivery *d)
 {
-    enum qn_flow flow = QN_IDLE;
     struct qn_err err = {0};
 
-    qn_log_reader_release(d->reader);
     d->at = d->count = 0;
-    if (qn_log_reader_next(d->reader, d->records, RECORDS_MAX, &d->count, &flow, &err) != QN_OK) {
+    if (d->feed->ops->read(d->feed, d->records, RECORDS_MAX, &d->count, &err) != QN_OK) {
         d->count = 0;
         if (err.code == QN_NOMEM)
             failed(d, err.text, 0);
@@ -384,6 +342,15 @@ static bool read_batch(struct qn_delivery *d)
     return d->count > 0;
 }
 
+/* The next so many records reached the target. */
+static void settle(struct qn_delivery *d, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        d->feed->ops->settle(d->feed, &d->records[d->at++]);
+    d->attempts = 0;
+    atomic_fetch_add(&d->delivered, count);
+}
+
 /* What one call to the sink led to. */
 static void judge(struct qn_delivery *d, qn_status rc, const struct qn_sink_result *r,
                   const struct qn_err *err)
@@ -392,10 +359,7 @@ static void judge(struct qn_delivery *d, qn_status rc, const struct qn_sink_resu
 
     QN_ASSERT(r->delivered <= d->count - d->at);
     if (r->delivered > 0) {
-        d->at += r->delivered;
-        d->next = d->records[d->at - 1].offset + 1;
-        d->attempts = 0;
-        atomic_fetch_add(&d->delivered, r->delivered);
+        settle(d, r->delivered);
         if (!d->is_doubtful)
             succeeded(d);
     }
@@ -443,20 +407,39 @@ static void deliver(struct qn_delivery *d)
     judge(d, rc, &result, &err);
 }
 
-void qn_delivery_step(struct qn_delivery *d, int64_t *wait_ns)
+/* The feed's own affairs, whatever the target does. False: it is not to be read now. */
+static bool serve(struct qn_delivery *d, int64_t now)
 {
-    int64_t now = now_ns(d);
-    bool is_due = now - d->moved_ns >= CURSOR_NS || d->append_dead >= DEAD_RECORDS_MAX ||
-                  (d->is_doubtful && d->next != d->moved);
+    bool must_let_go = false;
+    struct qn_err err = {0};
+    qn_status rc = d->feed->ops->serve(d->feed, &must_let_go, &err);
+
+    if (must_let_go)
+        let_go(d);
+    if (rc == QN_OK || d->state == QN_DELIVERY_STOPPED)
+        return rc == QN_OK;
+    if (err.fatal)
+        stop_for_good(d, err.text);
+    else if (now >= d->until_ns)
+        failed(d, err.text, 0);
+    return false;
+}
+
+/* What waits for the target, or waits for nothing but the next look at the cursor. */
+static void step_on(struct qn_delivery *d, int64_t now, int64_t *wait_ns)
+{
+    const bool has_news = d->feed->has_news;
+    const bool is_due = now - d->moved_ns >= CURSOR_NS || d->feed->dead >= DEAD_RECORDS_MAX ||
+                        (d->is_doubtful && has_news);
 
     *wait_ns = 0;
     if (d->state == QN_DELIVERY_STOPPED) {
         *wait_ns = INT64_MAX;
-    } else if (now < d->until_ns && !(is_due && !d->is_sealed && d->next != d->moved)) {
+    } else if (now < d->until_ns && !(is_due && !d->feed->is_stuck && has_news)) {
         *wait_ns = d->until_ns - now;
-        if (!d->is_sealed && d->next != d->moved && d->moved_ns + CURSOR_NS - now < *wait_ns)
+        if (!d->feed->is_stuck && has_news && d->moved_ns + CURSOR_NS - now < *wait_ns)
             *wait_ns = d->moved_ns + CURSOR_NS - now;
-    } else if (d->is_sealed) {
+    } else if (d->feed->is_stuck) {
         if (commit(d))
             succeeded(d);
     } else if (is_due && !move_cursor(d)) {
@@ -467,6 +450,16 @@ void qn_delivery_step(struct qn_delivery *d, int64_t *wait_ns)
         else if (d->state != QN_DELIVERY_STOPPED)
             *wait_ns = d->moved_ns + CURSOR_NS > now ? d->moved_ns + CURSOR_NS - now : 1;
     }
+}
+
+void qn_delivery_step(struct qn_delivery *d, int64_t *wait_ns)
+{
+    const int64_t now = now_ns(d);
+
+    if (serve(d, now) || d->state == QN_DELIVERY_STOPPED || now < d->until_ns)
+        step_on(d, now, wait_ns);
+    else
+        *wait_ns = d->until_ns > now ? d->until_ns - now : 1;
     show(d);
 }
 
@@ -484,25 +477,28 @@ static void sleep_or_wake(struct qn_delivery *d, int64_t ns)
     pthread_mutex_unlock(&d->lock);
 }
 
-static bool is_caught_up(struct qn_delivery *d)
-{
-    struct qn_log_topic_info topic;
-
-    qn_log_topic_info(d->opt.log, d->opt.topic, &topic);
-    return d->next >= topic.next;
-}
-
 /* The last word: what is settled is written down. */
 static void finish(struct qn_delivery *d)
 {
     bool is_settled = d->state == QN_DELIVERY_STOPPED;
 
     if (!is_settled)
-        is_settled = d->is_sealed ? commit(d) : true;
+        is_settled = d->feed->is_stuck ? commit(d) : true;
     if (d->state != QN_DELIVERY_STOPPED && is_settled)
         (void)move_cursor(d);
-    d->is_drained = d->moved == d->next && is_caught_up(d);
+    d->is_drained = !d->feed->has_news && d->feed->ops->is_drained(d->feed);
     show(d);
+}
+
+/* Until there is something to do, but not longer than the feed may go without being served. */
+static void rest(struct qn_delivery *d, int64_t wait_ns)
+{
+    const int64_t most = d->feed->serve_ns;
+
+    if (d->state == QN_DELIVERY_RUNNING)
+        d->feed->ops->wait(d->feed, (wait_ns < IDLE_NS ? wait_ns : IDLE_NS) / MS + 1);
+    else
+        sleep_or_wake(d, wait_ns < most ? wait_ns : most);
 }
 
 static void *run(void *arg)
@@ -513,17 +509,14 @@ static void *run(void *arg)
     for (;;) {
         bool is_ending = atomic_load(&d->must_end);
 
-        if (is_ending && (must_stop(d) || is_caught_up(d)))
+        if (is_ending && (must_stop(d) || d->feed->ops->is_drained(d->feed)))
             break;
         qn_delivery_step(d, &wait_ns);
         if (wait_ns == 0)
             continue;
-        if (is_ending)
+        if (is_ending && d->state != QN_DELIVERY_RUNNING)
             break; /* the target does not take it now */
-        if (d->state == QN_DELIVERY_RUNNING)
-            (void)qn_log_reader_wait(d->reader, (wait_ns < IDLE_NS ? wait_ns : IDLE_NS) / MS + 1);
-        else
-            sleep_or_wake(d, wait_ns < 3600000 * MS ? wait_ns : 3600000 * MS);
+        rest(d, wait_ns);
     }
     finish(d);
     return NULL;
@@ -531,44 +524,32 @@ static void *run(void *arg)
 
 /* ---- life ------------------------------------------------------------------------------------*/
 
-/* Where the cursor stands, made durable where it is new, and the reader behind it. */
-static qn_status place(struct qn_delivery *d, struct qn_err *err)
+static void tell_of_feed(void *arg, bool is_problem, const char *text)
 {
-    struct qn_log_selection what = {.topics = &d->opt.topic, .topic_count = 1};
-    struct qn_log_topic_info info;
-    struct qn_err missing = {0};
-    uint64_t offset = 0;
-    uint32_t topic = 0;
-    qn_status rc;
+    tell(arg, is_problem, "%s", text);
+}
 
-    QN_TRY(qn_log_reader_new(d->opt.log, &what, &d->reader, err));
-    rc = qn_log_cursor(d->opt.log, d->sink->name, &topic, &offset, &missing);
-    qn_log_topic_info(d->opt.log, d->opt.topic, &info);
-    if (rc != QN_OK && rc != QN_NOT_FOUND) {
-        if (err != NULL)
-            *err = missing;
-        return rc;
-    }
-    if (rc == QN_NOT_FOUND || topic != d->opt.topic)
-        offset = d->sink->policy.start == 1 ? info.next : info.first;
-    d->next = d->moved = offset;
-    rc = qn_log_reader_seek(d->reader, d->opt.topic, offset, &missing);
-    if (rc == QN_NOT_FOUND && missing.has_offset) {
-        tell(d, true, "%s; going on at %llu", missing.text, (unsigned long long)missing.offset);
-        d->next = missing.offset;
-        rc = qn_log_reader_seek(d->reader, d->opt.topic, d->next, &missing);
-    }
-    if (rc != QN_OK) {
-        if (err != NULL)
-            *err = missing;
-        return rc;
-    }
-    QN_TRY(qn_log_append_cursor(d->append, d->sink->name, d->opt.topic, d->next, err));
-    qn_log_append_reserved(d->append, true);
-    rc = qn_log_commit(d->opt.log, d->append, NULL, err);
-    d->moved = d->next;
-    qn_log_append_reset(d->append);
-    return rc;
+static qn_status open_feed(struct qn_delivery *d, struct qn_err *err)
+{
+    const bool begins_newest = d->sink->policy.start == 1;
+    struct qn_feed_kafka_options kafka;
+    const struct qn_feed_local_options local = {.log = d->opt.log,
+                                                .topic = d->opt.topic,
+                                                .dead_topic = d->opt.dead_topic,
+                                                .cursor = d->sink->name,
+                                                .begins_newest = begins_newest,
+                                                .tell = tell_of_feed,
+                                                .arg = d};
+
+    if (d->opt.kafka == NULL)
+        return qn_feed_local_new(&local, &d->feed, err);
+    kafka = *d->opt.kafka;
+    kafka.begins_newest = begins_newest;
+    kafka.clock = d->opt.clock;
+    kafka.must_stop = must_stop;
+    kafka.tell = tell_of_feed;
+    kafka.arg = d;
+    return qn_feed_kafka_new(&kafka, &d->feed, err);
 }
 
 static void delivery_free(struct qn_delivery *d)
@@ -577,9 +558,8 @@ static void delivery_free(struct qn_delivery *d)
         return;
     if (d->is_open)
         d->sink->ops->close(d->st);
-    qn_log_reader_free(d->reader);
-    qn_log_append_free(d->append);
-    qn_buf_fini(&d->headers);
+    if (d->feed != NULL)
+        d->feed->ops->free(d->feed);
     qn_mem_free(d->st);
     pthread_cond_destroy(&d->wake);
     pthread_mutex_destroy(&d->lock);
@@ -610,19 +590,22 @@ qn_status qn_delivery_start(const struct qn_delivery_options *opt, struct qn_del
                                     .pipeline = opt->pipeline,
                                     .output = opt->output,
                                     .sink = opt->sink->name,
-                                    .log_id = d->log_id,
                                     .holds = opt->holds,
                                     .must_stop = must_stop,
                                     .must_stop_arg = d};
-    qn_log_identity(opt->log, d->log_id);
+    if (opt->kafka != NULL) {
+        d->boot.kafka_cluster = opt->kafka->cluster;
+        d->boot.kafka_topic = opt->kafka->topic;
+    }
     d->moved_ns = now_ns(d);
     d->st = qn_mem_zalloc(1, d->sink->ops->state_bytes);
-    rc = d->st != NULL ? qn_log_append_new(opt->log, &d->append, err)
+    rc = d->st != NULL ? open_feed(d, err)
                        : qn_err_set(err, QN_NOMEM, "out of memory for the delivery '%.*s'",
                                     QN_STR_ARG(opt->sink->name));
-    if (rc == QN_OK)
-        rc = place(d, err);
-    show(d);
+    if (rc == QN_OK) {
+        d->boot.log_id = d->feed->log_id;
+        show(d);
+    }
     if (rc == QN_OK && !opt->is_threadless && pthread_create(&d->thread, NULL, run, d) != 0)
         rc = qn_err_set(err, QN_LIMIT, "no thread for the delivery '%.*s'",
                         QN_STR_ARG(opt->sink->name));
@@ -657,7 +640,6 @@ bool qn_delivery_stop(struct qn_delivery *d, int64_t limit_ms)
 void qn_delivery_stats(struct qn_delivery *d, struct qn_delivery_stats *out)
 {
     const uint64_t failures = atomic_load(&d->failed); /* before the state, see failed() */
-    struct qn_log_topic_info topic;
 
     *out = (struct qn_delivery_stats){
         .state = (enum qn_delivery_state)atomic_load(&d->shown_state),
@@ -669,8 +651,7 @@ void qn_delivery_stats(struct qn_delivery *d, struct qn_delivery_stats *out)
         .last_seconds = (double)atomic_load(&d->last_ns) * 1e-9,
         .total_seconds = (double)atomic_load(&d->total_ns) * 1e-9,
     };
-    qn_log_topic_info(d->opt.log, d->opt.topic, &topic);
-    out->lag = topic.next > out->next ? topic.next - out->next : 0;
+    out->lag = d->feed->ops->lag(d->feed, out->next);
     pthread_mutex_lock(&d->lock);
     out->last_error_us = d->error_us;
     memcpy(out->last_error, d->error, sizeof(d->error));

@@ -7,12 +7,15 @@
  *        └──────────────┘ record refused, or `attempts` used up: dead letter, go on behind it
  *
  * At least once: after a crash what was delivered since the cursor last moved comes again, with the
- * same ids and in the same order. The cursor holds the log, so nothing is lost however long a
- * target is down; scoring is never asked to wait. A dead letter and the cursor behind it are one
- * append. Thread: one of its own; the functions below from any. Memory: bounded, about 1 MiB. */
+ * same ids and in the same order. In a local log the cursor holds the log, so nothing is lost
+ * however long a target is down; a dead letter and the cursor behind it are one append. Where the
+ * log lies in Kafka (feed_kafka.c) the cursor is the position of a group, whose members share the
+ * partitions out. Scoring is never asked to wait. Thread: one of its own; the functions below from
+ * any. Memory: bounded, about 1 MiB, and what librdkafka fetches ahead. */
 #ifndef QN_SINK_DELIVERY_H
 #define QN_SINK_DELIVERY_H
 
+#include "sink/feed.h"
 #include "sink/sink.h"
 
 struct qn_delivery; /* private */
@@ -32,9 +35,12 @@ const char *qn_breaker_name(enum qn_breaker b);               /* "half-open" */
 typedef void qn_delivery_tell(void *arg, bool is_problem, const char *sink, const char *text);
 
 struct qn_delivery_options {
-    struct qn_log *log;             /* the cursor has the sink's name                           */
-    uint32_t topic;                 /* of the output                                            */
-    uint32_t dead_topic;            /* where records go that nobody will take                   */
+    struct qn_log *log;  /* the cursor has the sink's name                           */
+    uint32_t topic;      /* of the output                                            */
+    uint32_t dead_topic; /* where records go that nobody will take                   */
+    /* Instead of these three, where the log lies in Kafka: what is about its topics; the rest is
+     * set by the delivery. Read by qn_delivery_start only. */
+    const struct qn_feed_kafka_options *kafka;
     const struct qn_sink *sink;     /* outlives the delivery                                    */
     struct qn_str pipeline, output; /* outlive the delivery; "alerts"                           */
     const char *holds; /* what its records are: alert (it has a `when`), prediction or event */

@@ -52,13 +52,16 @@ struct qn_sink_boot {
     struct qn_str sink;     /* name of the instance: "alerts.file"                           */
     const char *log_id;     /* of the log: offsets of another one mean nothing               */
     const char *holds;      /* what its records are: alert (it has a `when`), prediction or event */
-    uint64_t offset;        /* of the first record that will be delivered                    */
+    uint64_t offset;        /* of the first record that will be delivered; QN_SINK_LOCAL      */
+    /* Where the log lies in Kafka, its cluster's id and the topic that is read; else NULL. */
+    const char *kafka_cluster, *kafka_topic;
     bool (*must_stop)(void *arg); /* asked while waiting for a target, at least 5 times a second */
     void *must_stop_arg;
 };
 
 enum qn_sink_flag {
-    QN_SINK_IN_LOG = 1 /* records stay in the log: there is nothing to deliver */
+    QN_SINK_IN_LOG = 1, /* records stay in the log: there is nothing to deliver                */
+    QN_SINK_LOCAL = 2   /* counts on the one order of a local log's topic: refused with others */
 };
 
 /* A kind of sink. No function is NULL: qn_sink_none_* do nothing. */

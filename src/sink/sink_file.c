@@ -315,6 +315,7 @@ const struct qn_sink_ops qn_sink_file = {
     .options = file_options,
     .options_bytes = sizeof(struct qn_file_options),
     .state_bytes = sizeof(struct file_sink),
+    .flags = QN_SINK_LOCAL,
     .check = file_check,
     .open = file_open,
     .deliver = file_deliver,

@@ -103,7 +103,7 @@ static void kafka_close(void *st)
 
 #else
 
-enum { NAME_BYTES = 512, POLL_MS = 100 };
+enum { NAME_BYTES = 512, POLL_MS = 100, CLUSTER_MS = 3000 };
 
 /* What became of the records of a batch; filled by the callback. */
 struct answers {
@@ -173,6 +173,29 @@ static qn_status begin_producer(struct kafka *k, struct qn_err *err)
     return QN_OK;
 }
 
+/* A sink that wrote into the topic that it reads would go on for ever. */
+static qn_status check_loop(struct kafka *k, struct qn_err *err)
+{
+    char *cluster;
+    bool is_loop;
+
+    if (k->boot->kafka_topic == NULL || strcmp(k->boot->kafka_topic, k->name) != 0)
+        return QN_OK;
+    cluster = rd_kafka_clusterid(k->client.rk, CLUSTER_MS);
+    if (cluster == NULL)
+        return qn_err_set(err, QN_IO, "the cluster does not say its id");
+    is_loop = strcmp(cluster, k->boot->kafka_cluster) == 0;
+    rd_kafka_mem_free(k->client.rk, cluster);
+    if (!is_loop)
+        return QN_OK;
+    qn_err_set(err, QN_INVALID,
+               "its records lie in the topic '%s' of this cluster already: leave the sink out, or "
+               "name another 'topic'",
+               k->name);
+    err->fatal = true;
+    return QN_INVALID;
+}
+
 static qn_status kafka_open(void *st, const struct qn_sink_boot *boot, const void *options,
                             struct qn_err *err)
 {
@@ -185,7 +208,8 @@ static qn_status kafka_open(void *st, const struct qn_sink_boot *boot, const voi
     else
         snprintf(k->name, sizeof(k->name), "%.*s.%.*s", QN_STR_ARG(boot->pipeline),
                  QN_STR_ARG(boot->output));
-    return begin_producer(k, err);
+    QN_TRY(begin_producer(k, err));
+    return check_loop(k, err);
 }
 
 static void kafka_close(void *st)
@@ -241,6 +265,17 @@ static struct qn_str members_of(struct kafka *k, const struct qn_log_record *r, 
     return found[0].kind == QN_JSON_STRING ? found[0].text : (struct qn_str){NULL, 0};
 }
 
+/* Of a pipeline in Kafka that writes at least once, records have it. */
+static bool has_id(struct qn_str headers)
+{
+    struct qn_log_header h;
+
+    while (qn_log_header_next(&headers, &h))
+        if (qn_str_is(h.name, "quern-id"))
+            return true;
+    return false;
+}
+
 static rd_kafka_resp_err_t send_record(struct kafka *k, const struct qn_log_record *r,
                                        uint32_t index)
 {
@@ -248,7 +283,7 @@ static rd_kafka_resp_err_t send_record(struct kafka *k, const struct qn_log_reco
     rd_kafka_headers_t *headers = qn_kafka_headers_make(r->headers);
     rd_kafka_resp_err_t code;
 
-    if (id.p != NULL) {
+    if (id.p != NULL && !has_id(r->headers)) {
         if (headers == NULL)
             headers = rd_kafka_headers_new(1);
         (void)rd_kafka_header_add(headers, "quern-id", -1, id.p, (ssize_t)id.len);

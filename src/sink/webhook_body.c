@@ -46,8 +46,8 @@ static bool read_facts(const struct qn_webhook_body *w, const struct qn_log_reco
     if (found[0].kind == QN_JSON_STRING || found[0].kind == QN_JSON_NUMBER)
         put(id, found[0].text);
     if (id->len == at)
-        qn_buf_printf(id, "%.*s:%.*s:0:%llu", QN_STR_ARG(w->boot->pipeline),
-                      QN_STR_ARG(w->boot->output), (unsigned long long)r->offset);
+        qn_buf_printf(id, "%.*s:%.*s:%u:%llu", QN_STR_ARG(w->boot->pipeline),
+                      QN_STR_ARG(w->boot->output), r->partition, (unsigned long long)r->offset);
     f->id = (struct qn_str){id->data != NULL ? id->data + at : "", (uint32_t)(id->len - at)};
     f->time = (struct qn_str){NULL, 0};
     if (found[1].kind == QN_JSON_STRING) {

@@ -144,6 +144,19 @@ static void check_topics(struct qn_builder *b, const struct qn_yaml_node *at)
 
 /* ---- what is not there yet -------------------------------------------------------------------*/
 
+/* A sink whose promise is about one file of one machine, while partitions move. */
+static void refuse_sinks(struct qn_builder *b, const struct qn_yaml_node *at,
+                         const struct qn_plan_output *o)
+{
+    for (uint32_t i = 0; i < o->sink_count; i++)
+        if (o->sinks[i].ops->flags & QN_SINK_LOCAL)
+            QN_REPORT(&b->bind, TYPE, at,
+                      "read the topic with what writes files, such as Connect, or 'log: local:'",
+                      "'to: %s' of output '%.*s' is for a local log: in Kafka partitions move from "
+                      "one process to another, and its exactly-once cannot follow them",
+                      o->sinks[i].ops->name, QN_STR_ARG(o->name));
+}
+
 static void refuse(struct qn_builder *b, const struct qn_yaml_node *at)
 {
     const struct qn_plan *p = b->plan;
@@ -160,11 +173,7 @@ static void refuse(struct qn_builder *b, const struct qn_yaml_node *at)
                   "with 'log: kafka:' the events of '%.*s' are those of its topic",
                   QN_STR_ARG(p->schemas[p->sources[0].stream].name));
     for (uint32_t o = 0; o < p->output_count; o++)
-        if (p->outputs[o].sink_count > 0)
-            QN_REPORT(&b->bind, NOT_YET, at,
-                      "read the topic with what delivers it, such as Connect",
-                      "'to' of output '%.*s' is not available yet with 'log: kafka:'",
-                      QN_STR_ARG(p->outputs[o].name));
+        refuse_sinks(b, at, &p->outputs[o]);
     if (b->top[KEY_STORAGE].is_set)
         QN_REPORT(&b->bind, TYPE, b->top[KEY_STORAGE].key, "leave it out",
                   "'storage' is about a local log: how long topics are kept is said in Kafka");

@@ -45,11 +45,11 @@ def secured(tmp_path_factory):
     broker.stop()
 
 
-def allow(broker, user, *rights):
+def allow(broker, user, *rights, pattern="PREFIXED"):
     """(resource type, name, operation) each, by prefix."""
     from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
-    acls = [AclBinding(ResourceType[kind], name, ResourcePatternType.PREFIXED, f"User:{user}", "*",
+    acls = [AclBinding(ResourceType[kind], name, ResourcePatternType[pattern], f"User:{user}", "*",
                        AclOperation[operation], AclPermissionType.ALLOW) for kind, name, operation in rights]
     for done in broker.admin().create_acls(acls).values():
         done.result(20)
@@ -126,3 +126,21 @@ def test_missing_rights_are_named(secured, tmp_path):
     p.await_true(lambda: p.get("/v1/status").json["streams"][0]["read"] == 50)
     assert p.stop() == 0
     assert compare(secured, tmp_path, text, "bare") > 40
+
+
+def test_a_sink_has_a_group_of_its_own(secured, tmp_path):
+    """Without a right on that group the sink says so and stops; the pipeline goes on."""
+    create(secured, "narrow", 1)
+    allow(secured, "poor", ("TOPIC", "narrow", "READ"), ("TOPIC", "narrow", "WRITE"),
+          ("TRANSACTIONAL_ID", "narrow", "WRITE"), ("TRANSACTIONAL_ID", "narrow", "DESCRIBE"))
+    allow(secured, "poor", ("GROUP", "narrow", "READ"), pattern="LITERAL")
+    text = secured_spec(secured, "narrow", user="poor").replace(
+        "{when: amount > 90}", '{when: amount > 90, to: {webhook: "https://example.com/hook"}}')
+    p = Process(tmp_path, text)
+    p.ready()
+    p.await_true(lambda: p.get("/v1/status").json["sinks"][0]["state"] == "stopped")
+    assert ("may not read 'narrow.large' as a member of group 'narrow.large.webhook': it needs Read on both"
+            in p.get("/v1/status").json["sinks"][0]["detail"])
+    secured.produce("narrow", cards(random.Random(1), 0, 100, 1))
+    p.await_true(lambda: p.get("/v1/status").json["streams"][0]["read"] == 100)
+    assert p.stop() == 0 and not any(secret in p.said() for secret in USERS.values())
