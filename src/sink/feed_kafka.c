@@ -48,10 +48,8 @@ enum {
 };
 #define SERVE_NS INT64_C(100000000)
 #define LOOK_NS  INT64_C(500000000)
-#define ENDS_NS                                                                                    \
-    INT64_C(5000000000)              /* between two questions where topics end, while not reading  \
-                                      */
-#define AGAIN_NS INT64_C(3000000000) /* before a consumer that broke is made anew */
+#define ENDS_NS  INT64_C(5000000000) /* between two questions where topics end              */
+#define AGAIN_NS INT64_C(3000000000) /* before a consumer that broke is made anew           */
 
 /* One partition; meaningful while it is ours. */
 struct part {
