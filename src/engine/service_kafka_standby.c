@@ -9,8 +9,9 @@
  * its owner has committed: what came behind that has no answer yet. Every position brings the hash
  * of the owner's answers, which the copy's must equal.
  *
- * Threads: one of its own with a consumer that is no member of the group. Copies are under the
- * lock, but for one that is being restored; the lock is held for one step at a time. */
+ * Threads: one of its own with two consumers that are no members of the group: one reads, the other
+ * asks for positions. Copies are under the lock, but for one that is being restored; the lock is
+ * held for one step at a time. */
 #include "engine/service_kafka_int.h"
 
 #ifdef QN_WITH_KAFKA
@@ -50,7 +51,8 @@ struct copy {
 
 struct qn_kafka_standby {
     struct qn_service_kafka *k;
-    struct qn_kafka_client client; /* the thread's own */
+    struct qn_kafka_client client; /* the thread's own: reads */
+    struct qn_kafka_client asker;  /* likewise: open_asker    */
     struct copy *copies;           /* [shard_count] */
     pthread_t thread;
     bool has_thread;
@@ -189,7 +191,8 @@ static void look_at_positions(struct qn_kafka_standby *s)
         if (s->copies[i].is_wanted)
             rd_kafka_topic_partition_list_add(l, s->k->input, (int32_t)i);
     pthread_mutex_unlock(&s->lock);
-    if (l->cnt > 0 && rd_kafka_committed(s->client.rk, l, ASK_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    (void)rd_kafka_poll(s->asker.rk, 0); /* errors: tried again */
+    if (l->cnt > 0 && rd_kafka_committed(s->asker.rk, l, ASK_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) {
         pthread_mutex_lock(&s->lock);
         for (int p = 0; p < l->cnt; p++)
             if (l->elems[p].err == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -417,6 +420,20 @@ static qn_status open_client(struct qn_kafka_standby *s, struct qn_err *err)
     return QN_OK;
 }
 
+/* Whoever reads what is committed also asks for positions that no open transaction is about to
+ * move: librdkafka takes that from the same setting, and the brokers let it wait. An owner nearly
+ * always has one open, so that client might hear nothing for a minute. This one hears the positions
+ * of the last transaction that has ended, which is what a copy may follow. */
+static qn_status open_asker(struct qn_kafka_standby *s, struct qn_err *err)
+{
+    const char *own[] = {"group.id",        s->k->stage->group, "enable.auto.commit", "false",
+                         "isolation.level", "read_uncommitted", NULL};
+    const struct qn_kafka_client_options opt = {
+        .target = &s->k->sv->plan->kafka.target, .type = RD_KAFKA_CONSUMER, .own = own};
+
+    return qn_kafka_open(&s->asker, &opt, err);
+}
+
 qn_status qn_kafka_standby_start(struct qn_service_kafka *k, struct qn_err *err)
 {
     struct qn_kafka_standby *s;
@@ -441,6 +458,7 @@ qn_status qn_kafka_standby_start(struct qn_service_kafka *k, struct qn_err *err)
     k->standby = s; /* whoever asks for the status sees it from now on */
     pthread_mutex_unlock(&k->sv->wait_lock);
     QN_TRY(open_client(s, err));
+    QN_TRY(open_asker(s, err));
     failed = pthread_create(&s->thread, NULL, standing_by, s);
     s->has_thread = failed == 0;
     return failed == 0 ? QN_OK : qn_err_sys(err, failed, "cannot start the thread of the copies");
@@ -480,6 +498,7 @@ void qn_kafka_standby_free(struct qn_service_kafka *k)
         if (s->copies[i].queue != NULL)
             rd_kafka_queue_destroy(s->copies[i].queue);
     qn_kafka_close(&s->client);
+    qn_kafka_close(&s->asker);
     pthread_cond_destroy(&s->woken);
     pthread_mutex_destroy(&s->lock);
     k->standby = NULL;

@@ -13,7 +13,6 @@ from kafka_run import Process, Writer, cards, compare, create, finish, ours, spe
 from s3_server import KEY, SECRET, S3Server
 
 SEED = int(os.environ.get("QUERN_SEED", "13"))
-LONG = bool(os.environ.get("QUERN_LONG"))
 BUCKET = "quern-test"
 QUICK = "settings: [session.timeout.ms=4000, heartbeat.interval.ms=300]"
 
@@ -164,7 +163,6 @@ def standing_by(processes):
     return all(s["state"] == "live" for f in found for s in f["ours"])
 
 
-@pytest.mark.skipif(not LONG, reason="a campaign: QUERN_LONG=1; under load copies may be late")
 def test_warm_copies_take_over(kafka, tmp_path):
     """Nothing shared, no snapshots: one is killed, one leaves, and copies go on with their partitions."""
     create(kafka, "standby", 5)
