@@ -20,7 +20,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ASK_MS = 5000, AGAIN_MS = 200 };
+enum { ASK_FIRST_MS = 1000, ASK_MS = 5000, AGAIN_MS = 200 };
 #define ASK_NS ((int64_t)60000000000)
 
 static void failed(struct qn_service_kafka *k, const struct qn_err *err)
@@ -31,6 +31,22 @@ static void failed(struct qn_service_kafka *k, const struct qn_err *err)
     k->failure = *err;
 }
 
+/* Nobody waits for the answer any more. A commit in doubt is decided while the process ends, too; an
+ * assignment is of no use then. */
+static bool is_over(const struct qn_service_kafka *k)
+{
+    return atomic_load(&k->sv->give_up) || (k->is_assigning && atomic_load(&k->sv->stop));
+}
+
+/* How long to wait for one answer, of which nothing can be told meanwhile: longer where the brokers
+ * are slow. */
+static int wait_ms(const struct qn_service_kafka *k, int64_t begun)
+{
+    const int64_t ms = ASK_FIRST_MS + (qn_kafka_now_ns(k) - begun) / 1000000;
+
+    return ms < ASK_MS ? (int)ms : ASK_MS;
+}
+
 /* Leaders and coordinators move: for a minute, all but a lack of rights is asked again. */
 static bool may_ask_again(struct qn_service_kafka *k, rd_kafka_resp_err_t code, int64_t begun)
 {
@@ -38,7 +54,7 @@ static bool may_ask_again(struct qn_service_kafka *k, rd_kafka_resp_err_t code, 
 
     atomic_fetch_add(&k->beats, 1);
     if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
-        code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || atomic_load(&k->sv->give_up) ||
+        code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || is_over(k) ||
         qn_kafka_now_ns(k) - begun >= ASK_NS)
         return false;
     nanosleep(&pause, NULL);
@@ -53,18 +69,44 @@ qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partitio
 
     do {
         code = l->cnt == 0 ? RD_KAFKA_RESP_ERR_NO_ERROR
-                           : rd_kafka_committed(k->consumer.rk, l, ASK_MS);
+                           : rd_kafka_committed(k->consumer.rk, l, wait_ms(k, begun));
         for (int p = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && p < l->cnt; p++)
             code = l->elems[p].err;
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
             return QN_OK;
     } while (may_ask_again(k, code, begun));
-    if (atomic_load(&k->sv->give_up))
+    if (is_over(k))
         return qn_err_set(err, QN_INTERRUPTED, "told to stop");
     return qn_kafka_failed(err, &k->consumer, code, "the positions of the group cannot be read");
 }
 
 /* ---- assigned --------------------------------------------------------------------------------*/
+
+static rd_kafka_resp_err_t ask_end(rd_kafka_t *rk, const char *topic, uint32_t partition,
+                                   int wait_ms, int64_t which, int64_t *offset)
+{
+    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_resp_err_t code;
+
+    rd_kafka_topic_partition_list_add(l, topic, (int32_t)partition)->offset = which;
+    code = rd_kafka_offsets_for_times(rk, l, wait_ms);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code = l->elems[0].err;
+    *offset = l->elems[0].offset;
+    rd_kafka_topic_partition_list_destroy(l);
+    return code;
+}
+
+rd_kafka_resp_err_t qn_kafka_ends(rd_kafka_t *rk, const char *topic, uint32_t partition,
+                                  int wait_ms, int64_t *oldest, int64_t *newest)
+{
+    const rd_kafka_resp_err_t code =
+        ask_end(rk, topic, partition, wait_ms, RD_KAFKA_OFFSET_BEGINNING, oldest);
+
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR
+               ? ask_end(rk, topic, partition, wait_ms, RD_KAFKA_OFFSET_END, newest)
+               : code;
+}
 
 static qn_status find_oldest(struct qn_service_kafka *k, uint32_t i, int64_t *oldest,
                              int64_t *newest, struct qn_err *err)
@@ -73,12 +115,11 @@ static qn_status find_oldest(struct qn_service_kafka *k, uint32_t i, int64_t *ol
     rd_kafka_resp_err_t code;
 
     do {
-        code = rd_kafka_query_watermark_offsets(k->consumer.rk, k->input, (int32_t)i, oldest,
-                                                newest, ASK_MS);
+        code = qn_kafka_ends(k->consumer.rk, k->input, i, wait_ms(k, begun), oldest, newest);
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
             return QN_OK;
     } while (may_ask_again(k, code, begun));
-    if (atomic_load(&k->sv->give_up))
+    if (is_over(k))
         return qn_err_set(err, QN_INTERRUPTED, "told to stop");
     return qn_kafka_failed(err, &k->consumer, code, "cannot see where the topic begins");
 }
@@ -87,7 +128,7 @@ static qn_status ask_for_state(struct qn_service_kafka *k, const rd_kafka_topic_
                                struct qn_err *err)
 {
     const uint32_t i = (uint32_t)at->partition;
-    int64_t oldest, newest;
+    int64_t oldest = 0, newest = 0;
 
     QN_TRY(find_oldest(k, i, &oldest, &newest, err));
     if (at->offset > newest)
@@ -191,10 +232,14 @@ static qn_status assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_l
 static void on_assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l)
 {
     struct qn_err err = {0};
+    qn_status rc;
 
     for (int p = 0; p < l->cnt; p++)
         QN_ASSERT((uint32_t)l->elems[p].partition < k->shard_count);
-    if (assigned(k, l, &err) != QN_OK) {
+    k->is_assigning = true;
+    rc = is_over(k) ? qn_err_set(&err, QN_INTERRUPTED, "told to stop") : assigned(k, l, &err);
+    k->is_assigning = false;
+    if (rc != QN_OK) {
         failed(k, &err);
         (void)rd_kafka_assign(k->consumer.rk, NULL);
         return;

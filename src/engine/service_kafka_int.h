@@ -68,6 +68,7 @@ struct qn_service_kafka {
     int32_t generation;               /* of the group, when it last gave us partitions */
 
     bool is_assigned;   /* the group has said at least once what is ours        */
+    bool is_assigning;  /* we ask what we must know of the partitions that came */
     bool is_committing; /* callbacks must not commit                            */
     bool is_leaving;
     bool is_fenced;    /* the consumer is of no use any more: another is the same instance */
@@ -133,9 +134,14 @@ void qn_kafka_rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t why,
                          rd_kafka_topic_partition_list_t *l, void *client);
 /* Reads all that is here, each from where it stands; what was fetched ahead is fetched again. */
 qn_status qn_kafka_read_on(struct qn_service_kafka *k, struct qn_err *err);
-/* Positions of the group for l, each with its text: waits until open transactions are decided. */
+/* Positions of the group for l, each with its text: waits until open transactions are decided.
+ * QN_INTERRUPTED: told to give up, or to stop while partitions are being assigned. */
 qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
                              struct qn_err *err);
+/* Where a partition begins and ends. librdkafka's own way to ask for both waits as long as a socket
+ * does (60 s), whatever it is told. */
+rd_kafka_resp_err_t qn_kafka_ends(rd_kafka_t *rk, const char *topic, uint32_t partition,
+                                  int wait_ms, int64_t *oldest, int64_t *newest);
 /* Throws all state away and joins the group anew: somebody else has written our positions. */
 qn_status qn_kafka_join_anew(struct qn_service_kafka *k, struct qn_err *err);
 /* The same with another consumer, since this one will never read again. */

@@ -230,8 +230,8 @@ static qn_status make(struct qn_kafka_standby *s, uint32_t i, const struct copy 
     int64_t oldest, newest;
     bool must_stop;
 
-    if (rd_kafka_query_watermark_offsets(s->client.rk, s->k->input, (int32_t)i, &oldest, &newest,
-                                         ASK_MS) != RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (qn_kafka_ends(s->client.rk, s->k->input, i, ASK_MS, &oldest, &newest) !=
+        RD_KAFKA_RESP_ERR_NO_ERROR)
         return qn_err_set(err, QN_IO, "cannot see where the topic begins");
     QN_TRY(qn_shard_new_copy(&opt, i, out, err));
     pthread_mutex_lock(&s->lock);
