@@ -5,7 +5,7 @@ Frames are an int32 length and a body that begins with the int16 api key; nothin
 import asyncio
 import threading
 
-END_TXN, TXN_OFFSET_COMMIT, PRODUCE, INIT_PRODUCER_ID = 26, 28, 0, 22
+END_TXN, TXN_OFFSET_COMMIT, PRODUCE, INIT_PRODUCER_ID, OFFSET_FETCH, LIST_OFFSETS = 26, 28, 0, 22, 9, 2
 
 
 class Proxy:
