@@ -68,6 +68,15 @@ static const struct qn_option options[] = {
          "with log: kafka, where snapshots lie: on a volume that all pods reach (ReadWriteMany), "
          "or in each pod, gone with it",
      .offset = offsetof(struct qn_deploy_options, snapshots)},
+    {.name = "stages",
+     .type = QN_OPT_ENUM,
+     .value = "HOW",
+     .choices = "apart|together",
+     .fallback = "apart",
+     .since = "0.2",
+     .help = "with features by several keys: pods of its own for each stage, scaled by its lag, or "
+             "pods that run them all",
+     .offset = offsetof(struct qn_deploy_options, stages)},
     {.name = "keys",
      .type = QN_OPT_INT,
      .value = "N",

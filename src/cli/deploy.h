@@ -2,7 +2,8 @@
  * deploy.h - the inside of `quern deploy`: what a plan takes to run in a Kubernetes cluster, and
  * the objects that say so.
  *
- *   spec ─► plan (cmd_deploy.c) ─► qn_deploy: paths, variables, sizes (deploy_plan.c)
+ *   spec ─► plan (cmd_deploy.c) ─► qn_deploy: paths, variables, disk (deploy_plan.c)
+ *        ─► parts: what has pods of its own, its name and memory (deploy_part.c)
  *        ─► objects as YAML: what runs (deploy_write.c), what scales it (deploy_scale.c)
  *
  * The objects are a function of the spec, the files it names and the options alone: no variable of
@@ -17,10 +18,13 @@
 
 #define QN_DEPLOY_FOLDER "/etc/quern"
 
-/* What a ConfigMap may hold, with some room for names. */
-enum { QN_DEPLOY_CONFIG_BYTES = 1000000, QN_DEPLOY_OBJECTS_MAX = 10 };
+enum {
+    QN_DEPLOY_CONFIG_BYTES = 1000000, /* what a ConfigMap may hold, with some room for names   */
+    QN_DEPLOY_NAME_BYTES = 52 /* of a name: a StatefulSet's pods add to it, and 63 is the end */
+};
 
 enum qn_deploy_snapshots { QN_DEPLOY_SHARED, QN_DEPLOY_POD };
+enum qn_deploy_stages { QN_DEPLOY_APART, QN_DEPLOY_TOGETHER };
 
 struct qn_deploy_options {
     const char *output, *image, *name, *ns, *secret, *storage_class;
@@ -29,6 +33,7 @@ struct qn_deploy_options {
                                                rate: those that one pod takes           */
     int64_t partitions, min_pods;
     int snapshots; /* enum qn_deploy_snapshots */
+    int stages;    /* enum qn_deploy_stages    */
     bool force;
     struct qn_option_list set; /* NAME=VALUE */
 };
@@ -46,6 +51,14 @@ struct qn_deploy_folder {
     const char *sub_path; /* its place in the volume       */
 };
 
+/* What has pods of its own: the whole pipeline, or one stage of it. */
+struct qn_deploy_part {
+    const char *name;            /* of its objects                                              */
+    const char *component;       /* tells its pods from those of other parts; NULL = there are none */
+    uint32_t stage, stage_count; /* of the plan, that a pod runs                                */
+    uint64_t state_bytes, memory_bytes; /* of a pod                                             */
+};
+
 struct qn_deploy {
     struct qn_cli *cli;
     const struct qn_deploy_options *opt;
@@ -61,22 +74,33 @@ struct qn_deploy {
     uint64_t version;        /* hash of all that the ConfigMap holds */
     bool is_kafka, is_stateful, is_local_http;
     uint16_t port;
-    uint64_t state_bytes, model_bytes, memory_bytes, disk_bytes;
+    uint64_t model_bytes, disk_bytes;
+    struct qn_deploy_part *parts;
+    uint32_t part_count;
+    const struct qn_deploy_part *part; /* that is being written; NULL = what all of them share */
 };
 
 struct qn_deploy_object {
-    char file[64]; /* "scaledobject.yaml" */
+    char file[96]; /* "scaledobject.yaml", "scaledobject-terminal.yaml" */
     struct qn_buf text;
 };
 struct qn_deploy_objects {
-    struct qn_deploy_object list[QN_DEPLOY_OBJECTS_MAX];
-    uint32_t count;
+    struct qn_deploy_object *list; /* [max]: the command's arena */
+    uint32_t count, max;
 };
 
 /* Fills d from plan and options; what is worth a word goes to stderr. QN_INVALID: the spec cannot
  * run in a cluster as it is, with what to change. */
 qn_status qn_deploy_plan(struct qn_deploy *d, struct qn_err *err);
 void qn_deploy_fini(struct qn_deploy *d);
+/* The parts of it, their names and memory (deploy_part.c). */
+qn_status qn_deploy_parts(struct qn_deploy *d, struct qn_err *err);
+/* Their state, all in all. */
+uint64_t qn_deploy_state_bytes(const struct qn_deploy *d);
+/* A size with some room, in whole units. */
+uint64_t qn_deploy_round_up(double bytes, uint64_t unit);
+/* True where Kubernetes takes it as a name. */
+bool qn_deploy_is_label(const char *s, size_t max);
 
 /* Where ${NAME} gets its value in the pod. */
 enum qn_deploy_variable { QN_DEPLOY_SET, QN_DEPLOY_POD_NAME, QN_DEPLOY_SECRET, QN_DEPLOY_NONE };
@@ -89,12 +113,13 @@ bool qn_deploy_is_variable(struct qn_str written, struct qn_str *name);
 bool qn_deploy_setting(const struct qn_plan *p, const char *name, struct qn_str *written);
 
 /* All objects, in the order in which they should be applied. */
-qn_status qn_deploy_write(const struct qn_deploy *d, struct qn_deploy_objects *out,
-                          struct qn_err *err);
-/* TriggerAuthentication, where the cluster asks who we are, and ScaledObject (deploy_scale.c). */
-qn_status qn_deploy_write_scale(const struct qn_deploy *d, struct qn_deploy_objects *out,
+qn_status qn_deploy_write(struct qn_deploy *d, struct qn_deploy_objects *out, struct qn_err *err);
+/* TriggerAuthentication, where the cluster asks who we are, and a ScaledObject for each part
+ * (deploy_scale.c). */
+qn_status qn_deploy_write_scale(struct qn_deploy *d, struct qn_deploy_objects *out,
                                 struct qn_err *err);
-/* A new object with its apiVersion, kind and metadata; suffix: of its name, "" = none. */
+/* A new object of d->part with its apiVersion, kind and metadata; suffix: of its name, "" = none.
+ */
 struct qn_buf *qn_deploy_object(const struct qn_deploy *d, struct qn_deploy_objects *out,
                                 const char *api, const char *kind, const char *suffix,
                                 const char *about);

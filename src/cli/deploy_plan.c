@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
- * deploy_plan.c - what a plan takes in a cluster: files, folders, variables, memory, disk.
+ * deploy_plan.c - what a plan takes in a cluster: files, folders, variables, disk.
  *
- * Sizes are estimates that the manifest tells in its comments: keys and load are options, bytes per
- * key and event are those of `quern check`. Memory counts the state as docs/limits.md says (a
- * quarter for the tables' unused room, up to 256 MiB for a snapshot being written), models once per
- * shard, and what a process has anyway. Thread: main. Memory: the command's arena. */
+ * Paths of the plan become those of the pod. The size of the volume is an estimate that the
+ * manifest tells in its comments: --load is an option; memory is deploy_part.c's. Thread: main.
+ * Memory: the command's arena. */
 #include "cli/deploy.h"
 
 #include "base/address.h"
 #include "base/hash.h"
-#include "feature/window.h"
-#include "state/table.h"
 
 #include <stdio.h>
 
-#define MIB        ((uint64_t)1 << 20)
 #define GIB        ((uint64_t)1 << 30)
 #define DAY_S      86400.0
 #define KEEP_S     (30 * DAY_S) /* of a log that keeps everything: what the disk is sized for */
@@ -22,16 +18,13 @@
 
 enum {
     PORT_DEFAULT = 8090,
-    PARTITIONS_GUESS = 16, /* where nobody says how many there are      */
-    MODEL_FACTOR = 4,      /* memory of a model to bytes of its file    */
-    EVENT_BYTES = 300,     /* of an event, and once more of its answer  */
-    FEATURE_BYTES = 24,
-    NAME_MAX_BYTES = 52 /* a StatefulSet's pods add to it, and 63 is the end */
+    EVENT_BYTES = 300, /* of an event, and once more of its answer */
+    FEATURE_BYTES = 24
 };
 
 /* ---- names and paths -------------------------------------------------------------------------*/
 
-static bool is_label(const char *s, size_t max)
+bool qn_deploy_is_label(const char *s, size_t max)
 {
     const size_t n = strlen(s);
 
@@ -379,59 +372,22 @@ bool qn_deploy_setting(const struct qn_plan *p, const char *name, struct qn_str 
 
 /* ---- sizes -----------------------------------------------------------------------------------*/
 
-/* shards: the partitions that a pod may have. */
-static double state_bytes(const struct qn_deploy *d, double shards)
-{
-    const double keys = (double)d->opt->keys, load = (double)d->opt->load;
-    double bytes = 0;
-
-    if (d->plan->limits.memory_bytes > 0)
-        return shards * (double)d->plan->limits.memory_bytes;
-    for (uint32_t i = 0; i < qn_features_group_count(d->plan->features); i++) {
-        const struct qn_group_info g = qn_features_group(d->plan->features, i);
-
-        bytes += keys * (double)g.key_bytes;
-        if (g.keeps_us != QN_OVER_ALL)
-            bytes += load * ((double)g.keeps_us / 1e6) * g.event_bytes;
-    }
-    for (uint32_t i = 0; i < d->plan->schema_count; i++)
-        bytes += load * ((double)d->plan->schemas[i].dedup_us / 1e6) *
-                 (double)qn_table_key_bytes(QN_DEDUP_BYTES, 0);
-    return bytes;
-}
-
-static uint64_t round_up(double bytes, uint64_t unit)
-{
-    return ((uint64_t)(bytes / (double)unit) + 1) * unit;
-}
-
-static void size(struct qn_deploy *d)
+static void size_disk(struct qn_deploy *d)
 {
     const struct qn_plan_storage *st = &d->plan->storage;
-    const double stages = d->is_kafka ? (double)d->plan->kafka.stage_count : 1;
-    const double shards = stages * (!d->is_kafka             ? 1
-                                    : d->opt->partitions > 0 ? (double)d->opt->partitions
-                                                             : PARTITIONS_GUESS);
-    const double state = state_bytes(d, shards);
-    const double snapshot = state / 2 < 256.0 * (double)MIB ? state / 2 : 256.0 * (double)MIB;
-    const double process = (double)(d->is_kafka ? 256 * MIB : 128 * MIB);
-    const double shard = (double)(16 * MIB) * (double)d->opt->threads;
+    const double state = (double)qn_deploy_state_bytes(d);
     const double answer = EVENT_BYTES + FEATURE_BYTES * (double)d->plan->feature_count;
     double log;
 
-    d->state_bytes = (uint64_t)state;
-    d->memory_bytes = round_up(1.25 * (1 + d->plan->kafka.standby) * state + snapshot + process +
-                                   shards * (shard + MODEL_FACTOR * (double)d->model_bytes),
-                               64 * MIB);
-    if (d->is_kafka) {
-        d->disk_bytes = round_up(3 * state, GIB); /* two snapshots, and the one being written */
+    if (d->is_kafka) { /* two snapshots, and the one being written */
+        d->disk_bytes = qn_deploy_round_up(3 * state, GIB);
         return;
     }
     log = (double)d->opt->load * (EVENT_BYTES + answer) *
           (st->keep_us > 0 ? (double)st->keep_us / 1e6 : KEEP_S);
     if (st->keep_bytes > 0 && (st->keep_us == 0 || log > 3 * (double)st->keep_bytes))
         log = 3 * (double)st->keep_bytes; /* it counts the main stream alone */
-    d->disk_bytes = round_up(
+    d->disk_bytes = qn_deploy_round_up(
         1.2 * log + 4 * (double)st->segment_bytes + (st->bucket.name == NULL ? 3 * state : 0), GIB);
     if (st->keep_us == 0 && st->keep_bytes == 0)
         qn_cli_say(d->cli,
@@ -481,14 +437,14 @@ static qn_status check_names(struct qn_deploy *d, struct qn_err *err)
             return no_memory(err);
         d->name = name;
     }
-    if (!is_label(d->name, NAME_MAX_BYTES))
+    if (!qn_deploy_is_label(d->name, QN_DEPLOY_NAME_BYTES))
         return qn_err_set(err, QN_INVALID,
                           "'%s' cannot be a name in Kubernetes (small letters, digits and '-', a "
                           "letter first, at most %d): give one with --name",
-                          d->name, NAME_MAX_BYTES);
-    if (d->opt->ns != NULL && !is_label(d->opt->ns, 63))
+                          d->name, QN_DEPLOY_NAME_BYTES);
+    if (d->opt->ns != NULL && !qn_deploy_is_label(d->opt->ns, 63))
         return qn_err_set(err, QN_INVALID, "'%s' cannot be a namespace", d->opt->ns);
-    if (d->opt->secret != NULL && !is_label(d->opt->secret, 63))
+    if (d->opt->secret != NULL && !qn_deploy_is_label(d->opt->secret, 63))
         return qn_err_set(err, QN_INVALID, "'%s' cannot be the name of a Secret", d->opt->secret);
     d->secret = d->opt->secret;
     if (d->secret == NULL) {
@@ -538,7 +494,8 @@ qn_status qn_deploy_plan(struct qn_deploy *d, struct qn_err *err)
     QN_TRY(check_secrets(p, err));
     QN_TRY(find_files(d, err));
     QN_TRY(find_folders(d, err));
-    size(d);
+    QN_TRY(qn_deploy_parts(d, err));
+    size_disk(d);
     return QN_OK;
 }
 

@@ -6,8 +6,8 @@
  * per partition. A pod takes --rate events a second, so with rate x freshness waiting for each pod
  * the last of them is done when its freshness target ends. Quern commits within `commit`, and
  * passes markers of transactions while nothing comes, so the lag falls to zero and pods may, too.
- * Where features are by several keys a pod runs all stages, and the one that has most to do says
- * how many pods there are.
+ * Where features are by several keys, each stage is scaled by the lag of its own group; where a pod
+ * runs all stages, the one that has most to do says how many pods there are.
  * Names and values: KEDA's documentation of the kafka trigger. Thread: main. */
 #include "cli/deploy.h"
 
@@ -205,7 +205,7 @@ static qn_status put_trigger(struct qn_buf *b, const struct qn_deploy *d, const 
         brokers.p += 6;
         brokers.len -= 6;
     }
-    if (p->kafka.stage_count > 1)
+    if (d->part->stage_count > 1)
         qn_buf_printf(b, "    # stage %s\n", p->kafka.stages[stage].name);
     qn_buf_text(b, "    - type: kafka\n      metricType: AverageValue\n      metadata:\n");
     QN_TRY(put_known(b, "bootstrapServers", p->kafka.target.brokers, brokers, err));
@@ -231,16 +231,12 @@ static qn_status put_trigger(struct qn_buf *b, const struct qn_deploy *d, const 
     return QN_OK;
 }
 
-qn_status qn_deploy_write_scale(const struct qn_deploy *d, struct qn_deploy_objects *out,
-                                struct qn_err *err)
+static qn_status write_scaled(const struct qn_deploy *d, const struct identity *id,
+                              struct qn_deploy_objects *out, struct qn_err *err)
 {
     const struct qn_deploy_options *o = d->opt;
-    struct identity id = {0};
     struct qn_buf *b;
 
-    QN_TRY(find_identity(d->plan, &id, err));
-    if (id.sasl != NULL || id.ca.len > 0 || id.cert.len > 0)
-        write_authentication(d, &id, out);
     b = qn_deploy_object(d, out, "keda.sh/v1alpha1", "ScaledObject", "",
                          "# Needs KEDA in the cluster. The lag is what the brokers say of the "
                          "consumer group, also while there is\n# no pod. They forget the positions "
@@ -249,8 +245,8 @@ qn_status qn_deploy_write_scale(const struct qn_deploy *d, struct qn_deploy_obje
     qn_buf_printf(b,
                   "spec:\n  scaleTargetRef:\n    apiVersion: apps/v1\n    kind: %s\n    name: %s\n"
                   "  pollingInterval: %lld\n  cooldownPeriod: %d\n  minReplicaCount: %lld\n",
-                  d->is_stateful ? "StatefulSet" : "Deployment", d->name, (long long)poll_s(o),
-                  COOLDOWN_S, (long long)o->min_pods);
+                  d->is_stateful ? "StatefulSet" : "Deployment", d->part->name,
+                  (long long)poll_s(o), COOLDOWN_S, (long long)o->min_pods);
     if (o->partitions > 0)
         qn_buf_printf(b, "  maxReplicaCount: %lld   # --partitions\n",
                       (long long)(o->partitions > o->min_pods ? o->partitions : o->min_pods));
@@ -263,7 +259,24 @@ qn_status qn_deploy_write_scale(const struct qn_deploy *d, struct qn_deploy_obje
                   "          stabilizationWindowSeconds: %d\n",
                   COOLDOWN_S);
     qn_buf_text(b, "  triggers:\n");
-    for (uint32_t i = 0; i < d->plan->kafka.stage_count; i++)
-        QN_TRY(put_trigger(b, d, &id, i, err));
+    for (uint32_t i = 0; i < d->part->stage_count; i++)
+        QN_TRY(put_trigger(b, d, id, d->part->stage + i, err));
     return QN_OK;
+}
+
+qn_status qn_deploy_write_scale(struct qn_deploy *d, struct qn_deploy_objects *out,
+                                struct qn_err *err)
+{
+    struct identity id = {0};
+    qn_status rc = QN_OK;
+
+    QN_TRY(find_identity(d->plan, &id, err));
+    if (id.sasl != NULL || id.ca.len > 0 || id.cert.len > 0)
+        write_authentication(d, &id, out);
+    for (uint32_t i = 0; rc == QN_OK && i < d->part_count; i++) {
+        d->part = &d->parts[i];
+        rc = write_scaled(d, &id, out, err);
+    }
+    d->part = NULL;
+    return rc;
 }

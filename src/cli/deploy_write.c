@@ -11,7 +11,14 @@
 
 #include <stdio.h>
 
-enum { USER = 65532, GRACE_S = 5, STARTUP_S = 300, STARTUP_EVERY_S = 2 };
+enum {
+    USER = 65532,
+    GRACE_S = 5,
+    STARTUP_S = 300,
+    STARTUP_EVERY_S = 2,
+    SHARED_OBJECTS = 3, /* ConfigMap, volume claim, TriggerAuthentication                    */
+    PART_OBJECTS = 5    /* two Services, what runs, PodDisruptionBudget, ScaledObject         */
+};
 
 /* ---- pieces ----------------------------------------------------------------------------------*/
 
@@ -21,6 +28,8 @@ static void put_labels(struct qn_buf *b, const struct qn_deploy *d, const char *
                   "%sapp.kubernetes.io/name: quern\n"
                   "%sapp.kubernetes.io/instance: %s\n",
                   indent, indent, d->name);
+    if (d->part != NULL && d->part->component != NULL)
+        qn_buf_printf(b, "%sapp.kubernetes.io/component: %s\n", indent, d->part->component);
     if (is_all)
         qn_buf_printf(b, "%sapp.kubernetes.io/managed-by: quern-deploy\n", indent);
 }
@@ -29,18 +38,21 @@ struct qn_buf *qn_deploy_object(const struct qn_deploy *d, struct qn_deploy_obje
                                 const char *api, const char *kind, const char *suffix,
                                 const char *about)
 {
+    const char *component =
+        d->part != NULL && d->part->component != NULL ? d->part->component : "";
     struct qn_deploy_object *o = &out->list[out->count++];
     struct qn_buf *b = &o->text;
     size_t n;
 
-    QN_ASSERT(out->count <= QN_DEPLOY_OBJECTS_MAX);
-    n = (size_t)snprintf(o->file, sizeof o->file, "%s%s%s.yaml", kind, suffix[0] != '\0' ? "-" : "",
+    QN_ASSERT(out->count <= out->max);
+    n = (size_t)snprintf(o->file, sizeof o->file, "%s%s%s%s%s.yaml", kind,
+                         component[0] != '\0' ? "-" : "", component, suffix[0] != '\0' ? "-" : "",
                          suffix);
     for (size_t i = 0; i < n && i < sizeof o->file; i++)
         if (o->file[i] >= 'A' && o->file[i] <= 'Z')
             o->file[i] = (char)(o->file[i] + 32);
     qn_buf_printf(b, "%sapiVersion: %s\nkind: %s\nmetadata:\n  name: %s%s%s\n", about, api, kind,
-                  d->name, suffix[0] != '\0' ? "-" : "", suffix);
+                  d->part != NULL ? d->part->name : d->name, suffix[0] != '\0' ? "-" : "", suffix);
     if (d->opt->ns != NULL)
         qn_buf_printf(b, "  namespace: %s\n", d->opt->ns);
     qn_buf_text(b, "  labels:\n");
@@ -338,6 +350,9 @@ static void put_command(struct qn_buf *b, const struct qn_deploy *d)
                   d->config[0].path);
     if (d->is_local_http)
         qn_buf_printf(b, "            - --http=0.0.0.0:%u\n", d->port);
+    if (d->part->component != NULL)
+        qn_buf_printf(b, "            - --stage=%s\n",
+                      d->plan->kafka.stages[d->part->stage].name);
     qn_buf_printf(
         b, "            - --threads=%lld\n            - --drain=", (long long)d->opt->threads);
     put_seconds(b, d->opt->drain_us);
@@ -374,16 +389,16 @@ static void put_probes(struct qn_buf *b, const struct qn_deploy *d)
 static void put_resources(struct qn_buf *b, const struct qn_deploy *d)
 {
     const struct qn_deploy_options *o = d->opt;
-    const unsigned long long mib = d->memory_bytes >> 20;
+    const unsigned long long mib = d->part->memory_bytes >> 20;
 
     if (d->plan->limits.memory_bytes > 0)
         qn_buf_printf(b, "          # State: limits: memory, %llu MiB.",
-                      (unsigned long long)(d->state_bytes >> 20));
+                      (unsigned long long)(d->part->state_bytes >> 20));
     else
         qn_buf_printf(b,
                       "          # State: %llu MiB, for %lld keys of each `by` and %lld events a "
                       "second (--keys, --load).",
-                      (unsigned long long)(d->state_bytes >> 20), (long long)o->keys,
+                      (unsigned long long)(d->part->state_bytes >> 20), (long long)o->keys,
                       (long long)o->load);
     qn_buf_printf(
         b,
@@ -468,7 +483,7 @@ static void write_local(const struct qn_deploy *d, struct qn_deploy_objects *out
         qn_deploy_object(d, out, "apps/v1", "StatefulSet", "",
                          "# One pod: a local log has one writer. More of them: log: kafka.\n");
 
-    qn_buf_printf(b, "spec:\n  serviceName: %s-pods\n  replicas: 1\n", d->name);
+    qn_buf_printf(b, "spec:\n  serviceName: %s-pods\n  replicas: 1\n", d->part->name);
     put_selector(b, d);
     put_template(b, d);
     put_claim_templates(b, d);
@@ -492,7 +507,8 @@ static void write_many(const struct qn_deploy *d, struct qn_deploy_objects *out)
                              "partitions up at once.\n");
     qn_buf_text(b, "spec:\n  # replicas: left out, for it is the autoscaler's.\n");
     if (d->is_stateful)
-        qn_buf_printf(b, "  serviceName: %s-pods\n  podManagementPolicy: Parallel\n", d->name);
+        qn_buf_printf(b, "  serviceName: %s-pods\n  podManagementPolicy: Parallel\n",
+                      d->part->name);
     else
         qn_buf_text(b, "  revisionHistoryLimit: 3\n  strategy:\n    type: RollingUpdate\n"
                        "    rollingUpdate:\n      maxSurge: 1\n      maxUnavailable: 0\n");
@@ -510,19 +526,32 @@ static void write_budget(const struct qn_deploy *d, struct qn_deploy_objects *ou
     put_selector(b, d);
 }
 
-qn_status qn_deploy_write(const struct qn_deploy *d, struct qn_deploy_objects *out,
-                          struct qn_err *err)
+/* What each part has of its own. */
+static void write_part(const struct qn_deploy *d, struct qn_deploy_objects *out)
 {
-    bool failed = false;
-
-    write_config(d, out);
     write_services(d, out);
-    write_claim(d, out);
     if (d->is_kafka)
         write_many(d, out);
     else
         write_local(d, out);
     write_budget(d, out);
+}
+
+qn_status qn_deploy_write(struct qn_deploy *d, struct qn_deploy_objects *out, struct qn_err *err)
+{
+    bool failed = false;
+
+    out->max = SHARED_OBJECTS + PART_OBJECTS * d->part_count;
+    out->list = QN_NEW_N(&d->cli->arena, struct qn_deploy_object, out->max);
+    if (out->list == NULL)
+        return qn_err_set(err, QN_NOMEM, "out of memory for the manifests");
+    write_config(d, out);
+    write_claim(d, out);
+    for (uint32_t i = 0; i < d->part_count; i++) {
+        d->part = &d->parts[i];
+        write_part(d, out);
+    }
+    d->part = NULL;
     if (d->is_kafka)
         QN_TRY(qn_deploy_write_scale(d, out, err));
     for (uint32_t i = 0; i < out->count; i++)

@@ -17,6 +17,7 @@ import time
 
 import pytest
 
+import kafka_stages
 from fraud_data import QUERN, ROOT
 from kafka_run import Process, cards, compare, create, spec
 
@@ -203,29 +204,34 @@ def test_pods_are_restricted():
         assert pod["terminationGracePeriodSeconds"] > drain
 
 
-def test_names_meet():
+def meet(all_):
     """Selectors choose the pods, mounts have their volumes and files, targets their objects."""
-    by_case = {}
-    for case, o in golden_objects():
-        by_case.setdefault(case, []).append(o)
-    for case, all_ in by_case.items():
-        main, = [o for o in all_ if o["kind"] in ("Deployment", "StatefulSet")]
-        labels = main["spec"]["template"]["metadata"]["labels"]
-        pod = main["spec"]["template"]["spec"]
-        claims = {o["metadata"]["name"] for o in all_ if o["kind"] == "PersistentVolumeClaim"}
-        config = find(all_, "ConfigMap")
-        services = {o["metadata"]["name"] for o in all_ if o["kind"] == "Service"}
-        for o in all_:
-            if o["kind"] == "Service":
-                assert o["spec"]["selector"].items() <= labels.items()
-            if o["kind"] == "PodDisruptionBudget":
-                assert o["spec"]["selector"]["matchLabels"].items() <= labels.items()
-            if o["kind"] == "ScaledObject":
-                assert o["spec"]["scaleTargetRef"]["kind"] == main["kind"]
-                assert o["spec"]["scaleTargetRef"]["name"] == main["metadata"]["name"]
-                assert o["spec"]["minReplicaCount"] <= o["spec"]["maxReplicaCount"]
-                assert "replicas" not in main["spec"]
-        assert main["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    mains = [o for o in all_ if o["kind"] in ("Deployment", "StatefulSet")]
+    labels = {o["metadata"]["name"]: o["spec"]["template"]["metadata"]["labels"] for o in mains}
+    claims = {o["metadata"]["name"] for o in all_ if o["kind"] == "PersistentVolumeClaim"}
+    services = {o["metadata"]["name"] for o in all_ if o["kind"] == "Service"}
+    config = find(all_, "ConfigMap")
+    names = [(o["kind"], o["metadata"]["name"]) for o in all_]
+    assert len(names) == len(set(names))
+
+    def chosen(selector):  # of all pods of the pipeline: those of one part
+        return [name for name, has in labels.items() if selector.items() <= has.items()]
+
+    for o in all_:
+        name = o["metadata"]["name"]
+        if o["kind"] == "Service":
+            assert chosen(o["spec"]["selector"]) == [name.removesuffix("-pods")]
+        if o["kind"] == "PodDisruptionBudget":
+            assert chosen(o["spec"]["selector"]["matchLabels"]) == [name]
+        if o["kind"] == "ScaledObject":
+            main, = [m for m in mains if m["metadata"]["name"] == name]
+            assert o["spec"]["scaleTargetRef"]["kind"] == main["kind"]
+            assert o["spec"]["scaleTargetRef"]["name"] == name
+            assert o["spec"]["minReplicaCount"] <= o["spec"]["maxReplicaCount"]
+            assert "replicas" not in main["spec"]
+    for main in mains:
+        name, pod = main["metadata"]["name"], main["spec"]["template"]["spec"]
+        assert chosen(main["spec"]["selector"]["matchLabels"]) == [name]
         if main["kind"] == "StatefulSet":
             assert main["spec"]["serviceName"] in services
         volumes = {v["name"]: v for v in pod["volumes"]}
@@ -237,6 +243,36 @@ def test_names_meet():
                 assert v["configMap"]["name"] == config["metadata"]["name"] and m["subPath"] in keys
             if "persistentVolumeClaim" in v:
                 assert v["persistentVolumeClaim"]["claimName"] in claims
+
+
+def test_names_meet(tmp_path):
+    by_case = {}
+    for case, o in golden_objects():
+        by_case.setdefault(case, []).append(o)
+    shutil.copytree(GOLDEN / "kafka-stages", tmp_path / "stages")
+    text = (tmp_path / "stages/spec.yaml").read_text()
+    (tmp_path / "stages/spec.yaml").write_text(text.replace("kafka: {", 'kafka: {instance: "${HOSTNAME}", ', 1))
+    by_case["stages with an instance"] = objects(deploy(tmp_path / "stages"))
+    for all_ in by_case.values():
+        meet(all_)
+
+
+def test_a_part_for_each_stage():
+    """Each stage runs alone in its pods, and is scaled by the lag of its own group; or all of them in each pod."""
+    all_ = objects((GOLDEN / "kafka-stages/out").read_text())
+    runs = {o["metadata"]["name"]: o["spec"]["template"]["spec"]["containers"][0]["args"] for o in all_
+            if o["kind"] == "Deployment"}
+    assert {name: [a for a in args if a.startswith("--stage")] for name, args in runs.items()} == {
+        "shop-customer": ["--stage=customer"], "shop-terminal": ["--stage=terminal"]}
+    reads = {o["metadata"]["name"]: [(t["metadata"]["consumerGroup"], t["metadata"]["topic"])
+                                     for t in o["spec"]["triggers"]] for o in all_ if o["kind"] == "ScaledObject"}
+    assert reads == {"shop-customer": [("shop.customer", "orders.v1")],
+                     "shop-terminal": [("shop.terminal", "shop.terminal.rekey")]}
+    together = objects((GOLDEN / "kafka-stages-together/out").read_text())
+    c, = find(together, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert not [a for a in c["args"] if a.startswith("--stage")]
+    triggers = find(together, "ScaledObject")["spec"]["triggers"]
+    assert [(t["metadata"]["consumerGroup"], t["metadata"]["topic"]) for t in triggers] == sum(reads.values(), [])
 
 
 @pytest.mark.parametrize("case", ["kafka", "local"])
@@ -253,7 +289,7 @@ def test_no_value_gets_in(tmp_path, case):
 def materialise(all_, folder):
     """The files that a pod would see of the ConfigMap, under a folder for /etc/quern."""
     config = find(all_, "ConfigMap")
-    main, = [o for o in all_ if o["kind"] in ("Deployment", "StatefulSet")]
+    main = next(o for o in all_ if o["kind"] in ("Deployment", "StatefulSet"))
     for m in main["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]:
         if m["name"] == "spec":
             path = folder / m["mountPath"].removeprefix(FOLDER)
@@ -332,10 +368,13 @@ def group_lag(broker, group, topic, partitions):
 
 
 class Scaler:
-    """KEDA and the autoscaler behind it, with short waits: pods are `quern run` with the manifest's arguments."""
+    """KEDA and the autoscaler behind it, with short waits: pods are `quern run` with the manifest's arguments. stage: of
+    one part of several."""
 
-    def __init__(self, broker, all_, folder, partitions):
-        self.broker, self.folder, self.partitions = broker, folder, partitions
+    def __init__(self, broker, all_, folder, partitions, stage=None):
+        self.broker, self.folder, self.partitions, self.stage = broker, folder, partitions, stage
+        if stage:
+            all_ = [o for o in all_ if o["metadata"]["labels"].get("app.kubernetes.io/component") == stage]
         self.scaled, main = find(all_, "ScaledObject")["spec"], find(all_, "Deployment")
         self.trigger = self.scaled["triggers"][0]["metadata"]
         pod = main["spec"]["template"]["spec"]
@@ -349,6 +388,8 @@ class Scaler:
 
     def lag(self):
         t = self.trigger
+        if self.stage and t["topic"] not in self.broker.admin().list_topics(timeout=20).topics:
+            return 0  # KEDA cannot ask for it, and leaves all as it is
         return sum(group_lag(self.broker, t["consumerGroup"], t["topic"], self.partitions).values())
 
     def wanted(self):
@@ -368,7 +409,8 @@ class Scaler:
             self.asked.append(count)
         while len(self.pods) < count:
             self.started += 1
-            self.pods.append(Process(self.folder, self.text, f"pod-{self.started}", options=self.options))
+            self.pods.append(Process(self.folder, self.text, f"pod-{self.stage or ''}{self.started}",
+                                     options=self.options))
         while len(self.pods) > count:
             pod = self.pods.pop()
             pod.process.terminate()
@@ -422,6 +464,31 @@ def test_to_zero_and_back(kafka, tmp_path):
         assert s.lag() == 0 and group_lag(kafka, topic, topic, 4) == dict.fromkeys(range(4), 0)
     assert max(s.asked) == 4 and s.asked[-1] == 0 and s.asked.count(0) >= 2, s.asked
     assert compare(kafka, tmp_path, text, topic) > 0.9 * sent
+
+
+def test_stages_scale_by_themselves(kafka, tmp_path):
+    """Each stage has pods of its own, from zero and back: the second one's come for what the first one has sent."""
+    topic, rng = "scaled-stages", random.Random(SEED)
+    text = kafka_stages.spec(kafka, topic) + "serve: {insecure: true}\n"
+    (tmp_path / "spec.yaml").write_text(text)
+    all_ = objects(deploy(tmp_path, "--partitions", "2", "--rate", "1000", "--freshness", "500ms", "--drain", "20s",
+                          "--drain-delay", "0s"))
+    kafka.create(topic, 2)
+    folder = tmp_path / "pods"
+    folder.mkdir()
+    materialise(all_, folder)
+    first, last = (Scaler(kafka, all_, folder, 2, stage) for stage in ("customer", "terminal"))
+    first.step()
+    last.step()
+    assert first.is_at_rest() and last.is_at_rest()
+    kafka.produce(topic, kafka_stages.cards(rng, 0, 3000, 2))
+    first.until(lambda: first.lag() == 0)
+    first.until(first.is_at_rest)
+    assert not last.asked and last.lag() > 1500
+    last.until(lambda: last.lag() == 0)
+    last.until(last.is_at_rest)
+    assert first.lag() == 0 and max(first.asked) == max(last.asked) == 2
+    assert kafka_stages.compare(kafka, tmp_path, text, topic) > 2500
 
 
 def test_moving_load(kafka, tmp_path):
