@@ -53,8 +53,8 @@ struct qn_deploy_folder {
 
 /* What has pods of its own: the whole pipeline, or one stage of it. */
 struct qn_deploy_part {
-    const char *name;            /* of its objects                                              */
-    const char *component;       /* tells its pods from those of other parts; NULL = there are none */
+    const char *name;      /* of its objects                                              */
+    const char *component; /* tells its pods from those of other parts; NULL = there are none */
     uint32_t stage, stage_count; /* of the plan, that a pod runs                                */
     uint64_t state_bytes, memory_bytes; /* of a pod                                             */
 };

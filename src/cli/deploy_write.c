@@ -38,8 +38,7 @@ struct qn_buf *qn_deploy_object(const struct qn_deploy *d, struct qn_deploy_obje
                                 const char *api, const char *kind, const char *suffix,
                                 const char *about)
 {
-    const char *component =
-        d->part != NULL && d->part->component != NULL ? d->part->component : "";
+    const char *component = d->part != NULL && d->part->component != NULL ? d->part->component : "";
     struct qn_deploy_object *o = &out->list[out->count++];
     struct qn_buf *b = &o->text;
     size_t n;
@@ -351,8 +350,7 @@ static void put_command(struct qn_buf *b, const struct qn_deploy *d)
     if (d->is_local_http)
         qn_buf_printf(b, "            - --http=0.0.0.0:%u\n", d->port);
     if (d->part->component != NULL)
-        qn_buf_printf(b, "            - --stage=%s\n",
-                      d->plan->kafka.stages[d->part->stage].name);
+        qn_buf_printf(b, "            - --stage=%s\n", d->plan->kafka.stages[d->part->stage].name);
     qn_buf_printf(
         b, "            - --threads=%lld\n            - --drain=", (long long)d->opt->threads);
     put_seconds(b, d->opt->drain_us);

@@ -31,8 +31,8 @@ static void failed(struct qn_service_kafka *k, const struct qn_err *err)
     k->failure = *err;
 }
 
-/* Nobody waits for the answer any more. A commit in doubt is decided while the process ends, too; an
- * assignment is of no use then. */
+/* Nobody waits for the answer any more. A commit in doubt is decided while the process ends, too;
+ * an assignment is of no use then. */
 static bool is_over(const struct qn_service_kafka *k)
 {
     return atomic_load(&k->sv->give_up) || (k->is_assigning && atomic_load(&k->sv->stop));

@@ -426,8 +426,9 @@ static qn_status open_client(struct qn_kafka_standby *s, struct qn_err *err)
  * of the last transaction that has ended, which is what a copy may follow. */
 static qn_status open_asker(struct qn_kafka_standby *s, struct qn_err *err)
 {
-    const char *own[] = {"group.id",        s->k->stage->group, "enable.auto.commit", "false",
-                         "isolation.level", "read_uncommitted", NULL};
+    const char *own[] = {"group.id", s->k->stage->group, "enable.auto.commit",
+                         "false",    "isolation.level",  "read_uncommitted",
+                         NULL};
     const struct qn_kafka_client_options opt = {
         .target = &s->k->sv->plan->kafka.target, .type = RD_KAFKA_CONSUMER, .own = own};
 

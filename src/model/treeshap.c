@@ -58,17 +58,17 @@ struct block {
     uint32_t first, rows, wide;
     uint32_t points; /* of the tree */
     struct qn_shap_walk *walk;
-    double *made;          /* tables of a step that is made here                         */
-    int8_t *codes;         /* [code], of a model with a plan; [code * BLOCK] but for one row */
-    double *inputs;        /* [slot][wide] as the library sees them, of one without      */
-    int8_t *turns;         /* -1: the row goes right at the node that is looked at      */
-    uint8_t *states;       /* [level] of the level's node: qn_shap_states               */
-    uint8_t *patterns;     /* of the group or part under way                            */
-    uint8_t *masks;        /* of the part under way, before it of the last one          */
-    double *products;      /* [level][points][wide]                                     */
-    double *sums;          /* [level][points][wide]                                     */
-    double *left;          /* [level][wide / lanes][points][lanes] sums that parts leave */
-    double *parts;         /* [slot][wide] contributions to the output under way        */
+    double *made;      /* tables of a step that is made here                         */
+    int8_t *codes;     /* [code], of a model with a plan; [code * BLOCK] but for one row */
+    double *inputs;    /* [slot][wide] as the library sees them, of one without      */
+    int8_t *turns;     /* -1: the row goes right at the node that is looked at      */
+    uint8_t *states;   /* [level] of the level's node: qn_shap_states               */
+    uint8_t *patterns; /* of the group or part under way                            */
+    uint8_t *masks;    /* of the part under way, before it of the last one          */
+    double *products;  /* [level][points][wide]                                     */
+    double *sums;      /* [level][points][wide]                                     */
+    double *left;      /* [level][wide / lanes][points][lanes] sums that parts leave */
+    double *parts;     /* [slot][wide] contributions to the output under way        */
 };
 
 /* Where they lie in the scratch; bytes. */
@@ -657,8 +657,7 @@ static void explain_forest(struct block *blocks, uint32_t count, double *out, ui
             explain_trees(blocks, count, e->order + first, i - first);
         }
         for (uint32_t n = 0; n < count; n++)
-            put_parts(&blocks[n],
-                      out + (size_t)k * (m->info.inputs + 1) * stride + blocks[n].first,
+            put_parts(&blocks[n], out + (size_t)k * (m->info.inputs + 1) * stride + blocks[n].first,
                       stride);
     }
 }

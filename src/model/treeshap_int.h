@@ -151,8 +151,8 @@ struct qn_shap_walk {
     uint32_t points, padded; /* of the tree's rule */
     uint32_t level;
     bool is_started;
-    bool is_parts;                           /* the tree runs in parts */
-    uint32_t common;                         /* levels on which the path is that of the part before */
+    bool is_parts;   /* the tree runs in parts */
+    uint32_t common; /* levels on which the path is that of the part before */
     uint32_t met_count;
     struct qn_shap_met met[QN_SHAP_OUTER];
     struct qn_shap_turn turn[QN_SHAP_TURNS]; /* of the last part */

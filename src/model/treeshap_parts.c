@@ -417,8 +417,7 @@ static void enter(struct qn_shap_walk *w, uint32_t level, uint32_t node)
 {
     const uint32_t slot = slot_of(w, node);
 
-    w->levels[level] =
-        (struct qn_shap_level){.node = node, .slot = slot, .before = w->last[slot]};
+    w->levels[level] = (struct qn_shap_level){.node = node, .slot = slot, .before = w->last[slot]};
     w->last[slot] = level + 1;
     w->level = level;
 }

@@ -32,11 +32,12 @@ uint32_t qn_shap_table_max(uint32_t points)
 {
     const struct qn_shap_step group = {
         .kind = QN_SHAP_GROUP, .tests = QN_SHAP_NODES, .entries = QN_SHAP_PATTERNS};
-    const struct qn_shap_step part = {
-        .kind = QN_SHAP_PART,
-        .part = {
-            .outer = QN_SHAP_OUTER, .gains = QN_SHAP_OUTER, .own = QN_SHAP_NODES, .low = 16,
-            .entries = QN_SHAP_PATTERNS}};
+    const struct qn_shap_step part = {.kind = QN_SHAP_PART,
+                                      .part = {.outer = QN_SHAP_OUTER,
+                                               .gains = QN_SHAP_OUTER,
+                                               .own = QN_SHAP_NODES,
+                                               .low = 16,
+                                               .entries = QN_SHAP_PATTERNS}};
     const uint32_t of_group = table_size(&group, points == 0 ? 1 : points);
     const uint32_t of_part = table_size(&part, QN_SHAP_PART_POINTS);
 

@@ -368,8 +368,8 @@ def group_lag(broker, group, topic, partitions):
 
 
 class Scaler:
-    """KEDA and the autoscaler behind it, with short waits: pods are `quern run` with the manifest's arguments. stage: of
-    one part of several."""
+    """KEDA and the autoscaler behind it, with short waits: pods are `quern run` with the manifest's arguments. stage:
+    of one part of several."""
 
     def __init__(self, broker, all_, folder, partitions, stage=None):
         self.broker, self.folder, self.partitions, self.stage = broker, folder, partitions, stage

@@ -344,10 +344,8 @@ static void test_linear(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forests),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_stump),
-        cmocka_unit_test(test_bad_covers),
+        cmocka_unit_test(test_forests), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_stump),   cmocka_unit_test(test_bad_covers),
         cmocka_unit_test(test_linear),
     };
 
