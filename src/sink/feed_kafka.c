@@ -506,44 +506,6 @@ static void look(struct kafka *k)
     atomic_store(&k->lag, lag);
 }
 
-static qn_status kafka_serve(struct qn_feed *f, bool *must_let_go, struct qn_err *err)
-{
-    struct kafka *k = of(f);
-
-    *must_let_go = false;
-    if (k->consumer.rk == NULL) {
-        if (now_ns(k) - k->broke_ns < AGAIN_NS)
-            return QN_OK;
-        k->broke_ns = now_ns(k);
-        QN_TRY(join(k, err));
-    }
-    hear_group(k);
-    if (k->is_leaving) {
-        *must_let_go = true;
-        return QN_OK;
-    }
-    if (k->denied.text[0] != '\0') {
-        *err = k->denied;
-        return err->code;
-    }
-    if (k->given != NULL)
-        QN_TRY(begin(k, err));
-    if (k->must_place)
-        QN_TRY(place_all(k, err));
-    look(k);
-    return QN_OK;
-}
-
-static void kafka_wait(struct qn_feed *f, int64_t ms)
-{
-    struct kafka *k = of(f);
-    struct pollfd wake = {.fd = k->wake_fd, .events = POLLIN};
-    uint64_t count;
-
-    if (poll(&wake, 1, ms < POLL_MS ? (int)ms : POLL_MS) > 0)
-        (void)!read(k->wake_fd, &count, sizeof(count));
-}
-
 /* ---- reading ---------------------------------------------------------------------------------*/
 
 /* Behind the last record of a partition may lie markers of transactions: they are passed too, or
@@ -802,6 +764,50 @@ static qn_status kafka_commit(struct qn_feed *f, struct qn_err *err)
     }
     f->is_stuck = rc != QN_OK;
     return rc;
+}
+
+/* ---- the feed's own affairs ------------------------------------------------------------------*/
+
+static qn_status kafka_serve(struct qn_feed *f, bool *must_let_go, struct qn_err *err)
+{
+    struct kafka *k = of(f);
+    struct qn_err later = {0};
+
+    *must_let_go = false;
+    if (k->consumer.rk == NULL) {
+        if (now_ns(k) - k->broke_ns < AGAIN_NS)
+            return QN_OK;
+        k->broke_ns = now_ns(k);
+        QN_TRY(join(k, err));
+    }
+    hear_group(k);
+    if (k->is_leaving) {
+        *must_let_go = true;
+        return QN_OK;
+    }
+    if (k->denied.text[0] != '\0') {
+        *err = k->denied;
+        return err->code;
+    }
+    if (k->given != NULL) {
+        QN_TRY(begin(k, err));
+        if (f->has_news) /* where the group begins is known from now on, whoever dies; or later */
+            (void)commit_positions(k, &later);
+    }
+    if (k->must_place)
+        QN_TRY(place_all(k, err));
+    look(k);
+    return QN_OK;
+}
+
+static void kafka_wait(struct qn_feed *f, int64_t ms)
+{
+    struct kafka *k = of(f);
+    struct pollfd wake = {.fd = k->wake_fd, .events = POLLIN};
+    uint64_t count;
+
+    if (poll(&wake, 1, ms < POLL_MS ? (int)ms : POLL_MS) > 0)
+        (void)!read(k->wake_fd, &count, sizeof(count));
 }
 
 /* ---- life ------------------------------------------------------------------------------------*/

@@ -206,7 +206,7 @@ class Broker:
         count = len(self.admin().list_topics(topic, timeout=20).topics[topic].partitions)
         all_ = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "looking",
                          "isolation.level": "read_uncommitted"})
-        ends = [all_.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1] for p in range(count)]
+        ends = [self.end_of(all_, topic, p) for p in range(count)]
         all_.close()
         found, open_ = [[] for _ in range(count)], set(range(count))
         c.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(count)])
@@ -223,6 +223,19 @@ class Broker:
                     raise AssertionError(m.error())
         c.close()
         return found
+
+    def end_of(self, consumer, topic, partition):
+        """A broker that was too busy for its heartbeat leads nothing for a moment."""
+        from confluent_kafka import KafkaException, TopicPartition
+
+        end = time.monotonic() + 30
+        while True:
+            try:
+                return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)[1]
+            except KafkaException:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
 
     def values(self, topic, committed=True):
         return [[m.value().decode() for m in partition] for partition in self.consume(topic, committed)]

@@ -4,12 +4,20 @@ is killed, shared by processes, refused, and loses nothing; per partition the or
 
 What must arrive is what the official client reads in the output's topic."""
 import json
+import os
 import random
+import signal
 import socket
 import time
 
-from kafka_run import Process, cards, caught_up, create, ours, spec
+import pytest
+
+import kafka_broker
+from fraud_data import QUERN
+from kafka_run import Process, Writer, cards, caught_up, create, ours, spec
 from test_sinks import QUICK, Hook
+
+LONG = bool(os.environ.get("QUERN_LONG"))
 
 GROUP = ", settings: [session.timeout.ms=2000, heartbeat.interval.ms=300]"
 
@@ -215,3 +223,78 @@ def test_to_another_topic(kafka, tmp_path):
             home, offset = place(json.loads(m.value())["id"])
             assert seen.get(home, -1) < offset
             seen[home] = offset
+
+
+def test_records_that_were_removed(kafka, tmp_path):
+    """A target was down for longer than the topic keeps its records: which ones are gone is said, the rest goes out."""
+    from confluent_kafka import TopicPartition
+
+    topic = "removed"
+    create(kafka, topic, 1)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    text = with_sinks(kafka, topic, webhook(f"http://127.0.0.1:{port}/hook"), "amount >= 0",
+                      'commit: 10ms, instance: "${INSTANCE}"')
+    p = Process(tmp_path, text, instance="a")
+    p.ready()
+    kafka.produce(topic, cards(random.Random(10), 0, 60, 1))
+    p.await_true(lambda: settled(kafka, topic, 1, topic) and sink(p)["state"] == "open")
+    assert kafka.committed("removed.large.webhook", "removed.large", 1) == [0]  # where it began is known at once
+    assert p.stop() == 0, p.said()
+    gone = TopicPartition("removed.large", 0, 20)
+    kafka.admin().delete_records([gone])[TopicPartition("removed.large", 0)].result(20)
+    hook = Hook(port=port)
+    try:
+        p.start()
+        p.ready()
+        p.await_true(lambda: settled(kafka, "removed.large", 1, "removed.large.webhook"))
+        assert p.stop() == 0, p.said()
+    finally:
+        hook.close()
+    assert "partition 0 of 'removed.large' no longer holds 0 to 19" in p.said()
+    assert ids(hook) == records(kafka, "removed.large")[0] and len(hook.requests) > 30
+
+
+@pytest.mark.skipif(not LONG, reason="a campaign: QUERN_LONG=1")
+def test_brokers_and_processes_that_fail(tmp_path):
+    """The broker is killed, processes are killed, frozen past their session and woken: every record arrives, the first
+    time in the order of its partition."""
+    kafka_broker.need_kafka(QUERN)
+    broker, rng, topic = kafka_broker.Broker(tmp_path), random.Random(11), "failing"
+    hook = Hook(lambda n, handler: handler.reply(503) if n % 50 == 49 else time.sleep(0.001))
+    try:
+        create(broker, topic, 4)
+        folder = tmp_path / "run"
+        folder.mkdir()
+        text = with_sinks(broker, topic, webhook(hook.url))
+        both = [Process(folder, text, name) for name in ("a", "b")]
+        writer = Writer(broker, topic, 4, random.Random(12), rate=1000)
+        writer.start()
+        for n in range(12):
+            p = rng.choice(both)
+            p.ready()
+            if n % 4 == 0:
+                broker.kill()
+                time.sleep(rng.random())
+                broker.start()
+            elif n % 4 == 1:
+                p.process.send_signal(signal.SIGSTOP)
+                time.sleep(4)
+                p.process.send_signal(signal.SIGCONT)
+            else:
+                p.kill()
+                p.start()
+            time.sleep(rng.random() * 2)
+        writer.end()
+        for p in both:
+            p.ready()
+        p.await_true(lambda: settled(broker, topic, 4, topic) and settled(broker, "failing.large", 4,
+                                                                          "failing.large.webhook"), 120)
+        for p in both:
+            assert p.stop() == 0, p.said()
+        want = records(broker, "failing.large")
+    finally:
+        hook.close()
+        broker.stop()
+    in_order(ids(hook), want)
