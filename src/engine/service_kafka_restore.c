@@ -201,15 +201,16 @@ static void *restoring(void *arg)
 
 qn_status qn_kafka_restore_start(struct qn_service_kafka *k, struct qn_err *err)
 {
-    struct qn_kafka_restore *r = QN_NEW(&k->sv->arena, struct qn_kafka_restore);
+    struct qn_kafka_restore *r = qn_mem_zalloc(1, sizeof *r); /* each stage's thread comes here */
     int failed;
 
-    if (r == NULL)
+    if (r != NULL)
+        r->jobs = qn_mem_zalloc(k->shard_count, sizeof *r->jobs);
+    if (r == NULL || r->jobs == NULL) {
+        qn_mem_free(r);
         return qn_err_set(err, QN_NOMEM, "out of memory for restoring");
+    }
     r->k = k;
-    r->jobs = QN_NEW_N(&k->sv->arena, struct job, k->shard_count);
-    if (r->jobs == NULL)
-        return qn_err_set(err, QN_NOMEM, "out of memory for restoring");
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->work, NULL);
     k->restore = r;
@@ -235,6 +236,8 @@ void qn_kafka_restore_stop(struct qn_service_kafka *k)
     pthread_cond_destroy(&r->work);
     pthread_mutex_destroy(&r->lock);
     k->restore = NULL;
+    qn_mem_free(r->jobs);
+    qn_mem_free(r);
 }
 
 /* ---- asking ----------------------------------------------------------------------------------*/

@@ -10,8 +10,8 @@
  * of the owner's answers, which the copy's must equal.
  *
  * Threads: one of its own with two consumers that are no members of the group: one reads, the other
- * asks for positions. Copies are under the lock, but for one that is being restored; the lock is
- * held for one step at a time. */
+ * asks for positions. Copies are under the lock, but for one that is being restored or is in hand:
+ * that one is the thread's own, and whoever takes it waits until it was stepped once. */
 #include "engine/service_kafka_int.h"
 
 #ifdef QN_WITH_KAFKA
@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "engine/standby_rule.h"
+#include "log/transcode.h"
 #include "monitor/report.h"
 
 #include <inttypes.h>
@@ -42,6 +43,7 @@ struct copy {
     rd_kafka_queue_t *queue; /* the thread's own; NULL until it is read                     */
     bool is_wanted;
     bool is_read;      /* the queue goes on where the shard ends: not before it was assigned so */
+    int64_t next;      /* of the shard, when it was last not in hand */
     int64_t committed; /* as last heard; negative = never */
     int64_t retry_ns;  /* not restored before             */
     char mark[MARK_BYTES];
@@ -51,14 +53,17 @@ struct copy {
 
 struct qn_kafka_standby {
     struct qn_service_kafka *k;
-    struct qn_kafka_client client; /* the thread's own: reads */
-    struct qn_kafka_client asker;  /* likewise: open_asker    */
-    struct copy *copies;           /* [shard_count] */
+    struct qn_kafka_client client;    /* the thread's own: reads */
+    struct qn_kafka_client asker;     /* likewise: open_asker    */
+    struct qn_transcoder *transcoder; /* of the copies; NULL = records are events */
+    struct copy *copies;              /* [shard_count] */
     pthread_t thread;
     bool has_thread;
     pthread_mutex_t lock;
-    pthread_cond_t woken;
+    pthread_cond_t woken, let_go;
     bool stop;
+    uint32_t in_hand;           /* copy that is being stepped; shard_count = none          */
+    _Atomic bool is_awaited;    /* somebody waits for it: a registry is not waited for     */
     bool *is_ours;              /* [shard_count] as the engine's thread last said   */
     uint32_t moves, seen_moves; /* times that it said so, and was heard             */
     bool is_changed;            /* what is read is not what is here                 */
@@ -226,10 +231,11 @@ static uint32_t find_missing(struct qn_kafka_standby *s, struct copy *as)
 static qn_status make(struct qn_kafka_standby *s, uint32_t i, const struct copy *as,
                       struct qn_shard **out, struct qn_err *err)
 {
-    const struct qn_shard_options opt = qn_kafka_shard_options(s->k);
+    struct qn_shard_options opt = qn_kafka_shard_options(s->k);
     int64_t oldest, newest;
     bool must_stop;
 
+    opt.transcoder = s->transcoder;
     if (qn_kafka_ends(s->client.rk, s->k->input, i, ASK_MS, &oldest, &newest) !=
         RD_KAFKA_RESP_ERR_NO_ERROR)
         return qn_err_set(err, QN_IO, "cannot see where the topic begins");
@@ -263,6 +269,7 @@ static bool make_missing(struct qn_kafka_standby *s)
     s->restoring = NULL;
     if (rc == QN_OK && c->is_wanted && !s->is_ours[i] && c->shard == NULL) {
         c->shard = shard;
+        c->next = shard->next;
         shard = NULL;
         c->is_read = false;
         s->is_changed = true;
@@ -328,34 +335,59 @@ static qn_status take_in(struct qn_shard *shard, rd_kafka_message_t *m, struct q
     return rc;
 }
 
-/* Reads and steps a copy once. True: more may be there. Under the lock. */
-static bool advance(struct qn_kafka_standby *s, uint32_t i)
+/* Reads and steps the copy in hand once. *is_busy: more may be there. One that waits for a schema
+ * takes in no more. */
+static qn_status step(rd_kafka_queue_t *queue, struct qn_shard *shard, bool *is_busy,
+                      struct qn_err *err)
 {
-    struct copy *c = &s->copies[i];
     rd_kafka_message_t *got[FETCH_ROWS];
-    struct qn_err err = {0};
     bool is_stepped = false;
     qn_status rc = QN_OK;
     ssize_t count = 0;
 
-    if (c->shard == NULL || !c->is_read)
-        return false;
-    if (!qn_shard_is_busy(c->shard))
-        count = rd_kafka_consume_batch_queue(c->queue, 0, got, FETCH_ROWS);
+    qn_shard_try_again(shard);
+    if (!qn_shard_is_busy(shard))
+        count = rd_kafka_consume_batch_queue(queue, 0, got, FETCH_ROWS);
     for (ssize_t m = 0; m < count; m++)
         if (rc == QN_OK)
-            rc = take_in(c->shard, got[m], &err);
+            rc = take_in(shard, got[m], err);
         else
             rd_kafka_message_destroy(got[m]);
     if (rc == QN_OK)
-        rc = qn_shard_follow_step(c->shard, &is_stepped, &err);
-    if (rc == QN_OK)
-        return count > 0 || is_stepped;
-    qn_report_say(s->k->sv->opt.report, QN_LEVEL_ERROR, "standby",
-                  "the copy of partition %u is given up: %s", i, err.text);
-    c->retry_ns = qn_kafka_now_ns(s->k) + AGAIN_NS;
-    drop(s, i);
-    return false;
+        rc = qn_shard_follow_step(shard, &is_stepped, err);
+    *is_busy = count > 0 || is_stepped;
+    return rc;
+}
+
+/* True: more may be there. */
+static bool advance(struct qn_kafka_standby *s, uint32_t i)
+{
+    struct copy *c = &s->copies[i];
+    struct qn_err err = {0};
+    struct qn_shard *shard;
+    bool is_busy = false;
+    qn_status rc;
+
+    pthread_mutex_lock(&s->lock);
+    shard = c->is_read && !s->stop ? c->shard : NULL;
+    if (shard != NULL)
+        s->in_hand = i;
+    pthread_mutex_unlock(&s->lock);
+    if (shard == NULL)
+        return false;
+    rc = step(c->queue, shard, &is_busy, &err);
+    pthread_mutex_lock(&s->lock);
+    s->in_hand = s->k->shard_count;
+    c->next = shard->next;
+    if (rc != QN_OK) {
+        qn_report_say(s->k->sv->opt.report, QN_LEVEL_ERROR, "standby",
+                      "the copy of partition %u is given up: %s", i, err.text);
+        c->retry_ns = qn_kafka_now_ns(s->k) + AGAIN_NS;
+        drop(s, i);
+    }
+    pthread_cond_broadcast(&s->let_go);
+    pthread_mutex_unlock(&s->lock);
+    return rc == QN_OK && is_busy;
 }
 
 static bool advance_all(struct qn_kafka_standby *s)
@@ -365,11 +397,8 @@ static bool advance_all(struct qn_kafka_standby *s)
 
     if (m != NULL)
         rd_kafka_message_destroy(m);
-    for (uint32_t i = 0; i < s->k->shard_count; i++) {
-        pthread_mutex_lock(&s->lock);
-        is_busy |= !s->stop && advance(s, i);
-        pthread_mutex_unlock(&s->lock);
-    }
+    for (uint32_t i = 0; i < s->k->shard_count; i++)
+        is_busy |= advance(s, i);
     return is_busy;
 }
 
@@ -435,6 +464,53 @@ static qn_status open_asker(struct qn_kafka_standby *s, struct qn_err *err)
     return qn_kafka_open(&s->asker, &opt, err);
 }
 
+static bool must_let_go(void *standby)
+{
+    struct qn_kafka_standby *s = standby;
+
+    return atomic_load(&s->is_awaited) || atomic_load(&s->k->sv->stop) ||
+           atomic_load(&s->k->sv->give_up);
+}
+
+/* One of its own: with the engine's, that thread would wait while a registry is asked for a copy.
+ */
+static qn_status make_transcoder(struct qn_kafka_standby *s, struct qn_err *err)
+{
+    const struct qn_plan *p = s->k->sv->plan;
+    struct qn_transcode_options wire = p->wire[p->main_stream];
+
+    if (s->k->transcoder == NULL)
+        return QN_OK;
+    wire.clock = s->k->sv->opt.clock;
+    wire.registry.must_stop = must_let_go;
+    wire.registry.must_stop_arg = s;
+    return qn_transcoder_new(&wire, &s->transcoder, err);
+}
+
+static struct qn_kafka_standby *new_standby(struct qn_service_kafka *k)
+{
+    struct qn_kafka_standby *s = qn_mem_zalloc(1, sizeof *s);
+
+    if (s == NULL)
+        return NULL;
+    s->k = k;
+    s->in_hand = k->shard_count;
+    s->copies = qn_mem_zalloc(k->shard_count, sizeof *s->copies);
+    s->is_ours = qn_mem_zalloc(k->shard_count, sizeof *s->is_ours);
+    if (s->copies == NULL || s->is_ours == NULL) {
+        qn_mem_free(s->copies);
+        qn_mem_free(s->is_ours);
+        qn_mem_free(s);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < k->shard_count; i++)
+        s->copies[i].committed = -1;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->woken, NULL);
+    pthread_cond_init(&s->let_go, NULL);
+    return s;
+}
+
 qn_status qn_kafka_standby_start(struct qn_service_kafka *k, struct qn_err *err)
 {
     struct qn_kafka_standby *s;
@@ -442,22 +518,13 @@ qn_status qn_kafka_standby_start(struct qn_service_kafka *k, struct qn_err *err)
 
     if (k->sv->plan->kafka.standby == 0)
         return QN_OK;
-    QN_ASSERT(k->transcoder == NULL); /* it is one thread's; qn_build_kafka refuses it */
-    s = QN_NEW(&k->sv->arena, struct qn_kafka_standby);
+    s = new_standby(k);
     if (s == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for copies");
-    s->k = k;
-    s->copies = QN_NEW_N(&k->sv->arena, struct copy, k->shard_count);
-    s->is_ours = QN_NEW_N(&k->sv->arena, bool, k->shard_count);
-    if (s->copies == NULL || s->is_ours == NULL)
-        return qn_err_set(err, QN_NOMEM, "out of memory for copies");
-    for (uint32_t i = 0; i < k->shard_count; i++)
-        s->copies[i].committed = -1;
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->woken, NULL);
     pthread_mutex_lock(&k->sv->wait_lock);
     k->standby = s; /* whoever asks for the status sees it from now on */
     pthread_mutex_unlock(&k->sv->wait_lock);
+    QN_TRY(make_transcoder(s, err));
     QN_TRY(open_client(s, err));
     QN_TRY(open_asker(s, err));
     failed = pthread_create(&s->thread, NULL, standing_by, s);
@@ -473,6 +540,7 @@ void qn_kafka_standby_stop(struct qn_service_kafka *k)
         return;
     pthread_mutex_lock(&s->lock);
     s->stop = true;
+    atomic_store(&s->is_awaited, true);
     if (s->restoring != NULL)
         qn_shard_snapshots_cancel(s->restoring);
     pthread_cond_broadcast(&s->woken);
@@ -500,8 +568,13 @@ void qn_kafka_standby_free(struct qn_service_kafka *k)
             rd_kafka_queue_destroy(s->copies[i].queue);
     qn_kafka_close(&s->client);
     qn_kafka_close(&s->asker);
+    qn_transcoder_free(s->transcoder);
+    pthread_cond_destroy(&s->let_go);
     pthread_cond_destroy(&s->woken);
     pthread_mutex_destroy(&s->lock);
+    qn_mem_free(s->copies);
+    qn_mem_free(s->is_ours);
+    qn_mem_free(s);
     k->standby = NULL;
 }
 
@@ -515,11 +588,18 @@ struct qn_shard *qn_kafka_standby_take(struct qn_service_kafka *k, uint32_t part
     if (s == NULL)
         return NULL;
     pthread_mutex_lock(&s->lock);
+    while (s->in_hand == partition) {
+        atomic_store(&s->is_awaited, true);
+        (void)pthread_cond_wait(&s->let_go, &s->lock);
+    }
+    atomic_store(&s->is_awaited, s->stop);
     shard = s->copies[partition].shard;
     s->copies[partition].shard = NULL;
     s->copies[partition].is_read = false;
     s->is_changed |= shard != NULL;
     pthread_mutex_unlock(&s->lock);
+    if (shard != NULL)
+        shard->opt.transcoder = k->transcoder;
     return shard;
 }
 
@@ -533,7 +613,9 @@ void qn_kafka_standby_offer(struct qn_service_kafka *k, struct qn_shard *shard)
         pthread_mutex_lock(&s->lock);
         if (c->shard == NULL) {
             shard->is_copy = true;
+            shard->opt.transcoder = s->transcoder;
             c->shard = shard;
+            c->next = shard->next;
             c->is_read = false;
             s->is_changed = true;
             shard = NULL;
@@ -560,7 +642,7 @@ void qn_kafka_standby_moved(struct qn_service_kafka *k)
 
 static int64_t lag_of(const struct copy *c)
 {
-    return c->shard != NULL && c->committed > c->shard->next ? c->committed - c->shard->next : 0;
+    return c->shard != NULL && c->committed > c->next ? c->committed - c->next : 0;
 }
 
 void qn_kafka_standby_look(struct qn_service_kafka *k)
@@ -573,11 +655,11 @@ void qn_kafka_standby_look(struct qn_service_kafka *k)
     for (uint32_t i = 0; i < k->shard_count; i++) {
         struct copy *c = &s->copies[i];
         char number[12];
-        const struct qn_str partition = {number,
-                                         (uint32_t)snprintf(number, sizeof number, "%u", i)};
+        const struct qn_str place[2] = {
+            qn_str_of(k->input), {number, (uint32_t)snprintf(number, sizeof number, "%u", i)}};
 
         if (c->shard != NULL && c->lag == NULL)
-            c->lag = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_STANDBY_LAG, &partition);
+            c->lag = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_STANDBY_LAG, place);
         if (c->lag != NULL)
             qn_series_set(c->lag, (double)lag_of(c));
     }
@@ -601,7 +683,7 @@ void qn_kafka_standby_status(const struct qn_service_kafka *k, struct qn_buf *b)
         qn_buf_printf(
             b, "%s{\"partition\":%u,\"state\":\"%s\",\"next\":%" PRId64 ",\"lag\":%" PRId64 "}",
             is_first ? "" : ",", i, c->shard != NULL ? "following" : "restoring",
-            c->shard != NULL ? c->shard->next : 0, lag_of(c));
+            c->shard != NULL ? c->next : 0, lag_of(c));
         is_first = false;
     }
     pthread_mutex_unlock(&s->lock);

@@ -182,6 +182,8 @@ static qn_status shard_read(void *st, struct qn_batch *b, enum qn_flow *flow, st
         struct taken t;
 
         if (b->rows == 0) {
+            if (s->is_copy && m->offset >= s->live_from) /* behind records that are no rows */
+                break;
             if (s->is_replaying && m->offset >= s->live_from)
                 QN_TRY(go_live(s, err));
             if (s->is_replaying && !s->has_chain && m->offset >= s->mark.since)
@@ -590,6 +592,7 @@ qn_status qn_shard_follow(struct qn_shard *s, int64_t committed, struct qn_str m
     if (!*fits)
         return QN_OK;
     s->expected = m;
+    qn_shard_mark_take_unknown(&s->mark, &m);
     s->committed = s->live_from = committed;
     s->is_replaying = s->next < s->live_from;
     return s->is_replaying ? QN_OK : go_live(s, err);
@@ -600,8 +603,11 @@ qn_status qn_shard_follow_step(struct qn_shard *s, bool *is_stepped, struct qn_e
     *is_stepped = s->is_replaying && qn_shard_is_busy(s);
     if (!*is_stepped)
         return QN_OK;
-    if (s->pending[s->taken]->offset < s->live_from)
-        return qn_shard_step(s, err);
+    if (s->pending[s->taken]->offset < s->live_from) {
+        QN_TRY(qn_shard_step(s, err));
+        *is_stepped = !qn_shard_is_waiting(s);
+        return QN_OK;
+    }
     s->next = s->live_from; /* markers alone lie between */
     return go_live(s, err);
 }

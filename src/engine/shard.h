@@ -152,7 +152,8 @@ qn_status qn_shard_unpark(struct qn_shard *s, int32_t generation, struct qn_err 
  * stands there and has other answers than were committed. */
 qn_status qn_shard_follow(struct qn_shard *s, int64_t committed, struct qn_str mark, bool *fits,
                           struct qn_err *err);
-/* Steps a copy once, never beyond that position. QN_CORRUPT as before. */
+/* Steps a copy once, never beyond that position; *is_stepped false: nothing came of it now.
+ * QN_CORRUPT as before. */
 qn_status qn_shard_follow_step(struct qn_shard *s, bool *is_stepped, struct qn_err *err);
 /* Forgets what was not stepped: it will come again. */
 void qn_shard_drop_pending(struct qn_shard *s);

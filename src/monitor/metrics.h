@@ -79,7 +79,7 @@ enum qn_metric_type {
       "how long the engine stood still at a time for a snapshot", "p99 above 5 ms")                \
     X(SNAPSHOT_FAILED, "quern_snapshot_failed_total", QN_COUNTER, "",                              \
       "snapshots that were given up", "grows: the disk is full, or the bucket does not answer")    \
-    X(STANDBY_LAG, "quern_standby_lag", QN_GAUGE, "partition",                                     \
+    X(STANDBY_LAG, "quern_standby_lag", QN_GAUGE, "topic partition",                               \
       "records by which a copy (`kafka: {standby: 1}`) is behind what its owner has committed",    \
       "grows: the copy does not keep up")                                                          \
     X(SINK_LAG, "quern_sink_lag", QN_GAUGE, "sink", "records a sink has not delivered yet",        \

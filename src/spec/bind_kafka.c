@@ -165,9 +165,6 @@ static void refuse(struct qn_builder *b, const struct qn_yaml_node *at)
         QN_REPORT(&b->bind, NOT_YET, at,
                   "merge them before, or use 'log: local:' with 'source: kafka'",
                   "several streams with 'log: kafka:' are not available yet");
-    if (p->kafka.standby > 0 && qn_transcode_is_needed(&p->wire[p->main_stream]))
-        QN_REPORT(&b->bind, NOT_YET, at, "leave it out",
-                  "'kafka: {standby: 1}' is not available yet for records with schemas");
     if (p->source_count > 0)
         QN_REPORT(&b->bind, TYPE, at, "leave 'source' out, or write 'log: local:./data'",
                   "with 'log: kafka:' the events of '%.*s' are those of its topic",

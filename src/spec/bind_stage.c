@@ -186,9 +186,6 @@ static void check_stages(struct qn_builder *b, const struct qn_yaml_node *at)
                 QN_REPORT(&b->bind, TYPE, at, "rename a field: {type: ..., from: ...}",
                           "two stages would be called '%s'", k->stages[i].name);
     }
-    if (b->plan->kafka.standby > 0)
-        QN_REPORT(&b->bind, NOT_YET, at, "leave it out",
-                  "'kafka: {standby: 1}' is not available yet where features are by several keys");
     if (b->plan->limits.memory_bytes > 0)
         QN_REPORT(&b->bind, NOT_YET, at, "leave it out: 'quern check' shows the memory per key",
                   "'limits: memory' is not available yet where features are by several keys with "

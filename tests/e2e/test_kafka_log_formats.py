@@ -174,3 +174,57 @@ def test_a_registry_that_goes_and_comes(kafka, registry, tmp_path):
     assert kafka.consume("gone.dead") == [[], []]
     assert len(door.seen) == 2, "a schema is asked for once"
     assert p.said().count("goes on") == 2
+
+
+def test_warm_copies(kafka, registry, tmp_path):
+    """A copy reads by schemas of its own. While no registry answers it waits, and nobody else does; what its owner has
+    set aside as unknown it sets aside, too, though the registry has it by now; then it goes on in its owner's place."""
+    from confluent_kafka.schema_registry import Schema
+
+    topic = "copied"
+    kafka.create(topic, 2)
+    good = avro(registry, topic, rows(60))
+    next_id = 1 + registry.client().register_schema(f"{topic}-1", Schema(json.dumps(simple({
+        "name": "amount", "type": "double", "doc": "the newest schema before the copies'"})), "AVRO"))
+    late = [b"\0" + struct.pack(">I", next_id) + m[5:] for m in good]
+    door = schema_registry.Door(registry.port)
+    text = KAFKA.format(registry=door.url, brokers=kafka.bootstrap, topic=topic, name=topic, format="avro", source="")
+    text = text.replace("create: true", 'create: true, standby: 1, instance: "${INSTANCE}", settings: '
+                                        '[session.timeout.ms=4000, heartbeat.interval.ms=300]')
+
+    def started(name):
+        (tmp_path / name).mkdir()
+        return Process(tmp_path / name, text, name, name)
+
+    def answered(count):
+        return len(kafka.consume(f"{topic}.predictions")[0]) == count
+
+    def standby():
+        return [(s["partition"], s["state"], s["lag"]) for s in b.get("/v1/status").json["log"]["standby"]]
+
+    door.open()
+    a = started("a")
+    a.ready()
+    kafka.produce(topic, [(0, m) for m in [*good[:20], late[20], late[21], *good[22:30]]])
+    a.await_true(lambda: answered(28))
+    schema = simple({"name": "amount", "type": "double", "doc": "the copies'"})
+    assert registry.client().register_schema(f"{topic}-2", Schema(json.dumps(schema), "AVRO")) == next_id
+    door.close()
+    b = started("b")
+    b.ready()
+    b.await_true(lambda: "partition 0 waits at record 0" in b.said())
+    b.await_true(lambda: [s["state"] for s in b.get("/v1/status").json["log"]["ours"]] == ["live"])
+    assert standby() == [(0, "following", 30)]
+    door.open()
+    b.await_true(lambda: standby() == [(0, "following", 0)])
+    kafka.produce(topic, [(0, m) for m in late[30:40]])  # nobody asks for it again within ten seconds
+    a.await_true(lambda: len(kafka.consume(f"{topic}.dead")[0]) + len(kafka.consume(f"{topic}.predictions")[0]) == 40)
+    b.await_true(lambda: standby() == [(0, "following", 0)])
+    a.kill()
+    kafka.produce(topic, [(0, m) for m in good[40:]])
+    finish([b], kafka, topic, 2)
+    assert b.said().count("the copy goes on") == 1 and "given up" not in b.said()
+    got = [json.loads(v)["event_id"] for v, _, _ in from_kafka(kafka, f"{topic}.predictions")]
+    unknown = [h["quern.reason"] for _, _, h in from_kafka(kafka, f"{topic}.dead")]
+    assert got == [n for n in range(60) if n not in (20, 21) and (n in got or not 30 <= n < 40)]
+    assert len(got) + len(unknown) == 60 and set(unknown) == {"schema_unknown"}

@@ -8,6 +8,9 @@ import re
 import subprocess
 import time
 
+import pytest
+
+import kafka_broker
 import kafka_run
 from fraud_data import QUERN
 from kafka_run import Process
@@ -133,6 +136,69 @@ def test_at_least_once_killed(kafka, tmp_path):
     p.ready()
     finish([p], kafka, text, topic)
     assert compare(kafka, tmp_path, text, topic, once=False) > 0.8 * writer.count
+
+
+def test_warm_copies(kafka, tmp_path):
+    """Two processes with all stages, nothing shared: one is killed, and the other's copies go on in each stage."""
+    topic = "staged-copies"
+    kafka.create(topic, 2)
+    text = spec(kafka, topic, kafka="commit: 10ms, standby: 1, settings: [session.timeout.ms=4000, "
+                                    "heartbeat.interval.ms=300]").replace("every: 200ms", "every: 1h")
+    writer = Writer(kafka, topic, 2, random.Random(SEED), rate=500)
+    writer.start()
+    all_ = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        all_.append(Process(tmp_path / name, text, name))
+    for p in all_:
+        p.ready()
+    left = all_[1]
+
+    def stages():
+        return left.get("/v1/status").json["log"]["stages"]
+
+    def follows(stage):
+        return len(stage["ours"]) == 1 and [(c["state"], c["lag"] < 1000) for c in stage["standby"]] == [
+            ("following", True)]
+    left.await_true(lambda: all(map(follows, stages())))
+    lag = {f'quern_standby_lag{{topic="{t}"' for _, t in groups(text, topic)}
+    left.await_true(lambda: lag <= {line.split(",")[0] for line in left.get("/metrics").body.decode().splitlines()})
+    all_[0].kill()
+    left.await_true(lambda: all(len(s["ours"]) == 2 for s in stages()))
+    if "given our partitions to others" not in left.said():  # a machine that is too slow
+        assert left.said().count("the copy goes on") == 2, left.said()
+    writer.end()
+    finish([left], kafka, text, topic)
+    assert "given up" not in left.said()
+    assert compare(kafka, tmp_path, text, topic) > 0.8 * writer.count
+
+
+@pytest.mark.skipif(not LONG, reason="a campaign: QUERN_LONG=1")
+def test_a_broker_that_dies(tmp_path):
+    """The broker is killed and started again, again and again, while two stages commit."""
+    kafka_broker.need_kafka(QUERN)
+    broker = kafka_broker.Broker(tmp_path)
+    rng, topic, folder = random.Random(SEED), "mortal-stages", tmp_path / "run"
+    folder.mkdir()
+    try:
+        broker.create(topic, 2)
+        text = spec(broker, topic, kafka='commit: 10ms, instance: "${INSTANCE}"')
+        writer = Writer(broker, topic, 2, random.Random(SEED), rate=500)
+        writer.start()
+        all_ = [Process(folder, text, name, name, options=("--stage", stage))
+                for name, stage in (("a", "customer"), ("b", "terminal"))]
+        for p in all_:
+            p.ready()
+        for _ in range(6):
+            time.sleep(1 + rng.random())
+            broker.kill()
+            time.sleep(rng.random())
+            broker.start()
+        writer.end()
+        finish(all_, broker, text, topic)
+        assert compare(broker, folder, text, topic) > 0.8 * writer.count
+    finally:
+        broker.stop()
 
 
 def test_each_partition_for_itself(kafka, tmp_path):
