@@ -6,6 +6,8 @@ latency    the bare loop (bench_kafka.c), Quern with 14 features and a forest, a
            from when an event was due until a read_committed reader has its answer, and CPU per event
 held       the highest rate, by steps, at which the answers of the last third still come within HELD_MS
 read       a topic read and decoded alone: no features, no answers
+stages     what a hop costs: the example's own features, by customer and by terminal, in two stages in one process,
+           beside the same ones in one stage (each partition for itself)
 rebalance  two processes with 1,000,000 keys; one ends, one is killed: the longest silence of a partition that moved
 
 Broker (the one of the tests, with Java's usual compiler), load, pipeline and reader share the machine. Answers are
@@ -90,12 +92,13 @@ def fast(command):
 # --- the job ---------------------------------------------------------------------------------------------------------
 
 
-def job():
-    """Features and model of the example; what it counts by terminal is counted by customer, whose partition it is."""
+def job(by="customer_id"):
+    """Features and model of the example; what it counts by terminal is counted by customer, whose partition it is; or
+    by terminal indeed, which takes two stages."""
     with open(os.path.join(EXAMPLE, "card-fraud.yaml"), encoding="utf-8") as f:
         text = f.read()
     text = text[text.index("\nfeatures:") : text.index("\noutputs:")] + "\noutputs:\n  predictions: {}\n"
-    text = text.replace(" by terminal_id ", " by customer_id ")
+    text = text.replace(" by terminal_id ", f" by {by} ")
     return text.replace("file: fraud.ubj", "file: " + os.path.join(EXAMPLE, "fraud.ubj"))
 
 
@@ -334,6 +337,8 @@ class Bench:
             return Process(cell, command)
         if kind == "quern":
             return Quern(cell, self.quern, spec(path(cell), self.broker, cell, mode, job()))
+        if kind in STAGED:
+            return Quern(cell, self.quern, spec(path(cell), self.broker, cell, mode, job("terminal_id"), STAGED[kind]))
         guarantee = "exactly_once_v2" if mode == "exact" else "at_least_once"
         command = ["java", "-Xmx1g", "-cp", self.streams, "peers.KafkaJob", self.broker.bootstrap, cell, cell + ".out",
                    guarantee, "100", path("forest.txt"), path(cell)]
@@ -389,7 +394,7 @@ class Bench:
 
     def check(self, kind, mode, r):
         wrong = []
-        if r["missing"] and kind == "quern":  # the load waits as long as anything comes
+        if r["missing"] and (kind == "quern" or kind in STAGED):  # the load waits as long as anything comes
             wrong.append(f"{r['missing']:,} events were not answered")
         if r["doubled"] and mode == "exact":
             wrong.append(f"{r['doubled']:,} answers came twice")
@@ -404,7 +409,9 @@ class Bench:
             say(f"bench: WRONG: {kind}, {MODES[mode]}, {r['rate']:,}/s: {text}")
 
 
-NAMES = {"bare": "bare loop", "quern": "**Quern, 14 features and forest**", "streams": "Kafka Streams, the same job"}
+NAMES = {"bare": "bare loop", "quern": "**Quern, 14 features and forest**", "streams": "Kafka Streams, the same job",
+         "together": "one stage, each partition for itself", "staged": "**two stages, by customer, then by terminal**"}
+STAGED = {"together": ", rekey: false", "staged": ", create: true"}
 
 
 def ratio(value, base):
@@ -441,6 +448,18 @@ def latency(b, report, a):
         report(f"| {MODES[mode]} | {rate:,} | {NAMES[kind]} | {' | '.join(words)}"
                f" | {'-' if is_behind else ratio(statistics.median(times[1]), bare)}"
                f" | {statistics.median(r['cpu_us'] for r in cells):.1f} | {f'p99 < {goal}' if goal else ''} |")
+
+
+def stages(b, report, a):
+    rate = 10_000
+    seconds, warm = (2, 1.5) if a.quick else (6, 4)
+    results = {kind: [b.cell(kind, "exact", rate, seconds, warm) for _ in range(a.passes)] for kind in STAGED}
+    report(f"\nWhat a hop adds, exactly once, {rate:,} events/s; milliseconds as above, medians of {a.passes} passes. "
+           f"{load()}.\n")
+    report("| | p50 | p99 | longest | CPU, us/event |\n|---|---:|---:|---:|---:|")
+    for kind, cells in results.items():
+        words = [f"{statistics.median(r['ms'][q] for r in cells):,.1f}" for q in (0, 1, 3)]
+        report(f"| {NAMES[kind]} | {' | '.join(words)} | {statistics.median(r['cpu_us'] for r in cells):.1f} |")
 
 
 def load():
@@ -619,9 +638,10 @@ def main(quern, a, head):
         report(f"Kafka {os.path.basename(os.path.dirname(os.path.dirname(broker.classes)))[6:]}, {java()}")
         if streams is None:
             report(f"\nKafka Streams: skipped: {why}.")
-        wanted = a.only or ["latency", "read", "rebalance"] + ([] if a.quick else ["held"])
+        wanted = a.only or ["latency", "stages", "read", "rebalance"] + ([] if a.quick else ["held"])
         warm_up(b, a)
-        for name, part in (("latency", latency), ("read", reading), ("rebalance", rebalance), ("held", held)):
+        parts = {"latency": latency, "stages": stages, "read": reading, "rebalance": rebalance, "held": held}
+        for name, part in parts.items():
             if name in wanted:
                 part(b, report, a)
         report(f"\nAnswers: {'right' if b.right else 'WRONG'}.")

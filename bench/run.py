@@ -497,7 +497,7 @@ def main():
         metavar="NAME",
         help="only these: quern-only quern-features quern-2 rust rust-only polars"
         " pandas (and quern-1, always); parts: bench_decode, ...; service: engine disk http restart; kafka: latency"
-        " held read rebalance",
+        " held read rebalance stages",
     )
     p.add_argument("--quick", action="store_true", help="kafka: one short pass, without the highest rates")
     p.add_argument("--seconds", type=int, default=8, metavar="N", help="kafka: of a step of `held` (default 8)")
