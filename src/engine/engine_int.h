@@ -43,6 +43,7 @@ struct qn_engine {
     uint32_t accounts_loaded;      /* from a snapshot                              */
     uint64_t account_set;          /* what they are                                */
     bool is_counted;               /* what was restored is counted                 */
+    bool is_blind;                 /* is_judged: what was taken is not counted yet */
     struct qn_counts *counts;      /* [streams] */
     const struct qn_col **columns; /* as the plan numbers them */
     struct qn_scorer *scorer;      /* NULL without a model, or where it learns */

@@ -27,8 +27,11 @@ static uint32_t counts_bytes(uint32_t reasons)
     return (uint32_t)(2 + QN_VERDICTS + reasons) * sizeof(uint64_t);
 }
 
+/* What is not counted yet is counted behind the snapshot, too. */
 static void save_accounts(const struct qn_engine *en, struct qn_saver *sv)
 {
+    if (en->is_blind)
+        return;
     for (uint32_t i = 0; i < en->account_count; i++) {
         char *to = qn_saver_entry(sv, 0, ACCOUNT_HEAD + QN_BUDGET_SAVED);
 
@@ -140,7 +143,7 @@ static qn_status own_clear(void *st, struct qn_err *err)
     struct qn_engine *en = st;
 
     (void)err;
-    en->is_restored = en->is_older = en->is_counted = false;
+    en->is_restored = en->is_older = en->is_counted = en->is_blind = false;
     en->accounts_loaded = 0;
     if (en->budget != NULL)
         qn_budget_clear(en->budget);

@@ -86,6 +86,7 @@ struct qn_service_kafka {
     struct qn_series **group_lag; /* [shard_count] likewise */
     struct qn_shard_seen *seen;
     struct qn_group_info *groups;         /* [groups] sums over the shards; under wait_lock */
+    struct qn_engine_memory memory;       /* likewise, where it is not the first stage here */
     struct qn_shard_saved saved;          /* sums over the shards, likewise */
     int64_t unsaved_us;                   /* since when something waits to be saved; likewise */
     struct qn_kafka_transact_stats stats; /* under wait_lock */

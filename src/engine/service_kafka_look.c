@@ -58,6 +58,8 @@ static void add_windows(struct qn_service_kafka *k, const struct qn_engine *en)
         k->groups[g].keys += info.keys;
         k->groups[g].bytes += info.bytes;
     }
+    k->memory.counted_bytes += qn_engine_memory(en).counted_bytes;
+    k->memory.limit_bytes += qn_engine_memory(en).limit_bytes;
 }
 
 /* One whose state is on its way: nothing is counted of it yet, but what waits. */
@@ -167,11 +169,14 @@ static void tell_all(struct qn_service_kafka *k, uint64_t replay, uint64_t lag, 
     atomic_store(&sv->appended[sv->plan->main_stream], lag);
     atomic_store(&sv->replay_done, 0);
     atomic_store(&sv->replay_total, replay);
-    for (const struct qn_service_kafka *o = k->next; o != NULL; o = o->next)
+    for (const struct qn_service_kafka *o = k->next; o != NULL; o = o->next) {
         for (uint32_t g = 0; g < qn_features_group_count(sv->plan->features); g++) {
             sv->seen.groups[g].keys += o->groups[g].keys;
             sv->seen.groups[g].bytes += o->groups[g].bytes;
         }
+        sv->seen.memory.counted_bytes += o->memory.counted_bytes;
+        sv->seen.memory.limit_bytes += o->memory.limit_bytes;
+    }
     qn_service_look_tell(sv, seconds);
 }
 
@@ -185,6 +190,7 @@ static void look_shards(struct qn_service_kafka *k, double seconds)
         qn_service_look_clear(sv);
     for (uint32_t g = 0; g < qn_features_group_count(sv->plan->features); g++)
         k->groups[g].keys = k->groups[g].bytes = 0;
+    k->memory = (struct qn_engine_memory){0};
     for (uint32_t i = 0; i < k->shard_count; i++) {
         add_shard(k, i, &total);
         if (k->seen[i].is_ours)

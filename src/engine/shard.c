@@ -206,6 +206,9 @@ static qn_status shard_read(void *st, struct qn_batch *b, enum qn_flow *flow, st
         QN_TRY(give(s, b, m, &t, s->raw + bytes, err));
         bytes += t.event.len;
         s->taken++;
+        /* Where time begins shows in what is counted: not in the middle of a batch. */
+        if (s->reads_stage && !s->before.seen && b->floor_us[b->rows - 1] != INT64_MIN)
+            break;
     }
     *flow = b->rows > 0 ? QN_MORE : QN_IDLE;
     return give_headers(s, b, err);

@@ -172,7 +172,7 @@ static void check_keyless(struct qn_builder *b, const struct qn_yaml_node *at)
                   QN_STR_ARG(p->schemas[p->main_stream].name));
 }
 
-/* What stages do not do. */
+/* Names that cannot be. */
 static void check_stages(struct qn_builder *b, const struct qn_yaml_node *at)
 {
     const struct qn_plan_kafka *k = &b->plan->kafka;
@@ -186,10 +186,6 @@ static void check_stages(struct qn_builder *b, const struct qn_yaml_node *at)
                 QN_REPORT(&b->bind, TYPE, at, "rename a field: {type: ..., from: ...}",
                           "two stages would be called '%s'", k->stages[i].name);
     }
-    if (b->plan->limits.memory_bytes > 0)
-        QN_REPORT(&b->bind, NOT_YET, at, "leave it out: 'quern check' shows the memory per key",
-                  "'limits: memory' is not available yet where features are by several keys with "
-                  "'log: kafka:'");
 }
 
 qn_status qn_build_stages(struct qn_builder *b, const struct qn_yaml_node *at, bool may_rekey)

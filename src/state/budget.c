@@ -4,7 +4,8 @@
  * An account has a ring of slots, each width_us of event time, so that bytes leave slot by slot
  * while time moves on, and nobody has to remember when whose bytes came. Slot n holds the times
  * [n * width, (n + 1) * width) and leaves when all of them are older than newest - keep; with 128
- * slots to the time of an account, what is held spans half of the ring.
+ * slots to the time of an account, what is held spans half of the ring, and what is ahead of the
+ * newest time the other one.
  * An account in a snapshot, little-endian: 8 lasting bytes, 8 per slot. Thread: the engine's. */
 #include "state/budget.h"
 
@@ -144,14 +145,13 @@ bool qn_budget_has_room(const struct qn_budget *b, uint64_t bytes, bool is_new)
     return bytes == 0 || (bytes <= limit && b->counted <= limit - bytes);
 }
 
-/* The slot of a time, or the oldest that is there. */
+/* The slot of a time, or the oldest that is there, or the last. */
 static uint64_t *slot_at(struct account *a, int64_t us)
 {
-    const int64_t n = slot_of(a, us);
+    const int64_t n = slot_of(a, us), last = a->oldest + QN_BUDGET_SLOTS - 1;
 
     QN_ASSERT(a->has_begun);
-    QN_ASSERT(n < a->oldest + QN_BUDGET_SLOTS);
-    return slot(a, n > a->oldest ? n : a->oldest);
+    return slot(a, n < a->oldest ? a->oldest : n > last ? last : n);
 }
 
 void qn_budget_add(struct qn_budget *b, uint32_t account, int64_t at_us, uint64_t bytes)

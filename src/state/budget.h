@@ -39,8 +39,8 @@ void qn_budget_keep(struct qn_budget *b, uint32_t account, int64_t keep_us);
 void qn_budget_move_on(struct qn_budget *b, int64_t newest_us);
 /* True if so many bytes more may be held; 0 always. is_new: a key that is not there. */
 bool qn_budget_has_room(const struct qn_budget *b, uint64_t bytes, bool is_new);
-/* Bytes of an event time, at most the newest one. What is older than the account keeps leaves with
- * its oldest. */
+/* Bytes of an event time. What is older than the account keeps leaves with its oldest; what is
+ * further ahead of the newest time than it keeps leaves as if it were that far ahead. */
 void qn_budget_add(struct qn_budget *b, uint32_t account, int64_t at_us, uint64_t bytes);
 /* The same for ever. */
 void qn_budget_add_lasting(struct qn_budget *b, uint32_t account, uint64_t bytes);

@@ -138,6 +138,72 @@ def test_at_least_once_killed(kafka, tmp_path):
     assert compare(kafka, tmp_path, text, topic, once=False) > 0.8 * writer.count
 
 
+LIMITED = """\
+quern: 1
+name: {name}
+log: kafka:{brokers}
+kafka: {{create: true, topics: {{pay: {name}}}}}
+snapshots: {{every: 200ms}}
+limits: {{memory: 16KiB}}
+streams:
+  pay:
+    id: tx
+    time: at
+    key: customer
+    lateness: 10s
+    fields: {{tx: int64, at: {{type: timestamp, unit: ms}}, customer: string, terminal: string}}
+features:
+  mine_1m: count() by customer over 1m
+  busy_2m: count() by terminal over 2m
+outputs:
+  predictions: {{include: [features]}}
+  large: {{when: tx < 0}}
+"""
+
+
+def test_limits_of_each_stage(kafka, tmp_path):
+    """Each stage has the limit for itself: what one refuses is what `quern pipe` refuses with that stage's features
+    alone; and again when all is replayed."""
+    topic, rng = "staged-limits", random.Random(SEED)
+    kafka.create(topic, 1)
+    text = LIMITED.format(name=topic, brokers=kafka.bootstrap)
+
+    def payments(first, count):
+        return [(0, b'{"tx":%d,"at":%d,"customer":"c%d","terminal":"t%d"}' % (
+            i, 1_700_000_000_000 + i * 500, rng.randrange(400), rng.randrange(150)), b"k")
+            for i in range(first, first + count)]
+
+    p = Process(tmp_path, text)
+    p.ready()
+    kafka.produce(topic, payments(0, 1))
+    p.await_true(lambda: kafka.consume(f"{topic}.predictions")[0])
+    kafka.produce(topic, payments(1, 1500))
+    finish([p], kafka, text, topic)
+    forget_snapshots(tmp_path)
+    p.start()
+    p.ready()
+    kafka.produce(topic, payments(1501, 1500))
+    finish([p], kafka, text, topic)
+    assert "diverges" not in p.said()
+
+    def refused(features, events, name):
+        found = [json.loads(r)["features"] for r in pipe(tmp_path, re.sub(features, "", text), events, name)]
+        return found, [json.loads(d)["event"].encode() for d in (tmp_path / "dead.ndjson").read_bytes().splitlines()]
+
+    events = [m.value() for m in kafka.consume(topic)[0]]
+    sent = [h.event for h in hops(kafka, f"{topic}.terminal.rekey")[0]]
+    first, dead_first = refused("  busy_2m.*\n", events, "first")
+    assert sent == [e for e in events if e not in set(dead_first)]
+    last, dead_last = refused("  mine_1m.*\n", sent, "last")
+    assert len(dead_first) > 100 and len(dead_last) > 100
+    dead = kafka.consume(f"{topic}.dead")[0]
+    assert sorted(m.value() for m in dead) == sorted(dead_first + dead_last)
+    assert {dict(m.headers())["quern.reason"] for m in dead} == {b"state_full"}
+    first = [f for f, e in zip(first, sent, strict=True) if e not in set(dead_last)]
+    got = [json.loads(m.value())["features"] for m in kafka.consume(f"{topic}.predictions")[0]]
+    assert got == [{**f, **g} for f, g in zip(first, last, strict=True)]
+
+
 def test_warm_copies(kafka, tmp_path):
     """Two processes with all stages, nothing shared: one is killed, and the other's copies go on in each stage."""
     topic = "staged-copies"

@@ -82,7 +82,9 @@ static void same_as_a_list(void **state)
             qn_budget_move(b, x->account, x->at_us, newest, x->bytes);
             x->at_us = newest;
         } else if (n < ITEMS) {
-            list[n] = (struct item){newest - (int64_t)qn_rng_below(&r, (uint32_t)keep),
+            const int64_t ahead = dice < 60 ? qn_rng_below(&r, (uint32_t)(keep * 7 / 8)) : 0;
+
+            list[n] = (struct item){newest + ahead - (int64_t)qn_rng_below(&r, (uint32_t)keep),
                                     qn_rng_below(&r, 1000), account};
             qn_budget_add(b, account, list[n].at_us, list[n].bytes);
             n++;
@@ -128,6 +130,11 @@ static void keeps_room_for_what_is_there(void **state)
     assert_true(qn_budget_has_room(b, 0, true));
     qn_budget_move_on(b, 1010000); /* the slot is 7813 wide */
     assert_true(qn_budget_has_room(b, 875, true));
+    qn_budget_add(b, 0, INT64_MAX / 2, 50); /* further ahead than is told apart */
+    qn_budget_move_on(b, 2900000);
+    assert_int_equal(qn_budget_counted(b), 50);
+    qn_budget_move_on(b, 5000000);
+    assert_int_equal(qn_budget_counted(b), 0);
     qn_budget_free(b);
 }
 
