@@ -2,8 +2,8 @@
 """Kernel `neon` on a machine without NEON: the kernels' own unit tests, compiled for 64-bit ARM and run by qemu.
 
 The programs are those of tests/unit/model; only cmocka is replaced (cross/cmocka.h). They compare every kernel with
-`walk` bit for bit, at every batch size from 1 to 130. Skipped where the compiler or qemu is not there:
-apt install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user.
+`walk` bit for bit, at every batch size from 1 to 130, and contributions with their definition. Skipped where the
+compiler or qemu is not there: apt install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user.
 """
 
 import os
@@ -47,7 +47,7 @@ def objects(tmp_path_factory):
     return folder, made
 
 
-@pytest.mark.parametrize("name", ["test_kernel_lanes", "test_kernel_columns"])
+@pytest.mark.parametrize("name", ["test_kernel_lanes", "test_kernel_columns", "test_treeshap"])
 def test_bits_on_arm(objects, name):
     folder, made = objects
     program = str(folder / name)

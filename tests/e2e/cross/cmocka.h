@@ -39,6 +39,7 @@ struct CMUnitTest {
 #define assert_int_not_equal(a, b)   assert_true((long long)(a) != (long long)(b))
 #define assert_string_equal(a, b)    assert_true(strcmp((a), (b)) == 0)
 #define assert_memory_equal(a, b, n) assert_true(memcmp((a), (b), (n)) == 0)
+#define assert_float_equal(a, b, e)  assert_true((a) - (b) <= (e) && (b) - (a) <= (e))
 
 static inline int cross_run(const struct CMUnitTest *tests, size_t count)
 {
