@@ -80,10 +80,26 @@ static void put_names(const struct qn_model_info *info, struct qn_buf *out)
     qn_buf_byte(out, '\n');
 }
 
+static void print_explain(const struct qn_model *m, struct qn_buf *out)
+{
+    const char *obstacle = qn_model_explain_obstacle(m);
+    char form[QN_EXPLAIN_FORM];
+    uint64_t alone_ns, batched_ns;
+
+    if (obstacle != NULL) {
+        qn_buf_printf(out, "  explain   not possible: %s\n", obstacle);
+        return;
+    }
+    qn_model_explain_form(m, form);
+    qn_buf_printf(out, "  explain   yes, %s\n", form);
+    if (qn_model_explain_cost(m, &alone_ns, &batched_ns))
+        qn_buf_printf(out, "            a row about %llu ns alone, %llu ns in batches of 64\n",
+                      (unsigned long long)alone_ns, (unsigned long long)batched_ns);
+}
+
 static void print_model(const struct qn_model *m, const char *path, struct qn_buf *out)
 {
     const struct qn_model_info *info = qn_model_info(m);
-    const char *obstacle = qn_model_explain_obstacle(m);
     uint64_t alone_ns, batched_ns;
 
     qn_buf_printf(out, "%s\n  format    %s%s%s\n  objective %s\n", path, info->format,
@@ -103,8 +119,7 @@ static void print_model(const struct qn_model *m, const char *path, struct qn_bu
     if (qn_model_cost(m, &alone_ns, &batched_ns))
         qn_buf_printf(out, "  a row     about %llu ns alone, %llu ns in batches of 64 (measured)\n",
                       (unsigned long long)alone_ns, (unsigned long long)batched_ns);
-    qn_buf_printf(out, "  explain   %s%s\n", obstacle != NULL ? "not possible: " : "yes",
-                  obstacle != NULL ? obstacle : "");
+    print_explain(m, out);
     qn_buf_text(out, "  memory    ");
     put_bytes(out, info->bytes);
     qn_buf_printf(out, "\n  version   %016llx, the hash of the file\n  inputs    %u column%s",
@@ -118,10 +133,27 @@ static void put_member(struct qn_buf *out, const char *name, const char *value)
     qn_json_string(out, qn_str_of(value));
 }
 
+static void print_explain_json(const struct qn_model *m, struct qn_buf *out)
+{
+    const char *obstacle = qn_model_explain_obstacle(m);
+    char form[QN_EXPLAIN_FORM];
+    uint64_t alone_ns, batched_ns;
+
+    qn_buf_printf(out, ",\"explains\":%s", obstacle == NULL ? "true" : "false");
+    if (obstacle != NULL) {
+        put_member(out, "explains_not", obstacle);
+        return;
+    }
+    qn_model_explain_form(m, form);
+    put_member(out, "explain_form", form);
+    if (qn_model_explain_cost(m, &alone_ns, &batched_ns))
+        qn_buf_printf(out, ",\"explain_ns_alone\":%llu,\"explain_ns_batched\":%llu",
+                      (unsigned long long)alone_ns, (unsigned long long)batched_ns);
+}
+
 static void print_model_json(const struct qn_model *m, const char *path, struct qn_buf *out)
 {
     const struct qn_model_info *info = qn_model_info(m);
-    const char *obstacle = qn_model_explain_obstacle(m);
     uint64_t alone_ns, batched_ns;
 
     qn_buf_text(out, "{\"file\":");
@@ -138,9 +170,7 @@ static void print_model_json(const struct qn_model *m, const char *path, struct 
     if (qn_model_cost(m, &alone_ns, &batched_ns))
         qn_buf_printf(out, ",\"row_ns_alone\":%llu,\"row_ns_batched\":%llu",
                       (unsigned long long)alone_ns, (unsigned long long)batched_ns);
-    qn_buf_printf(out, ",\"explains\":%s", obstacle == NULL ? "true" : "false");
-    if (obstacle != NULL)
-        put_member(out, "explains_not", obstacle);
+    print_explain_json(m, out);
     qn_buf_printf(out,
                   ",\"bytes\":%zu,\"version\":\"%016llx\",\"columns\":%u,\"inputs\":", info->bytes,
                   (unsigned long long)info->hash, info->inputs);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "model/half_space_int.h"
 #include "model/model_int.h"
+#include "model/treeshap.h"
 
 #include <math.h>
 
@@ -204,4 +205,75 @@ bool qn_model_cost(const struct qn_model *m, uint64_t *alone_ns, uint64_t *batch
     *alone_ns = rounded((double)best_alone / QN_MODEL_BLOCK);
     *batched_ns = rounded((double)best_batched / QN_MODEL_BLOCK);
     return true;
+}
+
+/* ---- contributions ---- */
+
+/* What a measurement of contributions needs beside a probe. */
+struct explained {
+    struct qn_arena boot;
+    const struct qn_explain_tables *tables;
+    void *scratch;
+    double *out;
+};
+
+static bool explained_init(struct explained *e, const struct qn_model *m)
+{
+    const size_t parts = (size_t)m->info.outputs * (m->info.inputs + 1);
+
+    *e = (struct explained){.scratch = qn_mem_aligned(64, qn_model_explain_scratch_bytes(m)),
+                            .out = qn_mem_zalloc(parts * QN_MODEL_BLOCK, sizeof(double))};
+    return e->scratch != NULL && e->out != NULL &&
+           qn_model_explain_tables(m, &e->boot, &e->tables, NULL) == QN_OK;
+}
+
+static void explained_fini(struct explained *e)
+{
+    qn_arena_fini(&e->boot);
+    qn_mem_free(e->scratch);
+    qn_mem_free(e->out);
+}
+
+/* Nanoseconds for a block of probe rows, so many at once. */
+static int64_t time_of_explained(const struct qn_model *m, const struct probe *p,
+                                 const struct explained *e, uint32_t at_once, uint32_t rows)
+{
+    const int64_t start = qn_clock_system.mono_ns(qn_clock_system.st);
+
+    for (uint32_t r = 0; r < rows; r += at_once) {
+        for (uint32_t i = 0; i < m->info.inputs; i++)
+            p->columns[i] = p->values + (size_t)i * QN_MODEL_BLOCK + r;
+        qn_model_explain(m, e->tables, p->columns, at_once, e->scratch, e->out, QN_MODEL_BLOCK);
+    }
+    return qn_clock_system.mono_ns(qn_clock_system.st) - start;
+}
+
+bool qn_model_explain_cost(const struct qn_model *m, uint64_t *alone_ns, uint64_t *batched_ns)
+{
+    enum { ROUNDS = 5, ALONE = 16, NS_MAX = 20000000 };
+    int64_t best_batched = INT64_MAX, best_alone = INT64_MAX, spent = 0;
+    struct explained e;
+    struct probe p;
+    bool is_done = false;
+
+    if (qn_model_explain_obstacle(m) != NULL ||
+        probe_init(&p, m, m->kernel, m->kernel, NULL) != QN_OK)
+        return false;
+    fill_probe(m, &p.step, p.values);
+    if (explained_init(&e, m)) {
+        for (unsigned round = 0; round < ROUNDS && spent < NS_MAX; round++) {
+            const int64_t batched = time_of_explained(m, &p, &e, QN_MODEL_BLOCK, QN_MODEL_BLOCK);
+            const int64_t alone = time_of_explained(m, &p, &e, 1, ALONE);
+
+            best_batched = batched < best_batched ? batched : best_batched;
+            best_alone = alone < best_alone ? alone : best_alone;
+            spent += batched + alone;
+        }
+        *alone_ns = rounded((double)best_alone / ALONE);
+        *batched_ns = rounded((double)best_batched / QN_MODEL_BLOCK);
+        is_done = true;
+    }
+    explained_fini(&e);
+    probe_fini(&p);
+    return is_done;
 }

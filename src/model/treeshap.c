@@ -31,6 +31,7 @@
 #include "model/treeshap_int.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -396,6 +397,25 @@ qn_status qn_model_explain_init(struct qn_model *m, struct qn_err *err)
 const char *qn_model_explain_obstacle(const struct qn_model *m)
 {
     return m->explain.obstacle;
+}
+
+void qn_model_explain_form(const struct qn_model *m, char text[QN_EXPLAIN_FORM])
+{
+    size_t trees = 0, by_levels = 0;
+
+    for (size_t t = 0; t < m->forest.tree_count; t++) {
+        trees += m->explain.tree_points[t] > 0; /* a tree of one leaf has no inputs */
+        by_levels += m->explain.tree_points[t] > 0 && !qn_shap_in_parts(m, t);
+    }
+    if (m->linear.is_used)
+        snprintf(text, QN_EXPLAIN_FORM, "by coefficients");
+    else if (by_levels == 0)
+        snprintf(text, QN_EXPLAIN_FORM, "in parts");
+    else if (by_levels == trees)
+        snprintf(text, QN_EXPLAIN_FORM, "level by level");
+    else
+        snprintf(text, QN_EXPLAIN_FORM, "in parts, %zu of %zu trees level by level", by_levels,
+                 trees);
 }
 
 /* ---- trees ---- */

@@ -15,6 +15,17 @@
  * they can. Lives as long as the model. */
 const char *qn_model_explain_obstacle(const struct qn_model *m);
 
+/* How contributions come about: which form the model's trees take (treeshap.c), as words: "in
+ * parts", "level by level", "in parts, 3 of 100 trees level by level", "by coefficients". The model
+ * must have no obstacle. */
+enum { QN_EXPLAIN_FORM = 64 };
+void qn_model_explain_form(const struct qn_model *m, char text[QN_EXPLAIN_FORM]);
+
+/* What a row of contributions costs on this CPU with tables, in nanoseconds, to two digits: alone,
+ * and in a batch of 64. Made and measured by this call, up to 64 MiB and some 20 ms for 500 trees.
+ * False without memory or where there is an obstacle. Thread: any. */
+bool qn_model_explain_cost(const struct qn_model *m, uint64_t *alone_ns, uint64_t *batched_ns);
+
 /* Scratch that one call of qn_model_explain needs, whatever the number of rows; align to 64. At
  * most some MiB. */
 size_t qn_model_explain_scratch_bytes(const struct qn_model *m);
@@ -22,8 +33,8 @@ size_t qn_model_explain_scratch_bytes(const struct qn_model *m);
 /* What of the work for a model is the same for every row; the numbers are the same without. */
 struct qn_explain_tables;
 
-/* Makes them, for any number of threads and as long as `boot`: some 20 KB for a tree of depth 6, at
- * most 64 MiB; what has no room is made for every block of rows anew. Takes some 10 us a tree. The
+/* Makes them, for any number of threads and as long as `boot`: some 40 KB for a tree of depth 6, at
+ * most 64 MiB; what has no room is made for every block of rows anew. Takes some 20 us a tree. The
  * model must have no obstacle. QN_NOMEM, with *out NULL, or QN_OK. Thread: any. */
 qn_status qn_model_explain_tables(const struct qn_model *m, struct qn_arena *boot,
                                   const struct qn_explain_tables **out, struct qn_err *err);

@@ -8,6 +8,7 @@
 #include "base/number.h"
 #include "feature/window.h"
 #include "model/half_space.h"
+#include "model/treeshap.h"
 #include "score/learner.h"
 #include "spec/spec_int.h"
 #include "state/table.h"
@@ -234,6 +235,23 @@ static void put_range(struct qn_buf *out, double low, double high)
     qn_buf_byte(out, ']');
 }
 
+/* Where an output takes contributions of this model. */
+static void put_explain(struct qn_buf *out, const struct qn_plan *p, const struct qn_plan_model *m)
+{
+    uint64_t alone_ns, batched_ns;
+    char form[QN_EXPLAIN_FORM];
+
+    if (!qn_plan_explains(p) || p->score_model < 0 || m != &p->models[p->score_model] ||
+        qn_model_explain_obstacle(m->model) != NULL)
+        return;
+    qn_model_explain_form(m->model, form);
+    text(out, false, "explain_form", qn_str_of(form));
+    if (qn_model_explain_cost(m->model, &alone_ns, &batched_ns)) {
+        number(out, "explain_ns_alone", (int64_t)alone_ns);
+        number(out, "explain_ns_batched", (int64_t)batched_ns);
+    }
+}
+
 static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct qn_plan_model *m)
 {
     const struct qn_model_info *info = qn_model_info(m->model);
@@ -260,6 +278,7 @@ static void put_model(struct qn_buf *out, const struct qn_plan *p, const struct 
         number(out, "row_ns_alone", (int64_t)alone_ns);
         number(out, "row_ns_batched", (int64_t)batched_ns);
     }
+    put_explain(out, p, m);
     number(out, "bytes", (int64_t)info->bytes);
     if (half != NULL) {
         number(out, "window", half->window);

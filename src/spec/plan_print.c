@@ -7,6 +7,7 @@
 #include "base/number.h"
 #include "feature/window.h"
 #include "model/half_space.h"
+#include "model/treeshap.h"
 #include "score/learner.h"
 #include "spec/spec_int.h"
 #include "state/budget.h"
@@ -374,6 +375,22 @@ static void put_range(double low, double high, struct qn_buf *out)
     qn_buf_printf(out, ", range %s to %s", from, to);
 }
 
+/* Where an output takes contributions: how they come about, and what they cost. */
+static void print_explain(const struct qn_plan *p, const struct qn_model *m, struct qn_buf *out)
+{
+    uint64_t alone_ns, batched_ns;
+    char form[QN_EXPLAIN_FORM];
+
+    if (!qn_plan_explains(p) || qn_model_explain_obstacle(m) != NULL)
+        return;
+    qn_model_explain_form(m, form);
+    qn_buf_printf(out, "      contributions %s", form);
+    if (qn_model_explain_cost(m, &alone_ns, &batched_ns))
+        qn_buf_printf(out, " · a row about %llu ns alone, %llu ns in batches of 64 (measured)",
+                      (unsigned long long)alone_ns, (unsigned long long)batched_ns);
+    qn_buf_byte(out, '\n');
+}
+
 static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *out)
 {
     const struct qn_plan_model *m = &p->models[index];
@@ -413,6 +430,8 @@ static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *
         qn_buf_printf(
             out, "      a row costs about %llu ns alone, %llu ns in batches of 64 (measured)\n",
             (unsigned long long)alone_ns, (unsigned long long)batched_ns);
+    if ((int32_t)index == p->score_model)
+        print_explain(p, m->model, out);
     for (uint32_t i = 0; i < m->input_count; i++)
         width = wider(width, m->inputs[i].name);
     for (uint32_t i = 0; i < m->input_count; i++) {

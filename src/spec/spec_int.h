@@ -361,4 +361,14 @@ void qn_move_diags(struct qn_binder *b, const struct qn_diags *from,
 
 qn_status qn_no_memory(struct qn_err *err);
 
+/* Whether some output takes contributions. */
+static inline bool qn_plan_explains(const struct qn_plan *p)
+{
+    bool is_asked = false;
+
+    for (uint32_t o = 0; o < p->output_count; o++)
+        is_asked = is_asked || (p->outputs[o].include & QN_INCLUDE_CONTRIBUTIONS) != 0;
+    return is_asked;
+}
+
 #endif

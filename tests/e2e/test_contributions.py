@@ -273,11 +273,17 @@ def test_pipe_and_explain(tmp_path):
     facts = json.loads(p.stdout)
     assert facts["inputs"] == names and facts["trees"] == 30 and facts["explains"] is True
     assert facts["objective"] == "binary:logistic" and facts["kernel"] and facts["kernel_reason"]
+    assert facts["explain_form"] == "in parts"
+    assert facts["explain_ns_alone"] > 0 and facts["explain_ns_batched"] > 0
+    told = json.loads(quern("check", "spec.yaml", "--json").stdout)["plan"]["models"][0]
+    assert told["explain_form"] == "in parts" and told["explain_ns_alone"] > 0
+    assert "      contributions in parts · a row about " in quern("check", "spec.yaml").stdout
     # trees of rounds after the best one do not run where `best` is asked for
     booster.set_attr(best_iteration="9")
     booster.save_model(tmp_path / "best.ubj")
     best = json.loads(quern("model", "inspect", "best.ubj", "--trees", "best", "--json").stdout)
     assert best["trees"] == 10 and best["trees_in_file"] == 30
     words = quern("model", "inspect", "best.ubj").stdout
+    assert "  explain   yes, in parts\n            a row about " in words
     assert "trees     30" in words and "amount, age, spent, often" in words
     assert all(len(line) <= 100 for line in words.splitlines())
