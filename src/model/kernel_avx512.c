@@ -8,7 +8,7 @@
  *   perfect   64 rows through a perfect tree: the columns of a level's nodes are reduced to one by
  *             the decisions so far, the oldest first, so that the newest, still in flight, is
  *             needed last; limits by byte permute; one compare gives 64 decisions
- *   symmetric 64 rows through a tree that asks one thing a level: the answers are the leaf
+ *   symmetric 64 or 16 rows through a tree that asks one thing a level: the answers are the leaf
  *   shape     any tree of up to 64 leaves: a mask of the rows that reach a node, divided by its
  *             test among the children
  *
@@ -25,7 +25,8 @@
 /* Up to here rows go one by one; the columns of a block cost the same for 1 row as for 64. */
 enum {
     ROWS_SINGLE_MAX = 24,
-    ROWS_SYMMETRIC_MAX = 8, /* where a block costs little */
+    ROWS_SYMMETRIC_MAX = 8, /* where a block costs little                        */
+    ROWS_FEW_MAX = 16,      /* and up to here where whole leaves are picked instead */
     CODE_MAX = 254
 };
 
@@ -299,6 +300,74 @@ INLINED void symmetric_deep(const struct qn_lanes_tree *tree, const int8_t *code
     }
 }
 
+/* ---- the same for up to 16 rows: whole leaves are picked, not their bytes ---- */
+
+/* Leaves of 8 rows by index; where they fill more than two registers `d` chooses among pairs. */
+INLINED __m512d pick_double(const double *leaves, __m512i index, const __mmask8 *d,
+                            const unsigned depth)
+{
+    const __mmask8 all = depth < 3 ? (__mmask8)((1u << (1u << depth)) - 1) : 0xff;
+    __m512d pair[4];
+
+    if (depth <= 3)
+        return _mm512_permutexvar_pd(index, _mm512_maskz_loadu_pd(all, leaves));
+    for (unsigned i = 0; i < 1u << (depth - 4); i++)
+        pair[i] = _mm512_permutex2var_pd(_mm512_loadu_pd(leaves + 16 * i), index,
+                                         _mm512_loadu_pd(leaves + 16 * i + 8));
+    if (depth == 4)
+        return pair[0];
+    if (depth == 5)
+        return _mm512_mask_blend_pd(d[4], pair[0], pair[1]);
+    return _mm512_mask_blend_pd(d[5], _mm512_mask_blend_pd(d[4], pair[0], pair[1]),
+                                _mm512_mask_blend_pd(d[4], pair[2], pair[3]));
+}
+
+/* The same of 16 rows. */
+INLINED __m512 pick_float(const float *leaves, __m512i index, __mmask16 last, const unsigned depth)
+{
+    const __mmask16 all = depth < 4 ? (__mmask16)((1u << (1u << depth)) - 1) : 0xffff;
+
+    if (depth <= 4)
+        return _mm512_permutexvar_ps(index, _mm512_maskz_loadu_ps(all, leaves));
+    if (depth == 5)
+        return _mm512_permutex2var_ps(_mm512_loadu_ps(leaves), index, _mm512_loadu_ps(leaves + 16));
+    return _mm512_mask_blend_ps(
+        last, _mm512_permutex2var_ps(_mm512_loadu_ps(leaves), index, _mm512_loadu_ps(leaves + 16)),
+        _mm512_permutex2var_ps(_mm512_loadu_ps(leaves + 32), index, _mm512_loadu_ps(leaves + 48)));
+}
+
+/* sums: of 16 rows in their order, 8 doubles or 16 floats to a register. */
+INLINED void symmetric_few(const struct qn_lanes_tree *tree, const void *leaves,
+                           const int8_t *codes, const unsigned depth, bool is_float, __m512i *sums)
+{
+    const uint32_t *offsets = (const uint32_t *)(const void *)tree->block;
+    const int8_t *limits = (const int8_t *)tree->block + 64;
+    __m128i index = _mm_setzero_si128();
+    __mmask16 d[QN_MODEL_PERFECT_DEPTH] = {0};
+
+#pragma GCC unroll 8
+    for (unsigned level = 0; level < depth; level++) {
+        d[level] = _mm_cmpgt_epi8_mask(_mm_load_si128((const void *)(codes + offsets[level])),
+                                       _mm_set1_epi8(limits[level]));
+        index = _mm_mask_add_epi8(index, d[level], index, _mm_set1_epi8((char)(1u << level)));
+    }
+    if (is_float) {
+        const __m512 value = pick_float(leaves, _mm512_cvtepu8_epi32(index), d[5], depth);
+
+        sums[0] = _mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(sums[0]), value));
+        return;
+    }
+#pragma GCC unroll 2
+    for (unsigned half = 0; half < 2; half++) {
+        const __m128i at = half == 0 ? index : _mm_unpackhi_epi64(index, index);
+        const __mmask8 of[QN_MODEL_PERFECT_DEPTH] = {
+            [4] = (__mmask8)(d[4] >> 8 * half), [5] = (__mmask8)(d[5] >> 8 * half)};
+        const __m512d value = pick_double(leaves, _mm512_cvtepu8_epi64(at), of, depth);
+
+        sums[half] = _mm512_castpd_si512(_mm512_add_pd(_mm512_castsi512_pd(sums[half]), value));
+    }
+}
+
 /* ---- shape: 64 rows of any tree of up to 64 leaves ---- */
 
 INLINED void shape(const struct qn_lanes_tree *tree, const int8_t *codes, bool is_float, void *sums)
@@ -404,6 +473,54 @@ TARGET static void block_double(const struct qn_model *m, const int8_t *codes, u
     block(m, codes, rows, false, sums);
 }
 
+/* Sixteen rows through all trees, which are symmetric and no deeper than a perfect one. */
+#define FEW(depth)                                                                                 \
+    case depth:                                                                                    \
+        symmetric_few(&lanes->trees[t], leaves, codes, depth, is_float, sum);                      \
+        break;
+
+INLINED void few(const struct qn_model *m, const int8_t *codes, bool is_float, char *sums)
+{
+    const struct qn_lanes *lanes = m->plan.lanes;
+    const size_t width = is_float ? sizeof(float) : sizeof(double), size = is_float ? 1 : 2;
+    uint32_t output = m->forest.trees[0].output;
+    __m512i *at = (__m512i *)(void *)(sums + output * QN_MODEL_BLOCK * width), sum[2];
+
+    memcpy(sum, at, size * sizeof(*sum));
+    for (size_t t = 0; t < m->forest.tree_count; t++) {
+        const char *leaves =
+            (const char *)lanes->symmetric.leaves + lanes->symmetric.first[t] * width;
+
+        if (m->forest.trees[t].output != output) {
+            memcpy(at, sum, size * sizeof(*sum));
+            output = m->forest.trees[t].output;
+            at = (__m512i *)(void *)(sums + output * QN_MODEL_BLOCK * width);
+            memcpy(sum, at, size * sizeof(*sum));
+        }
+        switch (m->forest.trees[t].depth) {
+            FEW(0)
+            FEW(1)
+            FEW(2)
+            FEW(3)
+            FEW(4)
+            FEW(5)
+        default:
+            symmetric_few(&lanes->trees[t], leaves, codes, 6, is_float, sum);
+        }
+    }
+    memcpy(at, sum, size * sizeof(*sum));
+}
+
+TARGET static void few_float(const struct qn_model *m, const int8_t *codes, void *sums)
+{
+    few(m, codes, true, sums);
+}
+
+TARGET static void few_double(const struct qn_model *m, const int8_t *codes, void *sums)
+{
+    few(m, codes, false, sums);
+}
+
 /* ---- the kernel ---- */
 
 static void avx512_score(const struct qn_model *m, const double *const *columns, uint32_t first,
@@ -421,7 +538,11 @@ static void avx512_score(const struct qn_model *m, const double *const *columns,
         return;
     }
     qn_model_avx512_quantise(m, columns, first, rows, codes);
-    if (m->info.is_float)
+    if (is_symmetric && rows <= ROWS_FEW_MAX && m->info.is_float)
+        few_float(m, codes, sums);
+    else if (is_symmetric && rows <= ROWS_FEW_MAX)
+        few_double(m, codes, sums);
+    else if (m->info.is_float)
         block_float(m, codes, rows, sums);
     else
         block_double(m, codes, rows, sums);
