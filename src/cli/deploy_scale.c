@@ -191,6 +191,8 @@ static qn_status put_stage(struct qn_buf *b, const struct qn_plan *p, uint32_t s
     } else {
         QN_TRY(put_known(b, "consumerGroup", k->stages[stage].group, k->group_written, err));
     }
+    if (k->journal_topic != NULL) /* without one, KEDA looks at all topics of the group */
+        return QN_OK;
     return put_known(b, "topic", k->stages[stage].topic, stage == 0 ? k->input_written : none, err);
 }
 

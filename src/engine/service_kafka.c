@@ -61,11 +61,13 @@ enum {
     ASKED_MS = 20,
     KNOWN_TIMES = 10, /* of 2 s each: a topic that was made a moment ago, under load */
     SHARDS_MAX = 65535,
+    LANE_ROWS = 32768, /* of a stream that waits for another one */
     CLUSTER_MS = 10000
 };
 #define FENCED_NS       ((int64_t)60000000000)
 #define REPLACED_NS     ((int64_t)3000000000) /* a heartbeat is answered within it */
 #define BURST_BYTES     ((size_t)64 << 20)
+#define LANE_BYTES      ((size_t)32 << 20)
 #define MORE_NS         ((int64_t)30000000) /* a burst goes on while messages wait, for so long */
 #define BACKOFF_VERSION 0x02020000          /* of librdkafka: has fetch.queue.backoff.ms        */
 
@@ -105,6 +107,7 @@ static void consume(struct qn_service_kafka *k)
 
 qn_status qn_kafka_consume(struct qn_service_kafka *k, struct qn_err *err)
 {
+    k->lane_topic = NULL; /* of another one */
     QN_TRY(open_consumer(k, err));
     consume(k);
     return QN_OK;
@@ -146,6 +149,35 @@ static qn_status find_made(struct qn_service_kafka *k, const char *topic, const 
     return rc;
 }
 
+static qn_status check_partitions(const struct qn_service_kafka *k, const char *topic,
+                                  uint32_t partitions, struct qn_err *err)
+{
+    if (partitions == k->homes)
+        return QN_OK;
+    return qn_err_set(err, QN_INVALID,
+                      "'%s' has %u partitions, and '%s' has %u: the streams of a pipeline and its "
+                      "journal need as many each, since partition 3 of all of them is one shard. "
+                      "Make a topic with as many, and copy the records of one into it by their key",
+                      topic, partitions, k->input, k->homes);
+}
+
+/* Several topics are read, and their order is kept in a journal. */
+static qn_status find_streams(struct qn_service_kafka *k, struct qn_err *err)
+{
+    const struct qn_plan *p = k->sv->plan;
+    uint32_t partitions;
+
+    k->inputs = p->kafka.stream_topics;
+    k->input_count = p->schema_count;
+    for (uint32_t i = 0; i < p->schema_count; i++) {
+        QN_TRY(find_topic(k, k->inputs[i], "stream", p->schemas[i].name, &partitions, err));
+        QN_TRY(check_partitions(k, k->inputs[i], partitions, err));
+    }
+    k->journal = p->kafka.journal_topic;
+    QN_TRY(find_made(k, k->journal, "journal", qn_str_of("journal"), &partitions, err));
+    return check_partitions(k, k->journal, partitions, err);
+}
+
 static qn_status find_input(struct qn_service_kafka *k, struct qn_err *err)
 {
     const struct qn_plan *p = k->sv->plan;
@@ -153,7 +185,11 @@ static qn_status find_input(struct qn_service_kafka *k, struct qn_err *err)
     QN_TRY(find_topic(k, p->kafka.stream_topics[p->main_stream], "stream",
                       p->schemas[p->main_stream].name, &k->homes, err));
     k->input = k->stage->topic;
+    k->inputs = &k->input;
+    k->input_count = 1;
     k->shard_count = k->homes;
+    if (p->kafka.journal_topic != NULL)
+        QN_TRY(find_streams(k, err));
     if (!k->is_first)
         QN_TRY(find_made(k, k->input, "stage", qn_str_of(k->stage->name), &k->shard_count, err));
     if (k->shard_count > SHARDS_MAX)
@@ -178,6 +214,8 @@ static qn_status find_topics(struct qn_service_kafka *k, struct qn_err *err)
                          err));
     }
     k->topics[o] = p->kafka.dead_topic;
+    k->topics[k->topic_count] = k->journal;
+    k->partitions[k->topic_count] = k->homes;
     return find_made(k, k->topics[o], "dead letters", qn_str_of("dead"), &k->partitions[o], err);
 }
 
@@ -188,7 +226,9 @@ static qn_status find_cluster(struct qn_service_kafka *k, struct qn_err *err)
 
     if (id == NULL)
         return qn_err_set(err, QN_IO, "the cluster does not say its id");
-    k->log_id = qn_hash(id, strlen(id), qn_hash(k->input, strlen(k->input), 0));
+    for (uint32_t i = 0; i < k->input_count; i++)
+        k->log_id = qn_hash(k->inputs[i], strlen(k->inputs[i]), k->log_id);
+    k->log_id = qn_hash(id, strlen(id), k->log_id);
     rd_kafka_mem_free(k->consumer.rk, id);
     return QN_OK;
 }
@@ -215,17 +255,25 @@ static bool must_not_ask(void *stage)
 }
 
 /* What the first stage sends on is JSON. */
-static qn_status make_transcoder(struct qn_service_kafka *k, struct qn_err *err)
+static qn_status make_transcoders(struct qn_service_kafka *k, struct qn_err *err)
 {
     const struct qn_plan *p = k->sv->plan;
-    struct qn_transcode_options wire = p->wire[p->main_stream];
 
-    if (!k->is_first || !qn_transcode_is_needed(&wire))
-        return QN_OK;
-    wire.clock = k->sv->opt.clock;
-    wire.registry.must_stop = must_not_ask;
-    wire.registry.must_stop_arg = k;
-    return qn_transcoder_new(&wire, &k->transcoder, err);
+    for (uint32_t i = 0; k->is_first && i < p->schema_count; i++) {
+        struct qn_transcode_options wire = p->wire[i];
+
+        if (!qn_transcode_is_needed(&wire))
+            continue;
+        if (k->transcoders == NULL)
+            k->transcoders = QN_NEW_N(&k->sv->arena, struct qn_transcoder *, p->schema_count);
+        if (k->transcoders == NULL)
+            return qn_err_set(err, QN_NOMEM, "out of memory for the formats of streams");
+        wire.clock = k->sv->opt.clock;
+        wire.registry.must_stop = must_not_ask;
+        wire.registry.must_stop_arg = k;
+        QN_TRY(qn_transcoder_new(&wire, &k->transcoders[i], err));
+    }
+    return QN_OK;
 }
 
 qn_status qn_kafka_stage_init(struct qn_service_kafka *k, struct qn_err *err)
@@ -233,8 +281,8 @@ qn_status qn_kafka_stage_init(struct qn_service_kafka *k, struct qn_err *err)
     struct qn_service *sv = k->sv;
 
     k->topic_count = (k->is_last ? sv->plan->output_count : 1) + 1;
-    k->topics = QN_NEW_N(&sv->arena, const char *, k->topic_count);
-    k->partitions = QN_NEW_N(&sv->arena, uint32_t, k->topic_count);
+    k->topics = QN_NEW_N(&sv->arena, const char *, k->topic_count + 1);
+    k->partitions = QN_NEW_N(&sv->arena, uint32_t, k->topic_count + 1);
     k->written = QN_NEW_N(&sv->arena, uint64_t, k->topic_count);
     if (k->topics == NULL || k->partitions == NULL || k->written == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for the topics");
@@ -248,9 +296,12 @@ qn_status qn_kafka_stage_init(struct qn_service_kafka *k, struct qn_err *err)
     k->ended_ns = QN_NEW_N(&sv->arena, int64_t, k->shard_count);
     k->parts = QN_NEW_N(&sv->arena, struct qn_kafka_part, k->shard_count);
     k->marks = qn_arena_zalloc(&sv->arena, k->shard_count, sizeof *k->marks);
-    if (!k->shards || !k->is_ours || !k->ended_ns || !k->parts || !k->marks)
+    k->nexts = QN_NEW_N(&sv->arena, int64_t, k->shard_count * k->input_count);
+    k->journals = QN_NEW_N(&sv->arena, struct qn_buf, k->shard_count);
+    if (!k->shards || !k->is_ours || !k->ended_ns || !k->parts || !k->marks || !k->nexts ||
+        !k->journals)
         return qn_err_set(err, QN_NOMEM, "out of memory for the partitions");
-    QN_TRY(make_transcoder(k, err));
+    QN_TRY(make_transcoders(k, err));
     return qn_kafka_look_init(k, err);
 }
 
@@ -269,13 +320,41 @@ void qn_service_kafka_free(struct qn_service *sv)
         qn_kafka_restore_stop(k);
         for (uint32_t i = 0; k->shards != NULL && i < k->shard_count; i++)
             qn_shard_free(k->shards[i]);
-        qn_transcoder_free(k->transcoder);
+        for (uint32_t i = 0; k->transcoders != NULL && i < sv->plan->schema_count; i++)
+            qn_transcoder_free(k->transcoders[i]);
+        for (uint32_t i = 0; k->journals != NULL && i < k->shard_count; i++)
+            qn_buf_fini(&k->journals[i]);
         qn_kafka_transact_free(k->transact);
         qn_kafka_close(&k->consumer);
     }
 }
 
 /* ---- committing ------------------------------------------------------------------------------*/
+
+/* One shard's part of a commit. */
+static void add_part(struct qn_service_kafka *k, uint32_t i)
+{
+    struct qn_shard *s = k->shards[i];
+    struct qn_kafka_part *p = &k->parts[k->part_count++];
+    int64_t *next = &k->nexts[i * k->input_count];
+
+    qn_shard_mark_now(s, k->marks[i]);
+    *p = (struct qn_kafka_part){.records = &s->records,
+                                .partition = i,
+                                .topics = k->inputs,
+                                .next = next,
+                                .input_count = k->input_count,
+                                .mark = k->marks[i]};
+    next[0] = s->next;
+    if (s->merge == NULL)
+        return;
+    for (uint32_t n = 0; n < k->input_count; n++)
+        next[n] = s->merge->lanes[n].next;
+    qn_buf_clear(&k->journals[i]);
+    p->journal = &k->journals[i];
+    p->journal_count = qn_shard_merge_tell(s, k->topic_count, &k->journals[i]);
+    p->journal_expected = s->merge->lanes[k->input_count].next;
+}
 
 static void gather(struct qn_service_kafka *k)
 {
@@ -286,12 +365,7 @@ static void gather(struct qn_service_kafka *k)
 
         if (s == NULL || !k->is_ours[i] || !qn_shard_has_news(s))
             continue;
-        qn_shard_mark_now(s, k->marks[i]);
-        k->parts[k->part_count++] = (struct qn_kafka_part){.records = &s->records,
-                                                           .partition = i,
-                                                           .topic = k->input,
-                                                           .next = s->next,
-                                                           .mark = k->marks[i]};
+        add_part(k, i);
     }
 }
 
@@ -317,33 +391,43 @@ static void settle_parts(struct qn_service_kafka *k, bool is_committed)
         for (uint32_t o = 0; o < k->topic_count; o++)
             k->written[o] += s->made[o];
         qn_shard_written(s);
+        if (s->merge != NULL)
+            qn_shard_merge_told(s, k->parts[i].journal_next);
         if (is_committed)
             qn_shard_committed(s);
     }
+}
+
+static int64_t committed_of(const struct qn_shard *s, uint32_t input)
+{
+    return s->merge != NULL ? s->merge->lanes[input].committed : s->committed;
 }
 
 /* After a doubt: the cluster knows. Nothing that is late can change it any more, since the producer
  * was renewed. */
 static qn_status look_back(struct qn_service_kafka *k, bool *is_done, struct qn_err *err)
 {
-    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new((int)k->part_count);
+    const uint32_t all = k->part_count * k->input_count;
+    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new((int)all);
     uint32_t landed = 0, before = 0;
     qn_status rc;
 
-    for (uint32_t i = 0; i < k->part_count; i++)
-        rd_kafka_topic_partition_list_add(l, k->input, (int32_t)k->parts[i].partition);
+    for (uint32_t i = 0; i < all; i++)
+        rd_kafka_topic_partition_list_add(l, k->inputs[i % k->input_count],
+                                          (int32_t)k->parts[i / k->input_count].partition);
     rc = qn_kafka_positions(k, l, err);
-    for (uint32_t i = 0; rc == QN_OK && i < k->part_count; i++) {
-        const struct qn_shard *s = k->shards[k->parts[i].partition];
-        const int64_t at = l->elems[i].offset;
+    for (uint32_t i = 0; rc == QN_OK && i < all; i++) {
+        const struct qn_kafka_part *p = &k->parts[i / k->input_count];
+        const struct qn_shard *s = k->shards[p->partition];
+        const int64_t at = l->elems[i].offset, was = committed_of(s, i % k->input_count);
 
-        landed += at == k->parts[i].next;
-        before += at == s->committed || (at < 0 && s->committed == s->mark.first);
+        landed += at == p->next[i % k->input_count];
+        before += at == was || (at < 0 && s->committed == s->mark.first);
     }
     rd_kafka_topic_partition_list_destroy(l);
     QN_TRY(rc);
-    *is_done = landed == k->part_count;
-    if (*is_done || before == k->part_count)
+    *is_done = landed == all;
+    if (*is_done || before == all)
         return QN_OK;
     qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka",
                   "another process has written the positions of our partitions: joining anew");
@@ -368,6 +452,14 @@ qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct
         return why.code;
     }
     *is_done = outcome == QN_KAFKA_COMMITTED;
+    if (outcome == QN_KAFKA_OVERTAKEN) {
+        qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka", "%s: joining anew", why.text);
+        *is_done = true; /* nothing of it is here any more */
+        return qn_kafka_join_anew(k, err);
+    }
+    for (uint32_t i = 0; i < k->part_count && k->sv->plan->kafka.is_at_least_once; i++)
+        if (k->parts[i].journal_next >= 0) /* whatever became of the answers */
+            qn_shard_merge_told(k->shards[k->parts[i].partition], k->parts[i].journal_next);
     for (uint32_t i = 0; i < k->part_count && outcome == QN_KAFKA_DOUBTFUL; i++)
         qn_shard_stage_tell_again(k->shards[k->parts[i].partition]); /* moves no position */
     if (outcome == QN_KAFKA_DOUBTFUL)
@@ -418,14 +510,72 @@ static qn_status commit(struct qn_service_kafka *k, struct qn_err *err)
 
 /* Nothing more is fetched of a partition that waits for a schema, and again when it goes on. What
  * was fetched and not taken comes again. */
-static void hold(struct qn_service_kafka *k, uint32_t i, bool is_held)
+static void hold(struct qn_service_kafka *k, const char *topic, uint32_t i, bool is_held)
 {
     rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new(1);
 
-    rd_kafka_topic_partition_list_add(l, k->input, (int32_t)i);
+    rd_kafka_topic_partition_list_add(l, topic, (int32_t)i);
     (void)(is_held ? rd_kafka_pause_partitions(k->consumer.rk, l)
                    : rd_kafka_resume_partitions(k->consumer.rk, l));
     rd_kafka_topic_partition_list_destroy(l);
+}
+
+/* Where partitions of its streams end, as the brokers have said with what was fetched last. */
+static void look_at_ends(struct qn_service_kafka *k, struct qn_shard *s)
+{
+    const struct qn_shard_merge *m = s->merge;
+
+    for (uint32_t n = 0; n < m->count && !m->is_following; n++) {
+        const struct qn_shard_lane *l = &m->lanes[n];
+        int64_t oldest = 0, end = -1;
+
+        if (l->head < l->count || m->heads[n].end == l->pushed)
+            continue;
+        (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->inputs[n], (int32_t)s->partition,
+                                             &oldest, &end);
+        qn_shard_merge_seen(s, n, end);
+    }
+}
+
+/* A stream that is far ahead of the others is not fetched further; the journal only while it is
+ * followed. */
+static void hold_lanes(struct qn_service_kafka *k, struct qn_shard *s)
+{
+    struct qn_shard_merge *m = s->merge;
+
+    for (uint32_t n = 0; n <= m->count; n++) {
+        struct qn_shard_lane *l = &m->lanes[n];
+        const uint32_t share = l->is_paused ? 2 : 1;
+        const bool is_full = l->count - l->head > LANE_ROWS / share ||
+                             l->held_bytes > LANE_BYTES / share ||
+                             (n == m->count && !m->is_following);
+
+        if (is_full != l->is_paused)
+            hold(k, n < m->count ? k->inputs[n] : k->journal, s->partition, is_full);
+        l->is_paused = is_full;
+    }
+}
+
+/* Of several streams: as far as their order is known. */
+static qn_status step_merged(struct qn_service_kafka *k, struct qn_shard *s, struct qn_err *err)
+{
+    bool was_following;
+    int64_t before;
+
+    qn_shard_try_again(s);
+    do {
+        before = s->next;
+        was_following = s->merge->is_following;
+        look_at_ends(k, s);
+        QN_TRY(qn_shard_merge_pull(s, err));
+        while (qn_shard_is_busy(s))
+            QN_TRY(qn_shard_step(s, err));
+    } while ((s->next > before && s->records.len < BURST_BYTES) ||
+             was_following != s->merge->is_following);
+    hold_lanes(k, s);
+    k->held += qn_shard_is_waiting(s);
+    k->is_stalled |= s->merge->is_stalled;
+    return QN_OK;
 }
 
 static qn_status step_shard(struct qn_service_kafka *k, uint32_t i, struct qn_err *err)
@@ -433,11 +583,13 @@ static qn_status step_shard(struct qn_service_kafka *k, uint32_t i, struct qn_er
     struct qn_shard *s = k->shards[i];
     const bool was_held = qn_shard_is_waiting(s);
 
+    if (s->merge != NULL)
+        return step_merged(k, s, err);
     qn_shard_try_again(s);
     while (qn_shard_is_busy(s))
         QN_TRY(qn_shard_step(s, err));
     if (was_held || qn_shard_is_waiting(s)) /* again, should an assignment have let it go */
-        hold(k, i, qn_shard_is_waiting(s));
+        hold(k, k->input, i, qn_shard_is_waiting(s));
     if (was_held && !qn_shard_is_waiting(s) && s->end > 0 && s->next >= s->end)
         qn_kafka_note_end(k, i);
     k->held += qn_shard_is_waiting(s);
@@ -446,9 +598,10 @@ static qn_status step_shard(struct qn_service_kafka *k, uint32_t i, struct qn_er
 
 qn_status qn_kafka_step_all(struct qn_service_kafka *k, struct qn_err *err)
 {
-    if (k->waiting == 0 && k->held == 0)
+    if (k->waiting == 0 && k->held == 0 && !k->is_stalled)
         return QN_OK;
     k->held = 0;
+    k->is_stalled = false;
     for (uint32_t i = 0; i < k->shard_count; i++)
         if (k->shards[i] != NULL)
             QN_TRY(step_shard(k, i, err));
@@ -484,12 +637,14 @@ qn_status qn_kafka_broken(struct qn_service_kafka *k, rd_kafka_resp_err_t code, 
 static qn_status no_message(struct qn_service_kafka *k, const rd_kafka_message_t *m,
                             struct qn_err *err)
 {
+    const char *topic = m->rkt != NULL ? rd_kafka_topic_name(m->rkt) : k->input;
+
     switch (m->err) {
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
         return qn_err_set(err, QN_NOT_FOUND,
                           "partition %d of '%s' no longer has the record that is next: it was "
                           "removed before it was read",
-                          (int)m->partition, k->input);
+                          (int)m->partition, topic);
     case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
     case RD_KAFKA_RESP_ERR__FATAL:
         return qn_kafka_broken(k, m->err, err);
@@ -498,7 +653,7 @@ static qn_status no_message(struct qn_service_kafka *k, const rd_kafka_message_t
         return qn_err_set(err, QN_DENIED,
                           "this user may not read '%s' as a member of group '%s': it needs Read on "
                           "both (%s)",
-                          k->input, k->stage->group, rd_kafka_message_errstr(m));
+                          topic, k->stage->group, rd_kafka_message_errstr(m));
     default:
         qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka", "%s", rd_kafka_message_errstr(m));
         return QN_OK;
@@ -516,6 +671,37 @@ static qn_status reach_end(struct qn_service_kafka *k, struct qn_shard *s, int64
     return qn_shard_reach(s, offset, err);
 }
 
+/* The lane of a message: a stream, or behind them the journal. They mostly come in runs. */
+static uint32_t lane_of(struct qn_service_kafka *k, const rd_kafka_message_t *m)
+{
+    const char *topic;
+
+    if (m->rkt == k->lane_topic)
+        return k->lane;
+    topic = rd_kafka_topic_name(m->rkt);
+    k->lane_topic = m->rkt;
+    for (k->lane = 0; k->lane < k->input_count; k->lane++)
+        if (strcmp(topic, k->inputs[k->lane]) == 0)
+            break;
+    return k->lane;
+}
+
+/* Of a shard with several streams. */
+static qn_status take_merged(struct qn_service_kafka *k, struct qn_shard *s, rd_kafka_message_t *m,
+                             struct qn_err *err)
+{
+    const uint32_t lane = lane_of(k, m);
+
+    k->waiting++;
+    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        k->fetched += m->len + MESSAGE_BYTES;
+        return qn_shard_merge_push(s, lane, m, err);
+    }
+    qn_shard_merge_reach(s, lane, m->offset);
+    rd_kafka_message_destroy(m);
+    return QN_OK;
+}
+
 /* Takes a message over. */
 static qn_status take(struct qn_service_kafka *k, rd_kafka_message_t *m, struct qn_err *err)
 {
@@ -523,6 +709,9 @@ static qn_status take(struct qn_service_kafka *k, rd_kafka_message_t *m, struct 
     struct qn_shard *s = i < k->shard_count && k->is_ours[i] ? k->shards[i] : NULL;
     qn_status rc = QN_OK;
 
+    if (s != NULL && s->merge != NULL &&
+        (m->err == RD_KAFKA_RESP_ERR_NO_ERROR || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF))
+        return take_merged(k, s, m, err);
     if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR && s != NULL) {
         k->waiting++;
         k->fetched += m->len + MESSAGE_BYTES;
@@ -555,15 +744,17 @@ static void wake_fetching(struct qn_service_kafka *k)
     if (k->fetched < FETCHED_BYTES || rd_kafka_version() >= BACKOFF_VERSION)
         return;
     l = rd_kafka_topic_partition_list_new((int)k->shard_count);
-    for (uint32_t i = 0; i < k->shard_count; i++) {
+    for (uint32_t n = 0; n < k->shard_count * k->input_count; n++) {
+        const uint32_t i = n / k->input_count;
+        const char *topic = k->inputs[n % k->input_count];
+        const struct qn_shard *s = k->is_ours[i] ? k->shards[i] : NULL;
         int64_t oldest = 0, end = 0;
 
-        if (!k->is_ours[i] || k->shards[i] == NULL)
+        if (s == NULL)
             continue;
-        (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->input, (int32_t)i, &oldest, &end);
-        if (end > k->shards[i]->pushed)
-            rd_kafka_topic_partition_list_add(l, k->input, (int32_t)i)->offset =
-                RD_KAFKA_OFFSET_END;
+        (void)rd_kafka_get_watermark_offsets(k->consumer.rk, topic, (int32_t)i, &oldest, &end);
+        if (end > (s->merge != NULL ? s->merge->lanes[n % k->input_count].pushed : s->pushed))
+            rd_kafka_topic_partition_list_add(l, topic, (int32_t)i)->offset = RD_KAFKA_OFFSET_END;
     }
     if (l->cnt > 0) {
         (void)rd_kafka_offsets_for_times(k->consumer.rk, l, ASKED_MS);
@@ -659,7 +850,8 @@ static qn_status begin(struct qn_service_kafka *k, struct qn_err *err)
                                                   .id = k->id,
                                                   .topics = k->topics,
                                                   .partitions = k->partitions,
-                                                  .topic_count = k->topic_count,
+                                                  .topic_count =
+                                                      k->topic_count + (k->journal != NULL),
                                                   .keyed_topics = k->is_last ? 0 : 1,
                                                   .is_plain = k->sv->plan->kafka.is_at_least_once,
                                                   .shards = k->homes,
@@ -676,7 +868,9 @@ static qn_status begin(struct qn_service_kafka *k, struct qn_err *err)
 static bool is_live(const struct qn_service_kafka *k)
 {
     for (uint32_t i = 0; i < k->shard_count; i++)
-        if (k->is_ours[i] && k->shards[i] != NULL && k->shards[i]->is_replaying)
+        if (k->is_ours[i] && k->shards[i] != NULL &&
+            (k->shards[i]->is_replaying ||
+             (k->shards[i]->merge != NULL && k->shards[i]->merge->is_following)))
             return false;
     return k->is_assigned && !qn_kafka_is_restoring(k);
 }
@@ -697,7 +891,7 @@ static qn_status serve(struct qn_service_kafka *k, struct qn_err *err)
     bool is_busy = false;
 
     for (;;) {
-        QN_TRY(burst(k, is_busy ? SAVING_MS : IDLE_MS, err));
+        QN_TRY(burst(k, is_busy || k->is_stalled ? SAVING_MS : IDLE_MS, err));
         QN_TRY(commit(k, err));
         QN_TRY(qn_kafka_restored(k, err));
         is_busy = save(k);

@@ -108,14 +108,14 @@ rd_kafka_resp_err_t qn_kafka_ends(rd_kafka_t *rk, const char *topic, uint32_t pa
                : code;
 }
 
-static qn_status find_oldest(struct qn_service_kafka *k, uint32_t i, int64_t *oldest,
-                             int64_t *newest, struct qn_err *err)
+static qn_status find_oldest(struct qn_service_kafka *k, const char *topic, uint32_t i,
+                             int64_t *oldest, int64_t *newest, struct qn_err *err)
 {
     const int64_t begun = qn_kafka_now_ns(k);
     rd_kafka_resp_err_t code;
 
     do {
-        code = qn_kafka_ends(k->consumer.rk, k->input, i, wait_ms(k, begun), oldest, newest);
+        code = qn_kafka_ends(k->consumer.rk, topic, i, wait_ms(k, begun), oldest, newest);
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
             return QN_OK;
     } while (may_ask_again(k, code, begun));
@@ -124,20 +124,71 @@ static qn_status find_oldest(struct qn_service_kafka *k, uint32_t i, int64_t *ol
     return qn_kafka_failed(err, &k->consumer, code, "cannot see where the topic begins");
 }
 
+static qn_status not_the_same(struct qn_service_kafka *k, const char *topic, uint32_t i,
+                              int64_t offset, int64_t newest, struct qn_err *err)
+{
+    return qn_err_set(err, QN_CORRUPT,
+                      "the group '%s' stands at record %lld of partition %u of '%s', which ends "
+                      "at %lld: the topic is not the one it was; use another group",
+                      k->stage->group, (long long)offset, i, topic, (long long)newest);
+}
+
+/* Of several streams: their positions were written together, with one text. */
+static qn_status ask_for_streams(struct qn_service_kafka *k,
+                                 const rd_kafka_topic_partition_list_t *l, uint32_t i,
+                                 struct qn_err *err)
+{
+    struct qn_shard_place place = {0};
+    rd_kafka_topic_partition_t at = {.partition = (int32_t)i, .offset = 0};
+    struct qn_str mark = {NULL, 0};
+    int64_t oldest = 0, newest;
+    uint32_t known = 0;
+
+    for (uint32_t s = 0; s < k->input_count; s++) {
+        const rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_find(
+            (rd_kafka_topic_partition_list_t *)(uintptr_t)l, k->inputs[s], (int32_t)i);
+
+        QN_ASSERT(p != NULL);
+        QN_TRY(find_oldest(k, k->inputs[s], i, &place.oldest[s], &newest, err));
+        if (p->offset > newest)
+            return not_the_same(k, k->inputs[s], i, p->offset, newest, err);
+        if (s > 0 && (known > 0) != (p->offset >= 0))
+            return qn_err_set(
+                err, QN_CORRUPT,
+                "the group '%s' has a position in partition %u of '%s' and none in "
+                "'%s': the streams are not those it was begun with; use another group",
+                k->stage->group, i, k->inputs[p->offset >= 0 ? s : 0],
+                k->inputs[p->offset >= 0 ? 0 : s]);
+        if (known > 0 && !qn_str_eq(mark, qn_kafka_mark_of(p)))
+            return qn_err_set(err, QN_CORRUPT,
+                              "the positions of group '%s' in partition %u of '%s' and '%s' were "
+                              "not written together: use another group, or delete them",
+                              k->stage->group, i, k->inputs[0], k->inputs[s]);
+        mark = qn_kafka_mark_of(p);
+        known += p->offset >= 0;
+        place.committed[s] = p->offset;
+        oldest += place.oldest[s];
+        at.offset += p->offset;
+        at.metadata = p->metadata;
+        at.metadata_size = p->metadata_size;
+    }
+    QN_TRY(find_oldest(k, k->journal, i, &place.journal_oldest, &place.journal_end, err));
+    if (known == 0)
+        at.offset = RD_KAFKA_OFFSET_INVALID;
+    qn_kafka_restore_ask(k, &at, oldest, &place);
+    return QN_OK;
+}
+
 static qn_status ask_for_state(struct qn_service_kafka *k, const rd_kafka_topic_partition_t *at,
                                struct qn_err *err)
 {
     const uint32_t i = (uint32_t)at->partition;
     int64_t oldest = 0, newest = 0;
 
-    QN_TRY(find_oldest(k, i, &oldest, &newest, err));
+    QN_TRY(find_oldest(k, k->input, i, &oldest, &newest, err));
     if (at->offset > newest)
-        return qn_err_set(
-            err, QN_CORRUPT,
-            "the group '%s' stands at record %lld of partition %u of '%s', which ends "
-            "at %lld: the topic is not the one it was; use another group",
-            k->stage->group, (long long)at->offset, i, k->input, (long long)newest);
-    qn_kafka_restore_ask(k, at, oldest);
+        return not_the_same(k, k->input, i, at->offset, newest, err);
+    qn_kafka_restore_ask(k, at, oldest, NULL);
     return QN_OK;
 }
 
@@ -174,11 +225,58 @@ static qn_status take_copy(struct qn_service_kafka *k, const rd_kafka_topic_part
     return rc;
 }
 
-/* State that was parked goes on where nobody has written since. */
-static bool may_go_on(const struct qn_shard *s, int64_t position)
+/* Of several streams: where all of them stand, and the journal where it says more. */
+static qn_status stand_there(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
+                             const struct qn_shard *s, bool *goes_on, struct qn_err *err)
 {
-    return s != NULL && !s->is_replaying && s->next == s->committed &&
-           (position == s->committed || (position < 0 && s->committed == s->mark.first));
+    const struct qn_shard_merge *m = s->merge;
+    int64_t oldest, end;
+
+    *goes_on = !m->is_following && m->news_count == 0;
+    for (uint32_t i = 0; i < k->input_count; i++) {
+        const rd_kafka_topic_partition_t *p =
+            rd_kafka_topic_partition_list_find(l, k->inputs[i], (int32_t)s->partition);
+
+        *goes_on &= p != NULL && p->offset == m->lanes[i].committed;
+    }
+    if (!*goes_on || !k->sv->plan->kafka.is_at_least_once)
+        return QN_OK;
+    QN_TRY(find_oldest(k, k->journal, s->partition, &oldest, &end, err));
+    *goes_on = end == m->lanes[m->count].next;
+    return QN_OK;
+}
+
+/* State that was parked goes on where nobody has written since. */
+static qn_status may_go_on(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
+                           const rd_kafka_topic_partition_t *at, bool *goes_on, struct qn_err *err)
+{
+    const struct qn_shard *s = k->shards[at->partition];
+
+    *goes_on = s != NULL && !s->is_replaying && s->next == s->committed;
+    if (*goes_on && s->merge != NULL)
+        return stand_there(k, l, s, goes_on, err);
+    *goes_on = *goes_on &&
+               (at->offset == s->committed || (at->offset < 0 && s->committed == s->mark.first));
+    return QN_OK;
+}
+
+/* Where each partition of a shard is read on; a lane that was held is read again. */
+static void add_reads(struct qn_service_kafka *k, uint32_t i, rd_kafka_topic_partition_list_t *l)
+{
+    struct qn_shard *s = k->shards[i];
+    struct qn_shard_merge *m = s->merge;
+
+    if (m == NULL) {
+        rd_kafka_topic_partition_list_add(l, k->input, (int32_t)i)->offset = s->pushed;
+        return;
+    }
+    for (uint32_t n = 0; n <= m->count; n++) {
+        const char *topic = n < m->count ? k->inputs[n] : k->journal;
+
+        m->lanes[n].is_paused = false;
+        if (n < m->count || m->is_following)
+            rd_kafka_topic_partition_list_add(l, topic, (int32_t)i)->offset = m->lanes[n].pushed;
+    }
 }
 
 qn_status qn_kafka_read_on(struct qn_service_kafka *k, struct qn_err *err)
@@ -188,13 +286,35 @@ qn_status qn_kafka_read_on(struct qn_service_kafka *k, struct qn_err *err)
 
     for (uint32_t i = 0; i < k->shard_count; i++)
         if (k->is_ours[i] && k->shards[i] != NULL)
-            rd_kafka_topic_partition_list_add(l, k->input, (int32_t)i)->offset =
-                k->shards[i]->pushed;
+            add_reads(k, i, l);
     code = rd_kafka_assign(k->consumer.rk, l);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && k->journal != NULL)
+        (void)rd_kafka_resume_partitions(k->consumer.rk, l);
     rd_kafka_topic_partition_list_destroy(l);
     return code == RD_KAFKA_RESP_ERR_NO_ERROR
                ? QN_OK
                : qn_kafka_failed(err, &k->consumer, code, "cannot read the partitions");
+}
+
+/* Partition i of every stream is one shard. Others of the group that read other topics, as while
+ * two versions of a spec run beside each other, may leave us a part of it. */
+static bool has_all(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l, int32_t i)
+{
+    for (uint32_t s = 0; s < k->input_count && k->journal != NULL; s++)
+        if (rd_kafka_topic_partition_list_find(l, k->inputs[s], i) == NULL) {
+            qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka",
+                          "the group gives us partition %d without that of '%s': it is not read; "
+                          "all processes of a group must have the same streams",
+                          (int)i, k->inputs[s]);
+            return false;
+        }
+    return true;
+}
+
+/* Each shard is met once, though there is a partition of each stream. */
+static bool is_first_of(const struct qn_service_kafka *k, const rd_kafka_topic_partition_t *p)
+{
+    return k->is_ours[p->partition] && strcmp(p->topic, k->inputs[0]) == 0;
 }
 
 static qn_status assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
@@ -203,7 +323,7 @@ static qn_status assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_l
     k->generation = qn_kafka_generation(k->consumer.rk);
     QN_TRY(qn_kafka_positions(k, l, err));
     for (int p = 0; p < l->cnt; p++) {
-        k->is_ours[l->elems[p].partition] = true;
+        k->is_ours[l->elems[p].partition] = has_all(k, l, l->elems[p].partition);
         k->ended_ns[l->elems[p].partition] = 0;
     }
     for (uint32_t i = 0; i < k->shard_count; i++)
@@ -214,9 +334,13 @@ static qn_status assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_l
     qn_kafka_standby_moved(k);
     for (int p = 0; p < l->cnt; p++) {
         const uint32_t i = (uint32_t)l->elems[p].partition;
+        bool goes_on;
 
+        if (!is_first_of(k, &l->elems[p]))
+            continue;
         atomic_fetch_add(&k->beats, 1);
-        if (may_go_on(k->shards[i], l->elems[p].offset)) {
+        QN_TRY(may_go_on(k, l, &l->elems[p], &goes_on, err));
+        if (goes_on) {
             QN_TRY(qn_shard_unpark(k->shards[i], k->generation, err));
         } else {
             qn_shard_free(k->shards[i]);
@@ -224,7 +348,8 @@ static qn_status assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_l
             QN_TRY(take_copy(k, &l->elems[p], err));
         }
         if (k->shards[i] == NULL)
-            QN_TRY(ask_for_state(k, &l->elems[p], err));
+            QN_TRY(k->journal != NULL ? ask_for_streams(k, l, i, err)
+                                      : ask_for_state(k, &l->elems[p], err));
     }
     return qn_kafka_read_on(k, err);
 }
@@ -244,11 +369,11 @@ static void on_assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_lis
         (void)rd_kafka_assign(k->consumer.rk, NULL);
         return;
     }
-    if (k->transcoder != NULL) /* what was held when it went away */
+    if (k->transcoders != NULL) /* what was held when it went away */
         (void)rd_kafka_resume_partitions(k->consumer.rk, l);
     k->is_assigned = true;
     qn_report_say(k->sv->opt.report, QN_LEVEL_INFO, "kafka", "%d of %u partitions of %s are ours",
-                  l->cnt, k->shard_count, k->input);
+                  l->cnt / (int)k->input_count, k->shard_count, k->input);
 }
 
 /* ---- revoked ---------------------------------------------------------------------------------*/
@@ -271,7 +396,8 @@ static qn_status revoked(struct qn_service_kafka *k, bool is_lost, struct qn_err
         if (s == NULL)
             continue;
         qn_shard_drop_pending(s);
-        if (is_lost || s->is_replaying || s->next != s->committed) {
+        if (is_lost || s->is_replaying || s->next != s->committed ||
+            (s->merge != NULL && !qn_shard_merge_is_told(s))) {
             qn_shard_free(s);
             k->shards[i] = NULL;
         } else {
@@ -312,10 +438,11 @@ void qn_kafka_rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t why,
 
 qn_status qn_kafka_subscribe(struct qn_service_kafka *k, struct qn_err *err)
 {
-    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new((int)k->input_count);
     rd_kafka_resp_err_t code;
 
-    rd_kafka_topic_partition_list_add(l, k->input, RD_KAFKA_PARTITION_UA);
+    for (uint32_t i = 0; i < k->input_count; i++)
+        rd_kafka_topic_partition_list_add(l, k->inputs[i], RD_KAFKA_PARTITION_UA);
     code = rd_kafka_subscribe(k->consumer.rk, l);
     rd_kafka_topic_partition_list_destroy(l);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)

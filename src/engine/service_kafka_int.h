@@ -12,6 +12,7 @@
 
 #include "engine/service_int.h"
 #include "engine/shard.h"
+#include "engine/shard_merge.h"
 #include "log/kafka_transact.h"
 
 #ifdef QN_WITH_KAFKA
@@ -19,7 +20,12 @@
 /* What is told of a shard; under wait_lock. */
 struct qn_shard_seen {
     bool is_ours, is_restoring, is_replaying, is_waiting;
-    int64_t next, committed, end; /* end: of the partition, as far as known */
+    int64_t next, committed, end; /* end: of the partition, as far as known; sums of several */
+};
+
+/* Of one of several streams of a shard, likewise. */
+struct qn_input_seen {
+    int64_t next, committed, end;
 };
 
 struct qn_kafka_restore; /* private: service_kafka_restore.c */
@@ -47,11 +53,16 @@ struct qn_service_kafka {
     _Atomic uint64_t beats;
     struct qn_kafka_client consumer;
     struct qn_kafka_transact *transact; /* NULL until the thread has begun */
-    struct qn_transcoder *transcoder;   /* of all shards; NULL = records are events */
-    const char *input;                  /* topic that it reads */
-    const char **topics;                /* [topic_count] of outputs, then of dead letters */
-    uint32_t homes;                     /* partitions of the stream's topic */
-    uint32_t *partitions;               /* [topic_count] */
+    struct qn_transcoder **transcoders; /* [input_count] of all shards; NULL = records are events */
+    const char *input;         /* topic that it reads: of the stage, or of the main stream */
+    const char *const *inputs; /* [input_count] topics of all streams; &input where one */
+    uint32_t input_count;
+    const char *journal;                /* topic; NULL where there is one input */
+    const rd_kafka_topic_t *lane_topic; /* of the message before; and its lane */
+    uint32_t lane;
+    const char **topics;  /* [topic_count] of outputs, then of dead letters; journal */
+    uint32_t homes;       /* partitions of the stream's topic */
+    uint32_t *partitions; /* [topic_count] */
     uint32_t topic_count;
     char id[300]; /* of the transactions */
     uint64_t log_id;
@@ -62,6 +73,8 @@ struct qn_service_kafka {
     bool *is_ours;               /* [shard_count] assigned to this process now */
     struct qn_kafka_part *parts; /* [shard_count] of the commit in hand */
     char (*marks)[QN_SHARD_MARK_BYTES]; /* [shard_count] */
+    int64_t *nexts;                     /* [shard_count * input_count] */
+    struct qn_buf *journals;            /* [shard_count] of the commit in hand */
     uint32_t part_count;
     struct qn_kafka_restore *restore; /* NULL until the thread has begun */
     struct qn_kafka_standby *standby; /* NULL without copies             */
@@ -79,12 +92,14 @@ struct qn_service_kafka {
     size_t fetched;     /* bytes taken since librdkafka's threads were last asked for something */
     int64_t due_ns;     /* when positions may be committed again */
     uint32_t held;      /* shards that wait for a schema   */
+    bool is_stalled;    /* one waits for one of its streams */
     struct qn_err told; /* why a commit was refused, as last reported */
 
-    uint64_t *written;            /* [topic_count] records committed by this process */
-    struct qn_series **lag;       /* [shard_count] NULL until ours for the first time */
-    struct qn_series **group_lag; /* [shard_count] likewise */
+    uint64_t *written;      /* [topic_count] records committed by this process */
+    struct qn_series **lag; /* [shard_count * input_count] NULL until ours for the first time */
+    struct qn_series **group_lag; /* likewise */
     struct qn_shard_seen *seen;
+    struct qn_input_seen *inputs_seen;    /* [shard_count * input_count] where there are several */
     struct qn_group_info *groups;         /* [groups] sums over the shards; under wait_lock */
     struct qn_engine_memory memory;       /* likewise, where it is not the first stage here */
     struct qn_shard_saved saved;          /* sums over the shards, likewise */
@@ -155,9 +170,10 @@ qn_status qn_kafka_subscribe(struct qn_service_kafka *k, struct qn_err *err);
 qn_status qn_kafka_restore_start(struct qn_service_kafka *k, struct qn_err *err);
 /* Forgets all and ends the thread. */
 void qn_kafka_restore_stop(struct qn_service_kafka *k);
-/* A state for the group's position and its text, of a partition that begins at `oldest`. */
+/* A state for the group's position and its text, of a partition that begins at `oldest`. place: of
+ * several streams, whose sums the others are then; copied. */
 void qn_kafka_restore_ask(struct qn_service_kafka *k, const rd_kafka_topic_partition_t *at,
-                          int64_t oldest);
+                          int64_t oldest, const struct qn_shard_place *place);
 /* Nothing that was asked for is wanted any more. */
 void qn_kafka_restore_forget(struct qn_service_kafka *k);
 bool qn_kafka_is_restoring(const struct qn_service_kafka *k);
@@ -165,6 +181,9 @@ bool qn_kafka_is_restoring(const struct qn_service_kafka *k);
 qn_status qn_kafka_restored(struct qn_service_kafka *k, struct qn_err *err);
 /* The committed position of a partition that is being restored, or where it begins. */
 int64_t qn_kafka_restore_position(const struct qn_service_kafka *k, uint32_t partition);
+/* The same of one of several inputs. */
+int64_t qn_kafka_restore_input(const struct qn_service_kafka *k, uint32_t partition,
+                               uint32_t input);
 
 /* Of every shard here. */
 struct qn_shard_options qn_kafka_shard_options(const struct qn_service_kafka *k);

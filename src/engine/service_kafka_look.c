@@ -18,33 +18,70 @@
 
 qn_status qn_kafka_look_init(struct qn_service_kafka *k, struct qn_err *err)
 {
-    k->lag = QN_NEW_N(&k->sv->arena, struct qn_series *, k->shard_count);
-    k->group_lag = QN_NEW_N(&k->sv->arena, struct qn_series *, k->shard_count);
+    const uint32_t all = k->shard_count * k->input_count;
+
+    k->lag = QN_NEW_N(&k->sv->arena, struct qn_series *, all);
+    k->group_lag = QN_NEW_N(&k->sv->arena, struct qn_series *, all);
+    k->inputs_seen = QN_NEW_N(&k->sv->arena, struct qn_input_seen, all);
     k->seen = QN_NEW_N(&k->sv->arena, struct qn_shard_seen, k->shard_count);
     k->groups = QN_NEW_N(&k->sv->arena, struct qn_group_info,
                          qn_features_group_count(k->sv->plan->features) + 1);
-    return k->lag != NULL && k->group_lag != NULL && k->seen != NULL && k->groups != NULL
+    return k->lag && k->group_lag && k->inputs_seen && k->seen && k->groups
                ? QN_OK
                : qn_err_set(err, QN_NOMEM, "out of memory for the metrics");
 }
 
 /* Of a partition that is or was ours. */
-static void set_lag(struct qn_service_kafka *k, uint32_t i, int64_t lag)
+static void set_lag(struct qn_service_kafka *k, uint32_t i, uint32_t input, int64_t lag)
 {
+    const uint32_t at = i * k->input_count + input;
     char number[12];
     const struct qn_str partition = {number, (uint32_t)snprintf(number, sizeof number, "%u", i)},
-                        topic = qn_str_of(k->input);
+                        topic = qn_str_of(k->inputs[input]);
     const struct qn_plan *p = k->sv->plan;
 
-    if (k->lag[i] == NULL) {
-        const struct qn_str stream[3] = {p->schemas[p->main_stream].name, topic, partition};
+    if (k->lag[at] == NULL) {
+        const uint32_t of = k->input_count > 1 ? input : p->main_stream;
+        const struct qn_str stream[3] = {p->schemas[of].name, topic, partition};
         const struct qn_str group[3] = {qn_str_of(k->stage->group), topic, partition};
 
-        k->lag[i] = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_LAG, stream);
-        k->group_lag[i] = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_GROUP_LAG, group);
+        k->lag[at] = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_LAG, stream);
+        k->group_lag[at] = qn_metrics_series(k->sv->opt.metrics, QN_METRIC_GROUP_LAG, group);
     }
-    qn_series_set(k->lag[i], (double)lag);
-    qn_series_set(k->group_lag[i], (double)lag);
+    qn_series_set(k->lag[at], (double)lag);
+    qn_series_set(k->group_lag[at], (double)lag);
+}
+
+/* Where its partition of one input ends, as far as known, and never before what was read. */
+static int64_t end_of(struct qn_service_kafka *k, uint32_t i, uint32_t input, int64_t next)
+{
+    int64_t oldest = 0, end = 0;
+
+    (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->inputs[input], (int32_t)i, &oldest,
+                                         &end);
+    return end > next ? end : next;
+}
+
+/* What is told of a shard that stands there: of each of its streams, and in sum. */
+static void look_inputs(struct qn_service_kafka *k, uint32_t i, const struct qn_shard *s)
+{
+    struct qn_shard_seen *seen = &k->seen[i];
+
+    seen->end = 0;
+    for (uint32_t n = 0; n < k->input_count; n++) {
+        struct qn_input_seen *one = &k->inputs_seen[i * k->input_count + n];
+        const struct qn_shard_lane *l = s != NULL && s->merge != NULL ? &s->merge->lanes[n] : NULL;
+
+        one->next = l != NULL            ? l->next
+                    : k->input_count > 1 ? qn_kafka_restore_input(k, i, n)
+                                         : seen->next;
+        one->committed = l != NULL            ? l->committed
+                         : k->input_count > 1 ? one->next
+                                              : seen->committed;
+        one->end = end_of(k, i, n, one->next);
+        seen->end += one->end;
+        set_lag(k, i, n, one->end - one->committed);
+    }
 }
 
 /* What an engine of a stage that is not the first one here has: its windows. */
@@ -66,13 +103,10 @@ static void add_windows(struct qn_service_kafka *k, const struct qn_engine *en)
 static void look_restoring(struct qn_service_kafka *k, uint32_t i)
 {
     struct qn_shard_seen *seen = &k->seen[i];
-    int64_t oldest = 0, end = 0;
 
-    (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->input, (int32_t)i, &oldest, &end);
     seen->is_replaying = seen->is_waiting = false;
     seen->next = seen->committed = qn_kafka_restore_position(k, i);
-    seen->end = end > seen->next ? end : seen->next;
-    set_lag(k, i, seen->end - seen->committed);
+    look_inputs(k, i, NULL);
 }
 
 /* One shard, or the shards of one stage, into the sums. */
@@ -135,7 +169,6 @@ static void add_shard(struct qn_service_kafka *k, uint32_t i, uint64_t *total)
 {
     const struct qn_shard *s = k->shards[i];
     struct qn_shard_seen *seen = &k->seen[i];
-    int64_t oldest = 0, end = 0;
 
     seen->is_ours = k->is_ours[i];
     seen->is_restoring = k->is_ours[i] && s == NULL;
@@ -145,19 +178,17 @@ static void add_shard(struct qn_service_kafka *k, uint32_t i, uint64_t *total)
         look_restoring(k, i);
         return;
     }
-    (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->input, (int32_t)i, &oldest, &end);
     seen->is_replaying = s->is_replaying;
     seen->is_waiting = qn_shard_is_waiting(s);
     seen->next = s->next;
     seen->committed = s->committed;
-    seen->end = end > s->next ? end : s->next;
     if (s->is_replaying)
         *total += (uint64_t)(s->live_from - s->next);
     if (k == k->sv->kafka)
         qn_service_look_add(k->sv, s->en);
     else
         add_windows(k, s->en);
-    set_lag(k, i, seen->end - seen->committed);
+    look_inputs(k, i, s);
 }
 
 /* The first stage here speaks for the stream: every event passes it, and no one twice. */
@@ -195,8 +226,9 @@ static void look_shards(struct qn_service_kafka *k, double seconds)
         add_shard(k, i, &total);
         if (k->seen[i].is_ours)
             lag += (uint64_t)(k->seen[i].end - k->seen[i].committed);
-        else if (k->lag[i] != NULL)
-            set_lag(k, i, 0);
+        for (uint32_t n = 0; n < k->input_count && !k->seen[i].is_ours; n++)
+            if (k->lag[i * k->input_count + n] != NULL)
+                set_lag(k, i, n, 0);
     }
     for (uint32_t o = 0; k->is_last && o < sv->plan->output_count; o++)
         sv->seen.records[o] = k->written[o];
@@ -243,6 +275,22 @@ static const char *state_of(const struct qn_shard_seen *s)
                              : "live";
 }
 
+/* ,"streams":[...] of a shard that has several. */
+static void put_inputs(const struct qn_service_kafka *k, uint32_t i, struct qn_buf *b)
+{
+    for (uint32_t n = 0; n < k->input_count && k->input_count > 1; n++) {
+        const struct qn_input_seen *s = &k->inputs_seen[i * k->input_count + n];
+
+        qn_buf_text(b, n == 0 ? ",\"streams\":[{\"topic\":" : ",{\"topic\":");
+        qn_json_string(b, qn_str_of(k->inputs[n]));
+        qn_buf_printf(b,
+                      ",\"next\":%" PRId64 ",\"committed\":%" PRId64 ",\"end\":%" PRId64
+                      ",\"lag\":%" PRId64 "}%s",
+                      s->next, s->committed, s->end, s->end - s->committed,
+                      n + 1 == k->input_count ? "]" : "");
+    }
+}
+
 /* "group":...,"ours":[...] of one stage. */
 static void put_stage(const struct qn_service_kafka *k, struct qn_buf *b)
 {
@@ -263,9 +311,11 @@ static void put_stage(const struct qn_service_kafka *k, struct qn_buf *b)
             continue;
         qn_buf_printf(b,
                       "%s{\"partition\":%u,\"state\":\"%s\",\"next\":%" PRId64
-                      ",\"committed\":%" PRId64 ",\"end\":%" PRId64 ",\"lag\":%" PRId64 "}",
+                      ",\"committed\":%" PRId64 ",\"end\":%" PRId64 ",\"lag\":%" PRId64,
                       is_first ? "" : ",", i, state_of(s), s->next, s->committed, s->end,
                       s->end - s->committed);
+        put_inputs(k, i, b);
+        qn_buf_byte(b, '}');
         is_first = false;
     }
     qn_buf_byte(b, ']');

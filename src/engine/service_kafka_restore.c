@@ -34,6 +34,7 @@ struct job {
     enum state state;
     bool is_wanted; /* false while WORKING: what comes out is thrown away */
     int64_t committed, oldest;
+    struct qn_shard_place *place; /* of several streams; else NULL */
     char mark[MARK_BYTES];
     uint32_t mark_len;
     int32_t generation;
@@ -70,7 +71,7 @@ struct qn_shard_options qn_kafka_shard_options(const struct qn_service_kafka *k)
                                      .stage = k->stage_index,
                                      .shards = k->shard_count,
                                      .next_partitions = k->is_last ? 0 : k->partitions[0],
-                                     .transcoder = k->transcoder};
+                                     .transcoders = (struct qn_transcoder *const *)k->transcoders};
 }
 
 /* ---- the thread ------------------------------------------------------------------------------*/
@@ -90,6 +91,8 @@ static qn_status restore(struct qn_kafka_restore *r, uint32_t i, struct qn_shard
     pthread_mutex_unlock(&r->lock);
     if (!is_wanted)
         return qn_err_set(err, QN_INTERRUPTED, "told to stop");
+    if (j->place != NULL)
+        qn_shard_merge_place(*shard, j->place);
     return qn_shard_restore(*shard, j->committed, (struct qn_str){j->mark, j->mark_len}, j->oldest,
                             err);
 }
@@ -211,6 +214,14 @@ qn_status qn_kafka_restore_start(struct qn_service_kafka *k, struct qn_err *err)
         return qn_err_set(err, QN_NOMEM, "out of memory for restoring");
     }
     r->k = k;
+    for (uint32_t i = 0; i < k->shard_count && k->input_count > 1; i++) {
+        r->jobs[i].place = QN_NEW(&k->sv->arena, struct qn_shard_place); /* one stage: one thread */
+        if (r->jobs[i].place == NULL) {
+            qn_mem_free(r->jobs);
+            qn_mem_free(r);
+            return qn_err_set(err, QN_NOMEM, "out of memory for restoring");
+        }
+    }
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->work, NULL);
     k->restore = r;
@@ -243,7 +254,7 @@ void qn_kafka_restore_stop(struct qn_service_kafka *k)
 /* ---- asking ----------------------------------------------------------------------------------*/
 
 void qn_kafka_restore_ask(struct qn_service_kafka *k, const rd_kafka_topic_partition_t *at,
-                          int64_t oldest)
+                          int64_t oldest, const struct qn_shard_place *place)
 {
     struct qn_kafka_restore *r = k->restore;
     struct job *j = &r->jobs[at->partition];
@@ -253,7 +264,10 @@ void qn_kafka_restore_ask(struct qn_service_kafka *k, const rd_kafka_topic_parti
     while (j->state == WORKING) /* what was asked for before; it was told to end */
         (void)pthread_cond_wait(&r->work, &r->lock);
     QN_ASSERT(j->state == NOTHING);
+    if (place != NULL)
+        *j->place = *place;
     *j = (struct job){.state = ASKED,
+                      .place = j->place,
                       .is_wanted = true,
                       .committed = at->offset,
                       .oldest = oldest,
@@ -281,7 +295,7 @@ void qn_kafka_restore_forget(struct qn_service_kafka *k)
             continue;
         }
         qn_shard_free(j->shard);
-        *j = (struct job){0};
+        *j = (struct job){.place = j->place};
     }
     if (r->working != NULL)
         qn_shard_snapshots_cancel(r->working);
@@ -318,7 +332,7 @@ static qn_status take_ready(struct qn_service_kafka *k, struct qn_err *err)
             rc = j->err.code;
         }
         if (j->state == READY || j->state == FAILED)
-            *j = (struct job){.committed = j->committed, .oldest = j->oldest};
+            *j = (struct job){.place = j->place, .committed = j->committed, .oldest = j->oldest};
     }
     atomic_store(&r->ended, 0);
     pthread_mutex_unlock(&r->lock);
@@ -338,6 +352,13 @@ int64_t qn_kafka_restore_position(const struct qn_service_kafka *k, uint32_t par
     const struct job *j = &k->restore->jobs[partition];
 
     return j->committed >= 0 ? j->committed : j->oldest;
+}
+
+int64_t qn_kafka_restore_input(const struct qn_service_kafka *k, uint32_t partition, uint32_t input)
+{
+    const struct qn_shard_place *p = k->restore->jobs[partition].place;
+
+    return p->committed[input] >= 0 ? p->committed[input] : p->oldest[input];
 }
 
 #endif

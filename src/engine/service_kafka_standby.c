@@ -55,7 +55,7 @@ struct qn_kafka_standby {
     struct qn_service_kafka *k;
     struct qn_kafka_client client;    /* the thread's own: reads */
     struct qn_kafka_client asker;     /* likewise: open_asker    */
-    struct qn_transcoder *transcoder; /* of the copies; NULL = records are events */
+    struct qn_transcoder *transcoder; /* of the one stream's copies; NULL = records are events */
     struct copy *copies;              /* [shard_count] */
     pthread_t thread;
     bool has_thread;
@@ -235,7 +235,7 @@ static qn_status make(struct qn_kafka_standby *s, uint32_t i, const struct copy 
     int64_t oldest, newest;
     bool must_stop;
 
-    opt.transcoder = s->transcoder;
+    opt.transcoders = s->transcoder != NULL ? &s->transcoder : NULL;
     if (qn_kafka_ends(s->client.rk, s->k->input, i, ASK_MS, &oldest, &newest) !=
         RD_KAFKA_RESP_ERR_NO_ERROR)
         return qn_err_set(err, QN_IO, "cannot see where the topic begins");
@@ -479,7 +479,7 @@ static qn_status make_transcoder(struct qn_kafka_standby *s, struct qn_err *err)
     const struct qn_plan *p = s->k->sv->plan;
     struct qn_transcode_options wire = p->wire[p->main_stream];
 
-    if (s->k->transcoder == NULL)
+    if (s->k->transcoders == NULL)
         return QN_OK;
     wire.clock = s->k->sv->opt.clock;
     wire.registry.must_stop = must_let_go;
@@ -518,6 +518,7 @@ qn_status qn_kafka_standby_start(struct qn_service_kafka *k, struct qn_err *err)
 
     if (k->sv->plan->kafka.standby == 0)
         return QN_OK;
+    QN_ASSERT(k->input_count == 1); /* qn_build_kafka refuses others */
     s = new_standby(k);
     if (s == NULL)
         return qn_err_set(err, QN_NOMEM, "out of memory for copies");
@@ -599,7 +600,7 @@ struct qn_shard *qn_kafka_standby_take(struct qn_service_kafka *k, uint32_t part
     s->is_changed |= shard != NULL;
     pthread_mutex_unlock(&s->lock);
     if (shard != NULL)
-        shard->opt.transcoder = k->transcoder;
+        shard->opt.transcoders = (struct qn_transcoder *const *)k->transcoders;
     return shard;
 }
 
@@ -613,7 +614,7 @@ void qn_kafka_standby_offer(struct qn_service_kafka *k, struct qn_shard *shard)
         pthread_mutex_lock(&s->lock);
         if (c->shard == NULL) {
             shard->is_copy = true;
-            shard->opt.transcoder = s->transcoder;
+            shard->opt.transcoders = s->transcoder != NULL ? &s->transcoder : NULL;
             c->shard = shard;
             c->next = shard->next;
             c->is_read = false;

@@ -16,6 +16,7 @@
 #include "engine/dead_record.h"
 #include "engine/rekey_record.h"
 #include "engine/shard_event.h"
+#include "engine/shard_merge.h"
 #include "engine/shard_stage.h"
 #include "log/kafka_transact.h"
 #include "log/log_local.h"
@@ -52,16 +53,16 @@ struct taken {
     enum qn_reason reason;
 };
 
-static qn_status look(struct qn_shard *s, const rd_kafka_message_t *m, uint32_t row,
-                      struct taken *t, struct qn_err *err)
+static qn_status look(struct qn_shard *s, uint32_t row, struct taken *t, struct qn_err *err)
 {
+    const rd_kafka_message_t *m = s->pending[s->taken];
     const uint32_t most = most_of(s);
 
     t->reason = QN_REASON_NONE;
     if (s->reads_stage)
         t->event = qn_shard_stage_event(s);
     else if (s->events != NULL)
-        QN_TRY(qn_shard_event(s, m, row, &t->event, &t->reason, err));
+        QN_TRY(qn_shard_event(s, s->taken, row, &t->event, &t->reason, err));
     else
         t->event = (struct qn_str){m->payload, length_of(s, m)};
     if (!s->reads_stage && t->event.len > most && t->reason == QN_REASON_NONE) {
@@ -73,9 +74,10 @@ static qn_status look(struct qn_shard *s, const rd_kafka_message_t *m, uint32_t 
 
 /* The one copy on the way in: the decoder looks QN_DECODE_PAD bytes further, and behind a message
  * there may be the end of the memory. */
-static qn_status give(struct qn_shard *s, struct qn_batch *b, const rd_kafka_message_t *m,
-                      const struct taken *t, char *to, struct qn_err *err)
+static qn_status give(struct qn_shard *s, struct qn_batch *b, const struct taken *t, char *to,
+                      struct qn_err *err)
 {
+    const rd_kafka_message_t *m = s->pending[s->taken];
     const uint32_t r = b->rows++;
 
     if (t->event.len > 0)
@@ -83,7 +85,7 @@ static qn_status give(struct qn_shard *s, struct qn_batch *b, const rd_kafka_mes
     b->raw[r] = (struct qn_str){to, t->event.len};
     if (s->reads_stage)
         return qn_shard_stage_give(s, b, r, err);
-    b->stream[r] = 0;
+    b->stream[r] = (uint8_t)qn_shard_stream(s, s->taken);
     b->partition[r] = (uint16_t)s->partition;
     b->offset[r] = m->offset;
     b->arrival_us[r] = arrival_of(m);
@@ -92,7 +94,7 @@ static qn_status give(struct qn_shard *s, struct qn_batch *b, const rd_kafka_mes
         b->reason[r] = (uint8_t)t->reason;
     }
     if (t->reason == QN_REASON_SCHEMA_UNKNOWN)
-        qn_shard_event_unknown(s, m);
+        qn_shard_event_unknown(s, s->taken);
     return QN_OK;
 }
 
@@ -102,7 +104,7 @@ static qn_status give_headers(struct qn_shard *s, struct qn_batch *b, struct qn_
 {
     size_t begin = 0;
 
-    if (s->plan->schemas[0].envelope != QN_ENVELOPE_CLOUDEVENTS)
+    if (b->headers == NULL || !s->reads_headers)
         return QN_OK;
     qn_buf_clear(&s->given);
     for (uint32_t r = 0; r < b->rows; r++) {
@@ -179,18 +181,19 @@ static qn_status shard_read(void *st, struct qn_batch *b, enum qn_flow *flow, st
     s->before = qn_engine_watermark(s->en);
     while (s->taken < s->count && b->rows < b->rows_max) {
         const rd_kafka_message_t *m = s->pending[s->taken];
+        const int64_t seq = qn_shard_seq(s, s->taken);
         struct taken t;
 
         if (b->rows == 0) {
-            if (s->is_copy && m->offset >= s->live_from) /* behind records that are no rows */
+            if (s->is_copy && seq >= s->live_from) /* behind records that are no rows */
                 break;
-            if (s->is_replaying && m->offset >= s->live_from)
+            if (s->is_replaying && seq >= s->live_from)
                 QN_TRY(go_live(s, err));
-            if (s->is_replaying && !s->has_chain && m->offset >= s->mark.since)
+            if (s->is_replaying && !s->has_chain && seq >= s->mark.since)
                 begin_chain(s, s->mark.since);
-            end = border(s, m->offset);
+            end = border(s, seq);
         }
-        if (m->offset >= end)
+        if (seq >= end)
             break;
         if (s->reads_stage)
             QN_TRY(qn_shard_stage_look(s, m, &is_row, err));
@@ -200,10 +203,10 @@ static qn_status shard_read(void *st, struct qn_batch *b, enum qn_flow *flow, st
             pass_over(s);
             continue;
         }
-        QN_TRY(look(s, m, b->rows, &t, err));
+        QN_TRY(look(s, b->rows, &t, err));
         if (s->is_waiting || (b->rows > 0 && bytes + t.event.len > BATCH_BYTES))
             break;
-        QN_TRY(give(s, b, m, &t, s->raw + bytes, err));
+        QN_TRY(give(s, b, &t, s->raw + bytes, err));
         bytes += t.event.len;
         s->taken++;
         /* Where time begins shows in what is counted: not in the middle of a batch. */
@@ -229,12 +232,18 @@ static const struct qn_csv_header *const *shard_csv(void *st, uint32_t stream)
     return NULL;
 }
 
-qn_status qn_shard_push(struct qn_shard *s, rd_kafka_message_t *m, struct qn_err *err)
+uint32_t qn_shard_stream(const struct qn_shard *s, uint32_t pending)
 {
-    if (m->offset < s->pushed) {
-        rd_kafka_message_destroy(m);
-        return QN_OK;
-    }
+    return s->merge != NULL ? s->merge->stream[pending] : 0;
+}
+
+int64_t qn_shard_seq(const struct qn_shard *s, uint32_t pending)
+{
+    return s->merge != NULL ? s->merge->seq[pending] : s->pending[pending]->offset;
+}
+
+qn_status qn_shard_put(struct qn_shard *s, rd_kafka_message_t *m, struct qn_err *err)
+{
     if (s->count == s->cap) {
         const uint32_t cap = s->cap > 0 ? 2 * s->cap : PENDING_FIRST;
         rd_kafka_message_t **more = qn_mem_realloc(s->pending, cap * sizeof(*more));
@@ -247,7 +256,19 @@ qn_status qn_shard_push(struct qn_shard *s, rd_kafka_message_t *m, struct qn_err
         s->cap = cap;
     }
     s->pending[s->count++] = m;
-    s->pushed = m->offset + 1;
+    return QN_OK;
+}
+
+qn_status qn_shard_push(struct qn_shard *s, rd_kafka_message_t *m, struct qn_err *err)
+{
+    const int64_t behind = m->offset + 1;
+
+    if (m->offset < s->pushed) {
+        rd_kafka_message_destroy(m);
+        return QN_OK;
+    }
+    QN_TRY(qn_shard_put(s, m, err));
+    s->pushed = behind;
     return QN_OK;
 }
 
@@ -259,6 +280,8 @@ void qn_shard_drop_pending(struct qn_shard *s)
     s->pushed = s->next;
     s->is_waiting = false;
     s->end = 0;
+    if (s->merge != NULL)
+        qn_shard_merge_drop(s);
 }
 
 /* ---- the output ------------------------------------------------------------------------------*/
@@ -305,7 +328,7 @@ static struct qn_str headers_with_id(struct qn_shard *s, const struct qn_batch *
         return headers;
     qn_buf_clear(&s->scratch);
     qn_buf_printf(&s->scratch, "%.*s:%.*s:%u:%lld", QN_STR_ARG(s->plan->name),
-                  QN_STR_ARG(s->plan->schemas[0].name), b->partition[row],
+                  QN_STR_ARG(s->plan->schemas[b->stream[row]].name), b->partition[row],
                   (long long)b->offset[row]);
     qn_log_header_add(&s->headers, qn_str_of("quern-id"),
                       (struct qn_str){s->scratch.data, (uint32_t)s->scratch.len});
@@ -372,6 +395,8 @@ static qn_status shard_commit(void *st, const struct qn_engine *en, const struct
     qn_records_clear(&s->batch);
     if (s->records.failed || s->headers.failed)
         return qn_err_set(err, QN_NOMEM, "out of memory for the records of a transaction");
+    if (s->merge != NULL)
+        return qn_shard_merge_stepped(s, err);
     s->next = s->pending[s->taken - 1]->offset + 1;
     return QN_OK;
 }
@@ -395,6 +420,8 @@ static qn_status load_plan(struct qn_shard *s, struct qn_err *err)
     s->reads_stage = s->opt.stage > 0;
     s->sends = s->opt.stage + 1 < s->plan->kafka.stage_count;
     s->output_count = s->sends ? 1 : s->plan->output_count;
+    for (uint32_t i = 0; i < s->plan->schema_count; i++)
+        s->reads_headers |= s->plan->schemas[i].envelope == QN_ENVELOPE_CLOUDEVENTS;
     return s->plan->kafka.stage_count > 1 ? qn_shard_stage_new(s, err) : QN_OK;
 }
 
@@ -444,6 +471,8 @@ static qn_status shard_new(const struct qn_shard_options *opt, uint32_t partitio
     if (rc == QN_OK)
         rc = qn_shard_events_new(s, err);
     if (rc == QN_OK)
+        rc = qn_shard_merge_new(s, err);
+    if (rc == QN_OK)
         rc = qn_shard_snapshots_open(s, err);
     if (rc != QN_OK) {
         qn_shard_free(s);
@@ -473,6 +502,7 @@ void qn_shard_free(struct qn_shard *s)
     if (s == NULL)
         return;
     qn_shard_drop_pending(s);
+    qn_shard_merge_free(s);
     qn_shard_snapshots_free(s);
     qn_shard_stage_free(s);
     qn_shard_events_free(s);
@@ -533,6 +563,10 @@ qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str 
         s->next = s->committed = s->live_from = s->mark.first = s->pushed = oldest;
         begin_chain(s, oldest);
         s->is_new = oldest > 0; /* a scaler would take all that was removed for lag */
+        if (s->merge != NULL) {
+            qn_shard_merge_begin(s);
+            s->is_new = true;
+        }
         return QN_OK;
     }
     if (!qn_shard_mark_read(mark, &s->expected))
@@ -543,15 +577,20 @@ qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str 
             "or delete the positions of this one",
             s->def->group, s->partition, s->def->topic, (long long)committed,
             QN_STR_ARG(qn_utf8_cut(mark, MARK_SHOWN)));
+    QN_TRY(qn_shard_merge_check(s, err));
     s->committed = s->live_from = committed;
     s->mark.first = s->expected.first;
     s->mark.since = s->expected.since;
     qn_shard_mark_take_unknown(&s->mark, &s->expected);
+    qn_shard_mark_take_streams(&s->mark, &s->expected);
     s->next = s->mark.first;
     QN_TRY(qn_shard_snapshots_restore(s, oldest, &found, err));
     if (!found)
         s->next = s->mark.first;
-    QN_TRY(check_gap(s, oldest, err));
+    if (s->merge == NULL)
+        QN_TRY(check_gap(s, oldest, err));
+    else if (!found)
+        QN_TRY(qn_shard_merge_stand(s, s->mark.from, s->mark.journal, err));
     s->pushed = s->next;
     s->is_replaying = s->next < s->live_from;
     return s->is_replaying ? QN_OK : go_live(s, err);
@@ -606,7 +645,7 @@ qn_status qn_shard_follow_step(struct qn_shard *s, bool *is_stepped, struct qn_e
     *is_stepped = s->is_replaying && qn_shard_is_busy(s);
     if (!*is_stepped)
         return QN_OK;
-    if (s->pending[s->taken]->offset < s->live_from) {
+    if (qn_shard_seq(s, s->taken) < s->live_from) {
         QN_TRY(qn_shard_step(s, err));
         *is_stepped = !qn_shard_is_waiting(s);
         return QN_OK;
@@ -655,6 +694,8 @@ void qn_shard_committed(struct qn_shard *s)
 {
     s->committed = s->next;
     s->is_new = false;
+    if (s->merge != NULL)
+        qn_shard_merge_committed(s);
 }
 
 void qn_shard_written(struct qn_shard *s)

@@ -5,7 +5,8 @@
  *                                   │                          (the caller's)
  *                                   └ below live_from: replayed, records only hashed
  *
- * A shard is a pure function of its partition. What it has made since the last commit lies in
+ * A shard is a pure function of its partition; of several streams' partitions and the order in
+ * which they were merged, which shard_merge.h keeps. What it has made since the last commit lies in
  * `records` until the caller says that it was committed, so a transaction that failed is written
  * again as it was: nothing is stepped twice. Its state may run ahead of what is committed; a shard
  * whose commit is lost is thrown away and restored. Empty without librdkafka. Thread: the
@@ -26,6 +27,7 @@
 struct qn_shard_snapshots; /* private: shard_snapshot.c */
 struct qn_shard_stage;     /* private: shard_stage.c */
 struct qn_shard_events;    /* private: shard_event.c */
+struct qn_shard_merge;     /* shard_merge.h */
 struct qn_transcoder;
 
 struct qn_shard_options {
@@ -40,7 +42,8 @@ struct qn_shard_options {
     uint32_t stage;           /* of the plan */
     uint32_t shards;          /* of this stage */
     uint32_t next_partitions; /* of the topic that the next stage reads; 0: the last stage */
-    struct qn_transcoder *transcoder; /* of records that have schemas; NULL = they are events */
+    /* [streams] of records that have schemas; NULL, all or one = they are events */
+    struct qn_transcoder *const *transcoders;
 };
 
 /* What was saved of a shard here. */
@@ -60,6 +63,7 @@ struct qn_shard {
     const struct qn_plan_stage *def; /* of its stage */
     struct qn_shard_stage *stage;    /* NULL: the plan has one stage */
     bool reads_stage, sends;         /* from the stage before; to the one behind */
+    bool reads_headers;              /* an envelope may say something in them */
     struct qn_watermark before;      /* of the step in hand */
     uint32_t output_count;           /* topics it writes, but for dead letters */
     struct qn_engine *en;
@@ -87,6 +91,7 @@ struct qn_shard {
     struct qn_buf given;                  /* headers of the batch's messages */
     struct qn_shard_snapshots *snapshots;
     struct qn_shard_events *events; /* NULL: without a transcoder                         */
+    struct qn_shard_merge *merge;   /* NULL: one stream, whose offsets are all those here */
     bool is_waiting, was_waiting;   /* for a schema, since no registry answers; was: told */
     int64_t end;        /* of the partition, to be reached behind what waits              */
     int32_t generation; /* of the group, when the partition came here */
@@ -111,8 +116,14 @@ void qn_shard_free(struct qn_shard *s); /* NULL is fine */
 qn_status qn_shard_restore(struct qn_shard *s, int64_t committed, struct qn_str mark,
                            int64_t oldest, struct qn_err *err);
 
-/* Takes a message over; one that was seen is destroyed. */
+/* Takes a message of the one stream over; one that was seen is destroyed. */
 qn_status qn_shard_push(struct qn_shard *s, rd_kafka_message_t *m, struct qn_err *err);
+/* One whose place in the order is known goes to the pending ones, in any case over. */
+qn_status qn_shard_put(struct qn_shard *s, rd_kafka_message_t *m, struct qn_err *err);
+/* Stream and place in the shard's order of a pending message, which is its offset where there is
+ * one stream. */
+uint32_t qn_shard_stream(const struct qn_shard *s, uint32_t pending);
+int64_t qn_shard_seq(const struct qn_shard *s, uint32_t pending);
 /* Steps once over what is pending. QN_CORRUPT: a replay came to other answers. */
 qn_status qn_shard_step(struct qn_shard *s, struct qn_err *err);
 static inline bool qn_shard_is_busy(const struct qn_shard *s)

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "event/decode.h"
 #include "log/transcode.h"
 
 struct qn_shard_events {
@@ -19,7 +20,7 @@ struct qn_shard_events {
 
 qn_status qn_shard_events_new(struct qn_shard *s, struct qn_err *err)
 {
-    if (s->opt.transcoder == NULL)
+    if (s->opt.transcoders == NULL)
         return QN_OK;
     s->events = QN_NEW(&s->arena, struct qn_shard_events);
     return s->events != NULL ? QN_OK : qn_err_set(err, QN_NOMEM, "out of memory for a shard");
@@ -38,22 +39,23 @@ void qn_shard_events_free(struct qn_shard *s)
 /* ---- schemas that nobody had -----------------------------------------------------------------*/
 
 /* True where the record was set aside before because there was no such schema then. */
-static bool was_unknown(const struct qn_shard *s, int64_t offset, uint32_t id)
+static bool was_unknown(const struct qn_shard *s, int64_t seq, uint32_t id)
 {
-    for (uint32_t i = 0; i < s->mark.unknown_count && offset < s->live_from; i++)
+    for (uint32_t i = 0; i < s->mark.unknown_count && seq < s->live_from; i++)
         if (s->mark.unknown[i].id == id)
-            return offset <= s->mark.unknown[i].last;
+            return seq <= s->mark.unknown[i].last;
     return false;
 }
 
 /* Into the id's own place, or a new one, or that of the one that was met longest ago. */
-void qn_shard_event_unknown(struct qn_shard *s, const rd_kafka_message_t *m)
+void qn_shard_event_unknown(struct qn_shard *s, uint32_t pending)
 {
+    const rd_kafka_message_t *m = s->pending[pending];
+    const int64_t seq = qn_shard_seq(s, pending);
     struct qn_shard_mark *k = &s->mark;
     uint32_t at = 0, id;
 
-    if (m->offset < s->live_from ||
-        !qn_transcode_id((struct qn_str){m->payload, (uint32_t)m->len}, &id))
+    if (seq < s->live_from || !qn_transcode_id((struct qn_str){m->payload, (uint32_t)m->len}, &id))
         return;
     for (uint32_t i = 1; i < k->unknown_count; i++)
         if (k->unknown[i].last < k->unknown[at].last)
@@ -64,7 +66,7 @@ void qn_shard_event_unknown(struct qn_shard *s, const rd_kafka_message_t *m)
         if (k->unknown[i].id == id)
             at = i;
     k->unknown_count += at == k->unknown_count;
-    k->unknown[at] = (struct qn_shard_unknown){id, m->offset};
+    k->unknown[at] = (struct qn_shard_unknown){id, seq};
 }
 
 /* ---- events ----------------------------------------------------------------------------------*/
@@ -95,27 +97,22 @@ static void wait_for(struct qn_shard *s, const struct qn_err *why)
     s->is_waiting = true;
 }
 
-static qn_status transcode(struct qn_shard *s, const rd_kafka_message_t *m, struct qn_transcoded *r,
+static qn_status transcode(struct qn_shard *s, const rd_kafka_message_t *m, uint32_t stream,
+                           struct qn_buf *out, struct qn_buf *headers, struct qn_transcoded *r,
                            struct qn_err *err)
 {
     struct qn_shard_events *e = s->events;
     const struct qn_str value = {m->payload, (uint32_t)m->len};
     struct qn_err why = {0};
-    uint32_t id;
     qn_status rc;
 
     qn_buf_clear(&e->given);
     qn_kafka_headers_read(m, &e->given);
     if (e->given.failed)
         return qn_err_set(err, QN_NOMEM, "out of memory for the headers of a record");
-    if (qn_transcode_id(value, &id) && was_unknown(s, m->offset, id)) {
-        qn_transcode_unknown(value, id, (struct qn_str){e->given.data, (uint32_t)e->given.len},
-                             &e->headers, r);
-        return QN_OK;
-    }
-    rc = qn_transcode(s->opt.transcoder, value,
-                      (struct qn_str){e->given.data, (uint32_t)e->given.len}, &e->event,
-                      &e->headers, r, &why);
+    rc =
+        qn_transcode(s->opt.transcoders[stream], value,
+                     (struct qn_str){e->given.data, (uint32_t)e->given.len}, out, headers, r, &why);
     if (rc == QN_NOMEM && err != NULL)
         *err = why;
     if (rc == QN_NOMEM)
@@ -130,22 +127,51 @@ static qn_status transcode(struct qn_shard *s, const rd_kafka_message_t *m, stru
     return QN_OK;
 }
 
-qn_status qn_shard_event(struct qn_shard *s, const rd_kafka_message_t *m, uint32_t row,
-                         struct qn_str *event, enum qn_reason *reason, struct qn_err *err)
+/* One whose schema was unknown then, whatever is known now. False: it was not. */
+static bool stay_unknown(struct qn_shard *s, uint32_t pending, struct qn_transcoded *r)
 {
+    const rd_kafka_message_t *m = s->pending[pending];
+    const struct qn_str value = {m->payload, (uint32_t)m->len};
+    struct qn_shard_events *e = s->events;
+    uint32_t id;
+
+    if (!qn_transcode_id(value, &id) || !was_unknown(s, qn_shard_seq(s, pending), id))
+        return false;
+    qn_buf_clear(&e->given);
+    qn_kafka_headers_read(m, &e->given);
+    qn_transcode_unknown(value, id, (struct qn_str){e->given.data, (uint32_t)e->given.len},
+                         &e->headers, r);
+    e->headers.failed |= e->given.failed;
+    return true;
+}
+
+qn_status qn_shard_event(struct qn_shard *s, uint32_t pending, uint32_t row, struct qn_str *event,
+                         enum qn_reason *reason, struct qn_err *err)
+{
+    const rd_kafka_message_t *m = s->pending[pending];
+    const uint32_t stream = qn_shard_stream(s, pending);
     struct qn_shard_events *e = s->events;
     struct qn_transcoded r = {0};
 
     QN_TRY(make_room(e, row, err));
     e->headers.len = row > 0 ? e->ends[row - 1] : 0;
     qn_buf_clear(&e->event);
+    if (s->opt.transcoders[stream] == NULL) { /* beside one that has schemas */
+        qn_kafka_headers_read(m, &e->headers);
+        e->ends[row] = e->headers.len;
+        *event = (struct qn_str){m->payload, m->len > QN_EVENT_BYTES_MAX ? QN_EVENT_BYTES_MAX + 1
+                                                                         : (uint32_t)m->len};
+        return e->headers.failed
+                   ? qn_err_set(err, QN_NOMEM, "out of memory for the headers of a record")
+                   : QN_OK;
+    }
     if (m->len > QN_EVENT_BYTES_MAX) {
         qn_kafka_headers_read(m, &e->headers);
         r = (struct qn_transcoded){.event = {m->payload, QN_EVENT_BYTES_MAX + 1},
                                    .len = QN_EVENT_BYTES_MAX + 1,
                                    .reason = QN_REASON_TOO_LARGE};
-    } else {
-        QN_TRY(transcode(s, m, &r, err));
+    } else if (!stay_unknown(s, pending, &r)) {
+        QN_TRY(transcode(s, m, stream, &e->event, &e->headers, &r, err));
     }
     e->ends[row] = e->headers.len;
     if (e->headers.failed)
@@ -155,6 +181,34 @@ qn_status qn_shard_event(struct qn_shard *s, const rd_kafka_message_t *m, uint32
                                : (struct qn_str){e->event.data + r.begin, r.len};
     if (r.len == 0 && !s->is_waiting) /* as the log of a source has it */
         *event = qn_str_of("null");
+    return QN_OK;
+}
+
+qn_status qn_shard_event_peek(struct qn_shard *s, const rd_kafka_message_t *m, uint32_t stream,
+                              struct qn_buf *out, struct qn_buf *headers, struct qn_str *event,
+                              struct qn_err *err)
+{
+    static const char room[QN_DECODE_PAD] = {0};
+    struct qn_transcoded r = {.event = {m->payload, (uint32_t)m->len}};
+    size_t begin = out->len;
+
+    *event = (struct qn_str){NULL, 0};
+    if (s->events != NULL && s->opt.transcoders[stream] != NULL) {
+        r.event.p = NULL;
+        QN_TRY(transcode(s, m, stream, out, headers, &r, err));
+        if (s->is_waiting || r.reason != QN_REASON_NONE)
+            return QN_OK;
+        begin += r.event.p == NULL ? r.begin : 0;
+    } else {
+        qn_kafka_headers_read(m, headers);
+        r.len = r.event.len;
+    }
+    if (r.event.p != NULL)
+        qn_buf_add(out, r.event.p, r.len);
+    qn_buf_add(out, room, sizeof room);
+    if (out->failed || headers->failed)
+        return qn_err_set(err, QN_NOMEM, "out of memory for an event");
+    *event = (struct qn_str){out->data + begin, r.len};
     return QN_OK;
 }
 

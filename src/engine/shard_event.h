@@ -16,16 +16,23 @@
 
 #ifdef QN_WITH_KAFKA
 
-/* Where opt.transcoder is: s->events. */
+/* Where a stream has a transcoder: s->events. */
 qn_status qn_shard_events_new(struct qn_shard *s, struct qn_err *err);
 void qn_shard_events_free(struct qn_shard *s);
 
-/* The event of a message that is to be that row of the batch in hand: borrowed until the next call.
- * *reason other than NONE: it is none, and is set aside. s->is_waiting: that cannot be told yet. */
-qn_status qn_shard_event(struct qn_shard *s, const rd_kafka_message_t *m, uint32_t row,
-                         struct qn_str *event, enum qn_reason *reason, struct qn_err *err);
-/* A record was taken as schema_unknown: remembered with the position. */
-void qn_shard_event_unknown(struct qn_shard *s, const rd_kafka_message_t *m);
+/* The event of a pending message that is to be that row of the batch in hand: borrowed until the
+ * next call. *reason other than NONE: it is none, and is set aside. s->is_waiting: that cannot be
+ * told yet. */
+qn_status qn_shard_event(struct qn_shard *s, uint32_t pending, uint32_t row, struct qn_str *event,
+                         enum qn_reason *reason, struct qn_err *err);
+/* A pending record was taken as schema_unknown: remembered with the position. */
+void qn_shard_event_unknown(struct qn_shard *s, uint32_t pending);
+/* The event of any message, where s->events is or is not, for who has to know its time: in `out`,
+ * with room for a decoder behind it, and what headers it came with where an envelope needs them.
+ * event->p NULL: it is none, or s->is_waiting. */
+qn_status qn_shard_event_peek(struct qn_shard *s, const rd_kafka_message_t *m, uint32_t stream,
+                              struct qn_buf *out, struct qn_buf *headers, struct qn_str *event,
+                              struct qn_err *err);
 /* The headers of a row of the batch in hand, until the next batch. */
 struct qn_str qn_shard_event_headers(const struct qn_shard *s, uint32_t row);
 

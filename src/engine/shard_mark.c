@@ -18,6 +18,11 @@ void qn_shard_mark_print(const struct qn_shard_mark *m, char out[QN_SHARD_MARK_B
     for (uint32_t i = 0; i < m->unknown_count; i++)
         n += snprintf(out + n, QN_SHARD_MARK_BYTES - (size_t)n, "%s%" PRIu32 "@%" PRId64,
                       i == 0 ? " unknown=" : ",", m->unknown[i].id, m->unknown[i].last);
+    if (m->streams > 0)
+        n += snprintf(out + n, QN_SHARD_MARK_BYTES - (size_t)n, " journal=%" PRId64, m->journal);
+    for (uint32_t i = 0; i < m->streams; i++)
+        n += snprintf(out + n, QN_SHARD_MARK_BYTES - (size_t)n, "%s%" PRId64,
+                      i == 0 ? " from=" : ",", m->from[i]);
 }
 
 /* Takes `name` and what follows it up to a blank or the end. */
@@ -69,10 +74,8 @@ static bool take_unknown(struct qn_str *text, struct qn_shard_mark *out)
 {
     struct qn_str all;
 
-    if (text->len == 0)
-        return true;
     if (!take(text, "unknown=", &all))
-        return false;
+        return true;
     for (;;) {
         const char *comma = memchr(all.p, ',', all.len);
         struct qn_str one = {all.p, comma != NULL ? (uint32_t)(comma - all.p) : all.len};
@@ -96,6 +99,30 @@ static bool take_unknown(struct qn_str *text, struct qn_shard_mark *out)
     }
 }
 
+/* " journal=N from=N,N", or nothing. */
+static bool take_streams(struct qn_str *text, struct qn_shard_mark *out)
+{
+    struct qn_str all;
+
+    if (text->len == 0)
+        return true;
+    if (!take_offset(text, "journal=", &out->journal) || !take(text, "from=", &all))
+        return false;
+    for (;;) {
+        const char *comma = memchr(all.p, ',', all.len);
+        const struct qn_str one = {all.p, comma != NULL ? (uint32_t)(comma - all.p) : all.len};
+
+        if (out->streams == QN_STREAMS_MAX || !qn_text_int64(one, &out->from[out->streams]) ||
+            out->from[out->streams] < 0)
+            return false;
+        out->streams++;
+        if (comma == NULL)
+            return true;
+        all.p += one.len + 1;
+        all.len -= one.len + 1;
+    }
+}
+
 bool qn_shard_mark_read(struct qn_str text, struct qn_shard_mark *out)
 {
     struct qn_str version;
@@ -106,5 +133,6 @@ bool qn_shard_mark_read(struct qn_str text, struct qn_shard_mark *out)
     return take(&text, "1", &version) && version.len == 0 &&
            take_offset(&text, "first=", &out->first) && take_offset(&text, "since=", &out->since) &&
            take_hash(&text, "maker=", &out->maker) && take_hash(&text, "hash=", &out->hash) &&
-           take_unknown(&text, out) && text.len == 0 && out->since >= out->first;
+           take_unknown(&text, out) && take_streams(&text, out) && text.len == 0 &&
+           out->since >= out->first;
 }

@@ -4,14 +4,20 @@
  *
  * The cluster keeps it with the position, so both are of one transaction; whoever rebuilds the
  * state, from wherever, must come to the same hash. Text: "1 first=N since=N maker=HEX hash=HEX",
- * and where records were set aside because nobody had their schema " unknown=ID@N,ID@N".
- * Thread: any; no state. */
+ * where records were set aside because nobody had their schema " unknown=ID@N,ID@N", and where the
+ * shard has several streams " journal=N from=N,N": the record of the journal and the offset of each
+ * stream at which the state was empty; the other offsets are sums over the streams then. Thread:
+ * any; no state. */
 #ifndef QN_ENGINE_SHARD_MARK_H
 #define QN_ENGINE_SHARD_MARK_H
 
 #include "base/text.h"
+#include "event/schema.h"
 
-enum { QN_SHARD_MARK_UNKNOWN = 16, QN_SHARD_MARK_BYTES = 128 + QN_SHARD_MARK_UNKNOWN * 32 };
+enum {
+    QN_SHARD_MARK_UNKNOWN = 16,
+    QN_SHARD_MARK_BYTES = 192 + QN_SHARD_MARK_UNKNOWN * 32 + QN_STREAMS_MAX * 20
+};
 
 /* A schema that was unknown up to that offset: whoever replays need not ask, and must not, since it
  * may be known by now. The newest are kept. */
@@ -26,6 +32,9 @@ struct qn_shard_mark {
     uint64_t hash;  /* of the answers from `since` up to the position                           */
     struct qn_shard_unknown unknown[QN_SHARD_MARK_UNKNOWN];
     uint32_t unknown_count;
+    uint32_t streams; /* 0 = one, and nothing of the following */
+    int64_t journal;
+    int64_t from[QN_STREAMS_MAX]; /* [streams] */
 };
 
 /* What `from` has of unknown schemas, in place of what *m has. */
@@ -34,6 +43,15 @@ static inline void qn_shard_mark_take_unknown(struct qn_shard_mark *m,
 {
     memcpy(m->unknown, from->unknown, sizeof m->unknown);
     m->unknown_count = from->unknown_count;
+}
+
+/* The same for several streams. */
+static inline void qn_shard_mark_take_streams(struct qn_shard_mark *m,
+                                              const struct qn_shard_mark *from)
+{
+    memcpy(m->from, from->from, sizeof m->from);
+    m->streams = from->streams;
+    m->journal = from->journal;
 }
 
 /* NUL-terminated. */

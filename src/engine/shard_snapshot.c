@@ -8,10 +8,10 @@
  * PREFIX/GROUP/LOG/PARTITION, and a process writes with numbers that begin with the generation of
  * the group in which it got the partition: later ones are newer, and nobody meets another's names.
  * A bucket is asked while restoring only; later the writer's thread does that. A snapshot is of the
- * state
- * behind a burst, and is published when its position is committed. Payload: a commit record
- * (commit_record.h) with the position, since, first and the log's id as inputs, and the hash of
- * each output. Thread: the engine's. */
+ * state behind a burst, and is published when its position is committed. Payload: a commit record
+ * (commit_record.h) with the position, since, first and the log's id as inputs, where there are
+ * several streams that of the journal and of each of them, and the hash of each output. Thread: the
+ * engine's. */
 #include "engine/shard.h"
 
 #ifdef QN_WITH_KAFKA
@@ -20,6 +20,7 @@
 #include "base/memory.h"
 #include "engine/commit_record.h"
 #include "engine/engine_state.h"
+#include "engine/shard_merge.h"
 #include "engine/shard_stage.h"
 #include "engine/snapshot_bucket.h"
 
@@ -27,7 +28,8 @@
 
 enum {
     WORK_BYTES = 1 << 20,
-    INPUTS = 4,
+    INPUTS = 4, /* of each shard; with several streams then the journal, and each of them */
+    INPUTS_MAX = INPUTS + 1 + QN_STREAMS_MAX,
     OUTPUTS_MAX = 128,
     GENERATION_BITS = 32, /* below them, numbers of one owner's snapshots and packs       */
     RETRY_MS = 5000,      /* after one that failed; doubled each time, up to:             */
@@ -232,22 +234,43 @@ void qn_shard_snapshots_cancel(struct qn_shard *s)
 struct choice {
     struct qn_shard *s;
     int64_t oldest;
-    struct qn_commit_input inputs[INPUTS];
+    struct qn_commit_input inputs[INPUTS_MAX];
     struct qn_commit_output outputs[OUTPUTS_MAX];
     struct qn_commit read; /* of the one looked at last, which is the one that is loaded */
     struct qn_err silence; /* the store did not answer, when last it did not */
     int64_t farthest;      /* of all looked at */
 };
 
+static uint32_t input_count(const struct qn_shard *s)
+{
+    return s->merge != NULL ? INPUTS + 1 + s->merge->count : INPUTS;
+}
+
 /* Takes a payload apart; QN_INVALID where it is of another log. */
 static qn_status read_payload(struct choice *c, struct qn_str payload, struct qn_err *err)
 {
     c->read = (struct qn_commit){.inputs = c->inputs, .outputs = c->outputs};
-    QN_TRY(qn_commit_read(payload, INPUTS, OUTPUTS_MAX, &c->read, err));
-    if (c->read.input_count != INPUTS)
+    QN_TRY(qn_commit_read(payload, INPUTS_MAX, OUTPUTS_MAX, &c->read, err));
+    if (c->read.input_count != input_count(c->s))
         return qn_err_set(err, QN_CORRUPT, "it says %u positions", c->read.input_count);
     if (c->inputs[3].next != c->s->opt.log_id)
         return qn_err_set(err, QN_INVALID, "it is of another cluster or topic");
+    return QN_OK;
+}
+
+static qn_status fits_streams(const struct choice *c, int64_t next, struct qn_err *err)
+{
+    const struct qn_shard_place *place = c->s->merge->place;
+
+    for (uint32_t i = 0; i < c->s->merge->count; i++) {
+        if ((int64_t)c->inputs[INPUTS + 1 + i].next < place->oldest[i])
+            return qn_err_set(err, QN_NOT_FOUND, "the topic '%s' no longer reaches back to it",
+                              c->s->plan->kafka.stream_topics[i]);
+        if ((int64_t)c->inputs[INPUTS + 1 + i].next > place->committed[i])
+            return qn_err_set(err, QN_INVALID, "it is ahead of what was committed");
+    }
+    if (next < c->s->committed && (int64_t)c->inputs[INPUTS].next < place->journal_oldest)
+        return qn_err_set(err, QN_NOT_FOUND, "the journal no longer reaches back to it");
     return QN_OK;
 }
 
@@ -262,6 +285,8 @@ static qn_status fits(void *arg, const struct qn_snapshot_info *info, struct qn_
         return qn_err_set(err, QN_INVALID, "its state began at another record");
     if (next > c->s->committed)
         return qn_err_set(err, QN_INVALID, "it is ahead of what was committed");
+    if (c->s->merge != NULL)
+        return fits_streams(c, next, err);
     if (next < c->oldest)
         return qn_err_set(err, QN_NOT_FOUND, "the topic no longer reaches back to it");
     return QN_OK;
@@ -289,6 +314,15 @@ static void take_chains(struct qn_shard *s, const struct choice *c)
         s->chains[o] = c->outputs[o].hash;
 }
 
+static qn_status take_streams(struct qn_shard *s, const struct choice *c, struct qn_err *err)
+{
+    int64_t next[QN_STREAMS_MAX];
+
+    for (uint32_t i = 0; i < s->merge->count; i++)
+        next[i] = (int64_t)c->inputs[INPUTS + 1 + i].next;
+    return qn_shard_merge_stand(s, next, (int64_t)c->inputs[INPUTS].next, err);
+}
+
 qn_status qn_shard_snapshots_restore(struct qn_shard *s, int64_t oldest, bool *found,
                                      struct qn_err *err)
 {
@@ -308,6 +342,8 @@ qn_status qn_shard_snapshots_restore(struct qn_shard *s, int64_t oldest, bool *f
     s->saved.taken_us = got.taken_us;
     s->next = s->snapshots->saved_next = (int64_t)c.inputs[0].next;
     take_chains(s, &c);
+    if (s->merge != NULL)
+        QN_TRY(take_streams(s, &c, err));
     qn_report_say(s->opt.report, QN_LEVEL_INFO, "snapshot",
                   "partition %u: %llu restored: %llu bytes, %lld records are replayed",
                   s->partition, (unsigned long long)got.number, (unsigned long long)got.all_bytes,
@@ -320,21 +356,27 @@ qn_status qn_shard_snapshots_restore(struct qn_shard *s, int64_t oldest, bool *f
 static qn_status begin(struct qn_shard *s, struct qn_err *err)
 {
     struct qn_shard_snapshots *x = s->snapshots;
-    struct qn_commit_input inputs[INPUTS] = {{0, (uint64_t)s->next},
-                                             {1, (uint64_t)s->mark.since},
-                                             {2, (uint64_t)s->mark.first},
-                                             {3, s->opt.log_id}};
+    struct qn_commit_input inputs[INPUTS_MAX] = {{0, (uint64_t)s->next},
+                                                 {1, (uint64_t)s->mark.since},
+                                                 {2, (uint64_t)s->mark.first},
+                                                 {3, s->opt.log_id}};
     struct qn_commit_output outputs[OUTPUTS_MAX];
     struct qn_commit m = {.maker = s->mark.maker,
                           .inputs = inputs,
                           .outputs = outputs,
-                          .input_count = INPUTS,
+                          .input_count = input_count(s),
                           .output_count = s->output_count + 1};
     struct qn_snapshot_info info = {.position = (uint64_t)s->next,
                                     .taken_us = s->opt.clock->wall_us(s->opt.clock->st)};
     struct qn_buf payload = {0};
     qn_status rc;
 
+    for (uint32_t i = INPUTS; i < m.input_count; i++) {
+        const struct qn_shard_lane *l =
+            &s->merge->lanes[i == INPUTS ? s->merge->count : i - INPUTS - 1];
+
+        inputs[i] = (struct qn_commit_input){i, (uint64_t)l->next};
+    }
     for (uint32_t o = 0; o < m.output_count; o++)
         outputs[o] = (struct qn_commit_output){.topic = o, .hash = s->chains[o]};
     qn_commit_write(&m, &payload);
@@ -393,7 +435,8 @@ static bool may_begin(const struct qn_shard *s, bool is_now)
 {
     const struct qn_shard_snapshots *x = s->snapshots;
 
-    return (x->is_bucket || x->lock_fd >= 0) && !s->is_replaying && qn_shard_has_unsaved(s) &&
+    return (x->is_bucket || x->lock_fd >= 0) && !s->is_replaying &&
+           (s->merge == NULL || qn_shard_merge_is_told(s)) && qn_shard_has_unsaved(s) &&
            (is_now || mono_ns(s) >= x->due_ns);
 }
 

@@ -146,8 +146,12 @@ static void delivered(rd_kafka_t *rk, const rd_kafka_message_t *m, void *client)
 {
     struct producer *p = ((struct qn_kafka_client *)client)->arg;
 
+    struct qn_kafka_part *part = m->_private; /* of a record of the journal */
+
     (void)rk;
     p->under_way--;
+    if (part != NULL && m->err == RD_KAFKA_RESP_ERR_NO_ERROR && m->offset >= 0)
+        part->journal_next = m->offset + 1;
     if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR)
         p->failed = m->err;
 }
@@ -299,14 +303,14 @@ static int32_t partition_of(const struct qn_kafka_transact *t, const struct reco
 }
 
 static rd_kafka_resp_err_t produce_once(struct producer *p, const struct record *r,
-                                        int32_t partition, rd_kafka_headers_t *headers)
+                                        int32_t partition, rd_kafka_headers_t *headers, void *part)
 {
     rd_kafka_topic_t *topic = p->topics[r->topic];
     void *value = (void *)(uintptr_t)r->value.p;
 
     if (headers == NULL) /* takes no list of arguments apart */
         return rd_kafka_produce(topic, partition, 0, value, r->value.len, r->key.p, r->key.len,
-                                NULL) == 0
+                                part) == 0
                    ? RD_KAFKA_RESP_ERR_NO_ERROR
                    : rd_kafka_last_error();
     return rd_kafka_producev(p->client.rk, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION(partition),
@@ -315,29 +319,32 @@ static rd_kafka_resp_err_t produce_once(struct producer *p, const struct record 
                              RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
 }
 
-static rd_kafka_resp_err_t produce(struct producer *p, const struct record *r, int32_t partition)
+static rd_kafka_resp_err_t produce(struct producer *p, const struct record *r, int32_t partition,
+                                   void *part)
 {
     rd_kafka_headers_t *headers = r->headers.len > 0 ? qn_kafka_headers_make(r->headers) : NULL;
     rd_kafka_resp_err_t code;
 
-    while ((code = produce_once(p, r, partition, headers)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+    while ((code = produce_once(p, r, partition, headers, part)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
         (void)rd_kafka_poll(p->client.rk, QUEUE_MS);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR && headers != NULL)
         rd_kafka_headers_destroy(headers);
     return code;
 }
 
+/* part: of the journal, whose offsets are wanted; else NULL. */
 static rd_kafka_resp_err_t produce_all(struct qn_kafka_transact *t, struct producer *p,
-                                       const struct qn_kafka_part *part, struct qn_err *err)
+                                       const struct qn_buf *records, struct qn_kafka_part *part,
+                                       struct qn_err *err)
 {
-    const char *at = part->records->data, *end = at + part->records->len;
+    const char *at = records->data, *end = at + records->len;
 
-    while (part->records->len > 0 && at < end) {
+    while (records->len > 0 && at < end) {
         rd_kafka_resp_err_t code;
         struct record r;
 
         take_record(&at, &r);
-        code = produce(p, &r, partition_of(t, &r));
+        code = produce(p, &r, partition_of(t, &r), part);
         p->under_way += code == RD_KAFKA_RESP_ERR_NO_ERROR;
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
             (void)qn_kafka_failed(err, &p->client, code, t->opt.topics[r.topic]);
@@ -378,20 +385,26 @@ int32_t qn_kafka_generation(rd_kafka_t *consumer)
     return generation;
 }
 
+static bool has_journal(const struct qn_kafka_part *part)
+{
+    return part->journal != NULL && part->journal->len > 0;
+}
+
 static rd_kafka_topic_partition_list_t *
 positions_of(struct producer *p, const struct qn_kafka_part *parts, uint32_t count)
 {
     rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new((int)count);
 
-    for (uint32_t i = 0; i < count; i++) {
-        rd_kafka_topic_partition_t *one =
-            rd_kafka_topic_partition_list_add(l, parts[i].topic, (int32_t)parts[i].partition);
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t j = 0; j < parts[i].input_count; j++) {
+            rd_kafka_topic_partition_t *one = rd_kafka_topic_partition_list_add(
+                l, parts[i].topics[j], (int32_t)parts[i].partition);
 
-        one->offset = parts[i].next;
-        one->metadata = rd_kafka_mem_malloc(p->client.rk, strlen(parts[i].mark) + 1);
-        one->metadata_size = strlen(parts[i].mark);
-        memcpy(one->metadata, parts[i].mark, one->metadata_size + 1);
-    }
+            one->offset = parts[i].next[j];
+            one->metadata = rd_kafka_mem_malloc(p->client.rk, strlen(parts[i].mark) + 1);
+            one->metadata_size = strlen(parts[i].mark);
+            memcpy(one->metadata, parts[i].mark, one->metadata_size + 1);
+        }
     return l;
 }
 
@@ -435,8 +448,8 @@ static rd_kafka_resp_err_t send_offsets(struct producer *p, const struct qn_kafk
 
 /* Everything up to the commit. Other than NO_ERROR: *err says what, and nothing is committed. */
 static rd_kafka_resp_err_t fill(struct qn_kafka_transact *t, struct producer *p,
-                                const struct qn_kafka_part *parts, uint32_t count,
-                                rd_kafka_t *consumer, struct qn_err *err)
+                                struct qn_kafka_part *parts, uint32_t count, rd_kafka_t *consumer,
+                                struct qn_err *err)
 {
     rd_kafka_resp_err_t code = noted(p, rd_kafka_begin_transaction(p->client.rk));
 
@@ -444,8 +457,12 @@ static rd_kafka_resp_err_t fill(struct qn_kafka_transact *t, struct producer *p,
         (void)qn_kafka_failed(err, &p->client, code, "a transaction cannot be begun");
         return code;
     }
-    for (uint32_t i = 0; i < count && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
-        code = produce_all(t, p, &parts[i], err);
+    for (uint32_t i = 0; i < count && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+        if (has_journal(&parts[i]))
+            code = produce_all(t, p, parts[i].journal, &parts[i], err);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            code = produce_all(t, p, parts[i].records, NULL, err);
+    }
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         code = send_offsets(p, parts, count, consumer, err);
     return code;
@@ -520,7 +537,30 @@ static rd_kafka_resp_err_t commit_plain(struct producer *p, const struct qn_kafk
     return code;
 }
 
-static qn_status write_plain(struct qn_kafka_transact *t, const struct qn_kafka_part *parts,
+/* Before anything else; false: it is not known to be where it must be, or not there. */
+static bool write_journals(struct qn_kafka_transact *t, struct producer *p,
+                           struct qn_kafka_part *parts, uint32_t count, struct qn_err *err)
+{
+    bool is_any = false, is_good = true;
+
+    for (uint32_t i = 0; i < count; i++)
+        if (has_journal(&parts[i])) {
+            is_any = true;
+            is_good &=
+                produce_all(t, p, parts[i].journal, &parts[i], err) == RD_KAFKA_RESP_ERR_NO_ERROR;
+        }
+    if (is_any)
+        await_answers(t, p);
+    for (uint32_t i = 0; i < count; i++)
+        if (has_journal(&parts[i]))
+            is_good &= parts[i].journal_next ==
+                       parts[i].journal_expected + (int64_t)parts[i].journal_count;
+    if (is_any && p->failed != RD_KAFKA_RESP_ERR_NO_ERROR)
+        (void)qn_kafka_failed(err, &p->client, p->failed, "the journal is not taken");
+    return is_good && (!is_any || p->failed == RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+static qn_status write_plain(struct qn_kafka_transact *t, struct qn_kafka_part *parts,
                              uint32_t count, rd_kafka_t *consumer, enum qn_kafka_outcome *outcome,
                              struct qn_err *err)
 {
@@ -531,8 +571,20 @@ static qn_status write_plain(struct qn_kafka_transact *t, const struct qn_kafka_
     if (rd_kafka_fatal_error(p->client.rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR)
         QN_TRY(renew(t, 0, err));
     p->failed = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (!write_journals(t, p, parts, count, &why)) {
+        *outcome = QN_KAFKA_OVERTAKEN;
+        if (is_denied(p->failed)) {
+            snprintf(p->words, sizeof(p->words), "%s", why.text);
+            return denied(t, p, err);
+        }
+        if (why.text[0] == '\0')
+            qn_err_set(&why, QN_IO, "another process has written the journal meanwhile");
+        if (err != NULL)
+            *err = why;
+        return QN_OK;
+    }
     for (uint32_t i = 0; i < count && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
-        code = produce_all(t, p, &parts[i], &why);
+        code = produce_all(t, p, parts[i].records, NULL, &why);
     await_answers(t, p);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR && (code = p->failed) != RD_KAFKA_RESP_ERR_NO_ERROR)
         (void)qn_kafka_failed(&why, &p->client, code, "answers are not taken");
@@ -550,7 +602,7 @@ static qn_status write_plain(struct qn_kafka_transact *t, const struct qn_kafka_
 
 /* ---- the whole -------------------------------------------------------------------------------*/
 
-qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_part *parts,
+qn_status qn_kafka_transact(struct qn_kafka_transact *t, struct qn_kafka_part *parts,
                             uint32_t count, rd_kafka_t *consumer, enum qn_kafka_outcome *outcome,
                             struct qn_err *err)
 {
@@ -564,6 +616,8 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_p
     QN_ASSERT(count > 0);
     QN_ASSERT(consumer != NULL || t->opt.is_plain);
     *outcome = QN_KAFKA_NOT_COMMITTED;
+    for (uint32_t i = 0; i < count; i++)
+        parts[i].journal_next = -1;
     if (t->opt.is_plain)
         return write_plain(t, parts, count, consumer, outcome, err);
     if (p->is_doubtful)

@@ -52,26 +52,35 @@ void qn_kafka_transact_free(struct qn_kafka_transact *t); /* NULL is fine */
 void qn_kafka_record_add(struct qn_buf *records, uint32_t topic, uint32_t home, struct qn_str key,
                          struct qn_str headers, struct qn_str value);
 
-/* What one shard has to write. */
+/* What one shard has to write. Where its order is not that of one topic, the journal goes first:
+ * without transactions it is there before any record leaves, and nobody else may have written there
+ * meanwhile, which the offsets tell. */
 struct qn_kafka_part {
     const struct qn_buf *records; /* qn_kafka_record_add; may be empty                           */
     uint32_t partition;           /* of the shard                                                */
-    const char *topic;            /* of the input                                                */
-    int64_t next;                 /* of the input: the first offset that was not consumed        */
-    const char *mark;             /* kept with that offset, a short text                         */
+    const char *const *topics;    /* [input_count] of the inputs                                 */
+    const int64_t *next;          /* of each: the first offset that was not consumed             */
+    uint32_t input_count;
+    const char *mark;             /* kept with those offsets, a short text                       */
+    const struct qn_buf *journal; /* records of the journal's topic; NULL or empty = none        */
+    uint32_t journal_count;       /* how many                                                    */
+    int64_t journal_expected;     /* plain: offset that the first one must get                   */
+    int64_t journal_next;         /* out: behind the last one; negative = not written, or unknown */
 };
 
 enum qn_kafka_outcome {
     QN_KAFKA_COMMITTED,
     QN_KAFKA_NOT_COMMITTED, /* nothing of it will ever be seen: it may be written again          */
-    QN_KAFKA_DOUBTFUL       /* ask the cluster for the positions: all of it happened, or nothing */
+    QN_KAFKA_DOUBTFUL,      /* ask the cluster for the positions: all of it happened, or nothing */
+    QN_KAFKA_OVERTAKEN /* plain: the journal was not written, or not where it was expected to be:
+                          another process is at work, or a broker did not answer in time        */
 };
 
-/* Writes all parts at once. consumer: of the group that consumed them; a plain one may be given
- * NULL, and leaves their positions for later. Other than QN_OK: no more transactions can be had
- * (told to stop; another process has this id; no right). With QN_OK and another outcome than
- * COMMITTED *err says why. */
-qn_status qn_kafka_transact(struct qn_kafka_transact *t, const struct qn_kafka_part *parts,
+/* Writes all parts at once, and sets their journal_next. consumer: of the group that consumed them;
+ * a plain one may be given NULL, and leaves their positions for later. Other than QN_OK: no more
+ * transactions can be had (told to stop; another process has this id; no right). With QN_OK and
+ * another outcome than COMMITTED *err says why. */
+qn_status qn_kafka_transact(struct qn_kafka_transact *t, struct qn_kafka_part *parts,
                             uint32_t count, rd_kafka_t *consumer, enum qn_kafka_outcome *outcome,
                             struct qn_err *err);
 

@@ -668,7 +668,7 @@ static qn_status write_letters(struct kafka *k, struct qn_err *err)
                                                   .shards = k->opt.partitions,
                                                   .must_stop = k->opt.must_stop,
                                                   .arg = k->opt.arg};
-    const struct qn_kafka_part part = {.records = &k->letters, .topic = k->opt.topic, .mark = ""};
+    struct qn_kafka_part part = {.records = &k->letters, .mark = ""}; /* no positions */
     enum qn_kafka_outcome outcome;
     struct qn_err why = {0};
 

@@ -72,6 +72,8 @@ static qn_status name_topics(struct qn_builder *b)
     for (uint32_t o = 0; o < p->output_count; o++)
         p->kafka.output_topics[o] = default_topic(b, p->outputs[o].name);
     p->kafka.dead_topic = default_topic(b, qn_str_of("dead"));
+    if (p->schema_count > 1)
+        p->kafka.journal_topic = default_topic(b, qn_str_of("journal"));
     return QN_OK;
 }
 
@@ -96,6 +98,8 @@ static const char **find_topic(struct qn_builder *b, const struct qn_yaml_node *
     }
     if (qn_str_is(name->text, "dead"))
         return &p->kafka.dead_topic;
+    if (qn_str_is(name->text, "journal") && p->kafka.journal_topic != NULL)
+        return &p->kafka.journal_topic;
     qn_diag_unknown(b->bind.diags, name->at, "stream or output", qn_shown(name), names, count);
     return NULL;
 }
@@ -125,7 +129,7 @@ static void rename_topics(struct qn_builder *b, const struct qn_yaml_node *map)
 static void check_topics(struct qn_builder *b, const struct qn_yaml_node *at)
 {
     const struct qn_plan *p = b->plan;
-    const char *all[NAMES_MAX + 2];
+    const char *all[NAMES_MAX + 3];
     uint32_t count = 0;
 
     for (uint32_t s = 0; s < p->schema_count && count < NAMES_MAX; s++)
@@ -133,7 +137,9 @@ static void check_topics(struct qn_builder *b, const struct qn_yaml_node *at)
     for (uint32_t o = 0; o < p->output_count && count < NAMES_MAX; o++)
         all[count++] = p->kafka.output_topics[o];
     all[count++] = p->kafka.dead_topic;
-    for (uint32_t i = 1; i < p->kafka.stage_count && count <= NAMES_MAX; i++)
+    if (p->kafka.journal_topic != NULL)
+        all[count++] = p->kafka.journal_topic;
+    for (uint32_t i = 1; i < p->kafka.stage_count && count < NAMES_MAX + 3; i++)
         all[count++] = p->kafka.stages[i].topic;
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t j = 0; j < i; j++)
@@ -157,14 +163,38 @@ static void refuse_sinks(struct qn_builder *b, const struct qn_yaml_node *at,
                       o->sinks[i].ops->name, QN_STR_ARG(o->name));
 }
 
+/* With several streams. */
+static void refuse_streams(struct qn_builder *b, const struct qn_yaml_node *at)
+{
+    const struct qn_plan *p = b->plan;
+    const char *registry = NULL;
+
+    if (p->kafka.stage_count > 1)
+        QN_REPORT(&b->bind, NOT_YET, at,
+                  "kafka: {rekey: false}: each partition for itself, as all topics are partitioned "
+                  "by the same key; or use 'log: local:' with 'source: kafka'",
+                  "several streams are not available yet where features are by several keys with "
+                  "'log: kafka:'");
+    if (p->kafka.standby > 0)
+        QN_REPORT(&b->bind, NOT_YET, at, "leave it out",
+                  "'kafka: {standby: 1}' is not available yet for several streams");
+    for (uint32_t s = 0; s < p->schema_count; s++) {
+        const char *url = p->wire[s].registry.url;
+
+        if (url != NULL && registry != NULL && strcmp(url, registry) != 0)
+            QN_REPORT(&b->bind, NOT_YET, at, "one registry for all streams",
+                      "streams with schemas from several registries are not available yet with "
+                      "'log: kafka:'");
+        registry = url != NULL ? url : registry;
+    }
+}
+
 static void refuse(struct qn_builder *b, const struct qn_yaml_node *at)
 {
     const struct qn_plan *p = b->plan;
 
     if (p->schema_count > 1)
-        QN_REPORT(&b->bind, NOT_YET, at,
-                  "merge them before, or use 'log: local:' with 'source: kafka'",
-                  "several streams with 'log: kafka:' are not available yet");
+        refuse_streams(b, at);
     if (p->source_count > 0)
         QN_REPORT(&b->bind, TYPE, at, "leave 'source' out, or write 'log: local:./data'",
                   "with 'log: kafka:' the events of '%.*s' are those of its topic",

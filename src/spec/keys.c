@@ -948,13 +948,13 @@ static const struct qn_key kafka_keys[] = {
                         .since = "0.2",
                         .help = "of this process, the same after a restart and no other's: it then "
                                 "takes up its partitions at once"},
-    [KAFKA_TOPICS] = {.name = "topics",
-                      .type = QN_KEY_TEXTS,
-                      .value = "a topic",
-                      .since = "0.2",
-                      .help =
-                          "topics of streams, outputs and `dead` that are called otherwise than "
-                          "STREAM, PIPELINE.OUTPUT and PIPELINE.dead"},
+    [KAFKA_TOPICS] =
+        {.name = "topics",
+         .type = QN_KEY_TEXTS,
+         .value = "a topic",
+         .since = "0.2",
+         .help = "topics of streams, outputs, `dead` and `journal` that are called otherwise "
+                 "than STREAM, PIPELINE.OUTPUT, PIPELINE.dead and PIPELINE.journal"},
     [KAFKA_CREATE] = {.name = "create",
                       .type = QN_KEY_BOOL,
                       .fallback = "false",

@@ -100,11 +100,12 @@ struct qn_plan_kafka {
     const char **stream_topics;    /* [schema_count] */
     const char **output_topics;    /* [output_count] */
     const char *dead_topic;
-    int64_t commit_us;            /* between two transactions */
-    bool is_at_least_once;        /* no transactions */
-    bool may_create;              /* output topics that are not there */
-    uint32_t standby;             /* warm copies of a partition: 0 or 1 */
-    const char *snapshots;        /* folder, ready to open; of a bucket its name, for people */
+    const char *journal_topic; /* in which order several streams were read; NULL = there is one */
+    int64_t commit_us;         /* between two transactions */
+    bool is_at_least_once;     /* no transactions */
+    bool may_create;           /* output topics that are not there */
+    uint32_t standby;          /* warm copies of a partition: 0 or 1 */
+    const char *snapshots;     /* folder, ready to open; of a bucket its name, for people */
     struct qn_plan_stage *stages; /* [stage_count], at least one (bind_stage.c) */
     uint32_t stage_count;
     uint32_t *group_stages; /* [groups of the features] which one has it */

@@ -385,6 +385,8 @@ static void put_kafka(struct qn_buf *out, const struct qn_plan *p)
     text(out, false, "group", qn_str_of(k->group));
     text(out, false, "input", qn_str_of(k->stream_topics[p->main_stream]));
     text(out, false, "dead", qn_str_of(k->dead_topic));
+    if (k->journal_topic != NULL)
+        text(out, false, "journal", qn_str_of(k->journal_topic));
     text(out, false, "snapshots", qn_str_of(k->snapshots));
     if (k->stage_count > 1)
         put_stages(out, p);

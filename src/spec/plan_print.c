@@ -550,6 +550,9 @@ static void print_kafka(const struct qn_plan *p, struct qn_buf *out)
         qn_buf_printf(out, "    %.*s to topic %s\n", QN_STR_ARG(p->outputs[o].name),
                       k->output_topics[o]);
     print_stages(p, out);
+    if (k->journal_topic != NULL)
+        qn_buf_printf(out, "    order of the streams in topic %s; all with as many partitions\n",
+                      k->journal_topic);
     qn_buf_printf(out, "    dead letters to topic %s\n    snapshot every %s in %s\n", k->dead_topic,
                   every, k->snapshots);
     if (k->standby > 0)

@@ -45,6 +45,33 @@ static void test_unknown(void **state)
     assert_false(qn_shard_mark_read(qn_str_of(text), &got)); /* one too many */
 }
 
+static void test_streams(void **state)
+{
+    struct qn_shard_mark m = {
+        .first = 30, .since = 30, .streams = 2, .journal = 7, .from = {10, 20}};
+    struct qn_shard_mark got;
+    char text[QN_SHARD_MARK_BYTES];
+
+    (void)state;
+    qn_shard_mark_print(&m, text);
+    assert_string_equal(strstr(text, " journal="), " journal=7 from=10,20");
+    assert_true(qn_shard_mark_read(qn_str_of(text), &got));
+    assert_memory_equal(&got, &m, sizeof m);
+    m.unknown_count = QN_SHARD_MARK_UNKNOWN; /* the longest there may be */
+    for (uint32_t i = 0; i < QN_SHARD_MARK_UNKNOWN; i++)
+        m.unknown[i] = (struct qn_shard_unknown){UINT32_MAX, INT64_MAX};
+    m.streams = QN_STREAMS_MAX;
+    m.journal = INT64_MAX;
+    for (uint32_t i = 0; i < QN_STREAMS_MAX; i++)
+        m.from[i] = INT64_MAX;
+    qn_shard_mark_print(&m, text);
+    assert_true(qn_shard_mark_read(qn_str_of(text), &got));
+    assert_memory_equal(&got, &m, sizeof m);
+    assert_true(strlen(text) + 3 < sizeof text);
+    memcpy(text + strlen(text), ",1", 3);
+    assert_false(qn_shard_mark_read(qn_str_of(text), &got)); /* one too many */
+}
+
 static void test_what_is_none(void **state)
 {
     static const char *const texts[] = {
@@ -70,6 +97,13 @@ static void test_what_is_none(void **state)
         MARK " unknown=-1@2",
         MARK " unknown=4294967296@2",
         MARK " unknown=1@2 unknown=1@2",
+        MARK " journal=1",
+        MARK " journal=1 from=",
+        MARK " journal=1 from=1,",
+        MARK " journal=-1 from=1",
+        MARK " journal=1 from=-1",
+        MARK " from=1",
+        MARK " journal=1 from=1 unknown=1@2",
     };
     struct qn_shard_mark m;
 
@@ -84,6 +118,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_streams),
         cmocka_unit_test(test_what_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
