@@ -220,11 +220,12 @@ def phase_golden(env, _):
 
 
 # Tests that mostly wait for servers of others run beside the rest, a lane each, from when there is a release build.
-LANES = [("test_kafka_log.py",), ("test_kafka_faults.py", "test_kafka_recorded.py", "test_kafka_stages.py"),
+LANES = [("test_kafka_log.py", "test_kafka_streams.py", "test_kafka_ends.py"),
+         ("test_kafka_faults.py", "test_kafka_recorded.py", "test_kafka_stages.py"),
          ("test_kafka_modules.py", "test_kafka_sinks.py", "test_kafka_rights.py", "test_neon.py", "test_s3.py",
           "test_deploy.py"),
          ("test_kafka_formats.py", "test_kafka_protobuf.py", "test_kafka_log_formats.py", "test_kafka_envelopes.py",
-          "test_kafka_state.py", "test_half_space.py")]
+          "test_kafka_state.py", "test_kafka_stage_formats.py", "test_half_space.py")]
 
 
 def start_lane(env, name, files):

@@ -157,7 +157,8 @@ def test_merged_by_time(kafka, tmp_path):
 
 
 @pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
-@pytest.mark.parametrize("every", ["200ms", "1h"])
+@pytest.mark.parametrize("every", ["200ms", pytest.param("1h", marks=pytest.mark.skipif(
+    not LONG, reason="a campaign: QUERN_LONG=1"))])
 def test_killed(kafka, tmp_path, every, delivery):
     """Killed in the middle, with and without snapshots: the order that was is followed, then it goes on."""
     name, rng = f"killed-{every}-{delivery[0]}", random.Random(SEED)
