@@ -434,23 +434,38 @@ static qn_status look_back(struct qn_service_kafka *k, bool *is_done, struct qn_
     return qn_kafka_join_anew(k, err);
 }
 
+/* What was fetched while nothing could be taken. */
+static qn_status read_again(struct qn_service_kafka *k, struct qn_err *err)
+{
+    k->must_read_on = false;
+    return qn_kafka_read_on(k, err);
+}
+
 qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct qn_err *err)
 {
     enum qn_kafka_outcome outcome;
     struct qn_err why = {0};
     bool is_commit;
+    qn_status rc;
 
     gather(k);
     *is_done = true;
     if (k->part_count == 0)
         return QN_OK;
     is_commit = must_commit(k);
-    if (qn_kafka_transact(k->transact, k->parts, k->part_count, is_commit ? k->consumer.rk : NULL,
-                          &outcome, &why) != QN_OK) {
+    k->is_writing = true;
+    rc = qn_kafka_transact(k->transact, k->parts, k->part_count, is_commit ? k->consumer.rk : NULL,
+                           &outcome, &why);
+    k->is_writing = false;
+    if (rc != QN_OK) {
         if (err != NULL)
             *err = why;
-        return why.code;
+        return rc;
     }
+    if (k->must_join_anew || k->is_fenced) /* the positions say what became of it */
+        return qn_kafka_join_anew(k, err);
+    if (k->must_read_on)
+        QN_TRY(read_again(k, err));
     *is_done = outcome == QN_KAFKA_COMMITTED;
     if (outcome == QN_KAFKA_OVERTAKEN) {
         qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka", "%s: joining anew", why.text);
@@ -495,8 +510,8 @@ static qn_status commit(struct qn_service_kafka *k, struct qn_err *err)
         m = rd_kafka_consumer_poll(k->consumer.rk, AGAIN_MS); /* what became of us in the group */
         if (m != NULL)
             QN_TRY(take(k, m, err));
-        if (k->is_fenced)
-            return qn_kafka_replace_consumer(k, err);
+        if (k->is_fenced || k->must_join_anew)
+            return qn_kafka_join_anew(k, err);
         if (k->rc != QN_OK) {
             *err = k->failure;
             return k->rc;
@@ -574,7 +589,7 @@ static qn_status step_merged(struct qn_service_kafka *k, struct qn_shard *s, str
              was_following != s->merge->is_following);
     hold_lanes(k, s);
     k->held += qn_shard_is_waiting(s);
-    k->is_stalled |= s->merge->is_stalled;
+    k->is_stalled |= s->merge->is_stalled || s->records.len >= BURST_BYTES; /* more may be here */
     return QN_OK;
 }
 
@@ -780,6 +795,11 @@ static qn_status burst(struct qn_service_kafka *k, int wait_ms, struct qn_err *e
             *err = k->failure;
             return k->rc;
         }
+        if (k->must_join_anew) {
+            if (m != NULL)
+                rd_kafka_message_destroy(m);
+            return qn_kafka_join_anew(k, err);
+        }
         if (m != NULL) {
             if (last == 0) {
                 now = qn_kafka_now_ns(k);
@@ -788,7 +808,7 @@ static qn_status burst(struct qn_service_kafka *k, int wait_ms, struct qn_err *e
             }
             QN_TRY(take(k, m, err));
             if (k->is_fenced)
-                return qn_kafka_replace_consumer(k, err);
+                return qn_kafka_join_anew(k, err);
             wait_ms = 0;
             if (k->waiting < STEP_ROWS)
                 continue;
@@ -817,30 +837,31 @@ static bool must_stop(void *arg)
 }
 
 /* Who comes with our instance fences our producers first and our place in the group then: the next
- * heartbeat tells. A transaction that ran out fences the producer alone. */
+ * heartbeat tells, and qn_kafka_broken whether it is the end. A transaction that ran out fences the
+ * producer alone. Answers are under way from where the shards have them, so nothing may happen to
+ * those here: what is fetched is fetched again, and partitions that come or go do so later. */
 static bool is_replaced(void *arg, struct qn_err *err)
 {
     struct qn_service_kafka *k = arg;
     const int64_t until = qn_kafka_now_ns(k) + REPLACED_NS;
-    struct qn_err why = {0};
     qn_status rc = QN_OK;
 
     if (k->sv->plan->kafka.instance == NULL)
         return false;
-    while (rc == QN_OK && k->rc == QN_OK && !k->is_fenced && qn_kafka_now_ns(k) < until &&
+    while (rc == QN_OK && !k->must_join_anew && !k->is_fenced && qn_kafka_now_ns(k) < until &&
            !atomic_load(&k->sv->give_up)) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(k->consumer.rk, AGAIN_MS);
 
         atomic_fetch_add(&k->beats, 1);
-        if (m != NULL)
-            rc = take(k, m, &why);
+        if (m == NULL)
+            continue;
+        if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+            k->must_read_on = true;
+        else
+            rc = no_message(k, m, err);
+        rd_kafka_message_destroy(m);
     }
-    if (k->is_fenced) {
-        (void)replaced(k, err);
-    } else if (rc != QN_OK && err != NULL) {
-        *err = why;
-    }
-    return k->is_fenced || rc != QN_OK;
+    return rc != QN_OK;
 }
 
 /* Both producers first: what an earlier process left open is decided before positions are read. */

@@ -287,7 +287,7 @@ qn_status qn_kafka_read_on(struct qn_service_kafka *k, struct qn_err *err)
     for (uint32_t i = 0; i < k->shard_count; i++)
         if (k->is_ours[i] && k->shards[i] != NULL)
             add_reads(k, i, l);
-    code = rd_kafka_assign(k->consumer.rk, l);
+    code = qn_kafka_assign(k->consumer.rk, l);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR && k->journal != NULL)
         (void)rd_kafka_resume_partitions(k->consumer.rk, l);
     rd_kafka_topic_partition_list_destroy(l);
@@ -366,7 +366,7 @@ static void on_assigned(struct qn_service_kafka *k, rd_kafka_topic_partition_lis
     k->is_assigning = false;
     if (rc != QN_OK) {
         failed(k, &err);
-        (void)rd_kafka_assign(k->consumer.rk, NULL);
+        (void)qn_kafka_assign(k->consumer.rk, NULL);
         return;
     }
     if (k->transcoders != NULL) /* what was held when it went away */
@@ -419,7 +419,17 @@ static void on_revoked(struct qn_service_kafka *k)
                       "they come back");
     if (revoked(k, is_lost, &err) != QN_OK)
         failed(k, &err);
-    (void)rd_kafka_assign(k->consumer.rk, NULL);
+    (void)qn_kafka_assign(k->consumer.rk, NULL);
+}
+
+/* Reads nothing. What was assigned counts as taken once it got a list, be it an empty one: until
+ * then librdkafka puts off whatever it is told about subscriptions. */
+static void let_go(rd_kafka_t *rk, rd_kafka_resp_err_t why)
+{
+    rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0);
+
+    (void)qn_kafka_assign(rk, why == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS ? none : NULL);
+    rd_kafka_topic_partition_list_destroy(none);
 }
 
 void qn_kafka_rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t why,
@@ -428,10 +438,17 @@ void qn_kafka_rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t why,
     struct qn_service_kafka *k = ((struct qn_kafka_client *)client)->arg;
 
     QN_ASSERT(rk == k->consumer.rk);
+    if (k->is_writing) {
+        k->must_join_anew = true;
+        let_go(rk, why);
+        return;
+    }
+    k->is_in_callback = true;
     if (why == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && k->rc == QN_OK && !k->is_leaving)
         on_assigned(k, l);
     else
         on_revoked(k);
+    k->is_in_callback = false;
 }
 
 /* ---- joining ---------------------------------------------------------------------------------*/
@@ -460,30 +477,38 @@ static void forget_shards(struct qn_service_kafka *k)
     }
     k->waiting = 0;
     k->part_count = 0;
+    k->must_read_on = false;
+}
+
+/* The same with another consumer, since this one will never read again. */
+static qn_status replace_consumer(struct qn_service_kafka *k, struct qn_err *err)
+{
+    qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka",
+                  "the group takes another process for the instance '%s': joining anew",
+                  k->sv->plan->kafka.instance);
+    forget_shards(k); /* their messages are the consumer's */
+    k->is_fenced = k->must_join_anew = false;
+    qn_kafka_close(&k->consumer);
+    QN_TRY(qn_kafka_consume(k, err));
+    return qn_kafka_subscribe(k, err);
 }
 
 qn_status qn_kafka_join_anew(struct qn_service_kafka *k, struct qn_err *err)
 {
     const rd_kafka_resp_err_t code = rd_kafka_fatal_error(k->consumer.rk, NULL, 0);
 
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        QN_TRY(qn_kafka_broken(k, code, err));
-        return qn_kafka_replace_consumer(k, err);
+    if (k->is_in_callback) {
+        forget_shards(k);
+        k->must_join_anew = true;
+        return QN_OK;
     }
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR && !k->is_fenced)
+        QN_TRY(qn_kafka_broken(k, code, err));
+    if (k->is_fenced)
+        return replace_consumer(k, err);
+    k->must_join_anew = false;
     forget_shards(k);
     (void)rd_kafka_unsubscribe(k->consumer.rk);
-    return qn_kafka_subscribe(k, err);
-}
-
-qn_status qn_kafka_replace_consumer(struct qn_service_kafka *k, struct qn_err *err)
-{
-    qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka",
-                  "the group takes another process for the instance '%s': joining anew",
-                  k->sv->plan->kafka.instance);
-    forget_shards(k); /* their messages are the consumer's */
-    k->is_fenced = false;
-    qn_kafka_close(&k->consumer);
-    QN_TRY(qn_kafka_consume(k, err));
     return qn_kafka_subscribe(k, err);
 }
 

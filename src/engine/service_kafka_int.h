@@ -84,9 +84,13 @@ struct qn_service_kafka {
     bool is_assigning;  /* we ask what we must know of the partitions that came */
     bool is_committing; /* callbacks must not commit                            */
     bool is_leaving;
-    bool is_fenced;    /* the consumer is of no use any more: another is the same instance */
-    int64_t fenced_ns; /* when that happened last; 0 = never */
-    qn_status rc;      /* of a callback, for the loop */
+    bool is_writing;     /* what shards have is being written: they must stay as they are */
+    bool is_in_callback; /* of the consumer, which must not be closed there               */
+    bool must_join_anew; /* partitions came or went meanwhile                             */
+    bool must_read_on;   /* records came meanwhile, and were not taken                    */
+    bool is_fenced;      /* the consumer is of no use any more: another is the same instance */
+    int64_t fenced_ns;   /* when that happened last; 0 = never */
+    qn_status rc;        /* of a callback, for the loop */
     struct qn_err failure;
     uint32_t waiting;   /* messages pushed and not stepped */
     size_t fetched;     /* bytes taken since librdkafka's threads were last asked for something */
@@ -160,8 +164,6 @@ rd_kafka_resp_err_t qn_kafka_ends(rd_kafka_t *rk, const char *topic, uint32_t pa
                                   int wait_ms, int64_t *oldest, int64_t *newest);
 /* Throws all state away and joins the group anew: somebody else has written our positions. */
 qn_status qn_kafka_join_anew(struct qn_service_kafka *k, struct qn_err *err);
-/* The same with another consumer, since this one will never read again. */
-qn_status qn_kafka_replace_consumer(struct qn_service_kafka *k, struct qn_err *err);
 /* The text beside a position; borrowed. */
 struct qn_str qn_kafka_mark_of(const rd_kafka_topic_partition_t *at);
 qn_status qn_kafka_subscribe(struct qn_service_kafka *k, struct qn_err *err);

@@ -24,8 +24,11 @@ enum {
     MARK_BYTES = 2 * QN_SHARD_MARK_BYTES,
     AGAIN_MS = 1000,
     AGAIN_MAX_MS = 30000,
-    WAIT_US = 1000000
+    WAIT_US = 100000,
+    JOURNAL_MS = 1000 /* one question */
 };
+#define JOURNAL_AGAIN_NS INT64_C(100000000)
+#define JOURNAL_NS       INT64_C(60000000000)
 
 enum state { NOTHING, ASKED, WORKING, READY, FAILED };
 
@@ -39,7 +42,7 @@ struct job {
     uint32_t mark_len;
     int32_t generation;
     struct qn_shard *shard; /* READY; or ASKED, and tried before */
-    int64_t due_ns;
+    int64_t due_ns, asked_ns;
     uint32_t tries;
     struct qn_err err;
 };
@@ -119,7 +122,8 @@ static void ended(struct qn_kafka_restore *r, uint32_t i, struct qn_shard *shard
 {
     struct job *j = &r->jobs[i];
 
-    if (rc != QN_OK && err->retriable && r->k->sv->plan->storage.bucket.name != NULL) {
+    if (rc != QN_OK && rc != QN_CORRUPT && err->retriable &&
+        r->k->sv->plan->storage.bucket.name != NULL) {
         again(r, i, shard, err);
         return;
     }
@@ -271,6 +275,7 @@ void qn_kafka_restore_ask(struct qn_service_kafka *k, const rd_kafka_topic_parti
                       .is_wanted = true,
                       .committed = at->offset,
                       .oldest = oldest,
+                      .asked_ns = qn_kafka_now_ns(k),
                       .generation = k->generation};
     j->mark_len = mark.len < MARK_BYTES ? mark.len : MARK_BYTES;
     if (j->mark_len > 0)
@@ -314,19 +319,50 @@ bool qn_kafka_is_restoring(const struct qn_service_kafka *k)
     return is;
 }
 
+/* A commit is told to the group and to the journal one after the other: for a moment its end may
+ * lie before what the group has. Asks again. Under the lock, but while it asks: nobody else looks
+ * at what FAILED. */
+static bool awaits_journal(struct qn_service_kafka *k, uint32_t i)
+{
+    struct job *j = &k->restore->jobs[i];
+    const int64_t now = qn_kafka_now_ns(k);
+    rd_kafka_resp_err_t code;
+    int64_t oldest, end;
+
+    if (j->place == NULL || !j->err.retriable || now - j->asked_ns >= JOURNAL_NS)
+        return false;
+    pthread_mutex_unlock(&k->restore->lock);
+    atomic_fetch_add(&k->beats, 1);
+    code = qn_kafka_ends(k->consumer.rk, k->journal, i, JOURNAL_MS, &oldest, &end);
+    pthread_mutex_lock(&k->restore->lock);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        j->place->journal_oldest = oldest;
+        j->place->journal_end = end;
+    }
+    j->state = ASKED;
+    j->due_ns = now + JOURNAL_AGAIN_NS;
+    k->restore->open++;
+    pthread_cond_broadcast(&k->restore->work);
+    return true;
+}
+
 /* Takes what is ready out of its job; a failure in *err. */
-static qn_status take_ready(struct qn_service_kafka *k, struct qn_err *err)
+static qn_status take_ready(struct qn_service_kafka *k, bool *is_any, struct qn_err *err)
 {
     struct qn_kafka_restore *r = k->restore;
     qn_status rc = QN_OK;
 
     pthread_mutex_lock(&r->lock);
+    atomic_store(&r->ended, 0); /* one that ends while a question is asked below counts again */
     for (uint32_t i = 0; i < k->shard_count; i++) {
         struct job *j = &r->jobs[i];
 
         if (j->state == READY) {
             QN_ASSERT(k->is_ours[i] && k->shards[i] == NULL);
             k->shards[i] = j->shard;
+            *is_any = true;
+        } else if (j->state == FAILED && awaits_journal(k, i)) {
+            continue;
         } else if (j->state == FAILED && rc == QN_OK) {
             *err = j->err;
             rc = j->err.code;
@@ -334,17 +370,18 @@ static qn_status take_ready(struct qn_service_kafka *k, struct qn_err *err)
         if (j->state == READY || j->state == FAILED)
             *j = (struct job){.place = j->place, .committed = j->committed, .oldest = j->oldest};
     }
-    atomic_store(&r->ended, 0);
     pthread_mutex_unlock(&r->lock);
     return rc;
 }
 
 qn_status qn_kafka_restored(struct qn_service_kafka *k, struct qn_err *err)
 {
+    bool is_any = false;
+
     if (atomic_load(&k->restore->ended) == 0)
         return QN_OK;
-    QN_TRY(take_ready(k, err));
-    return qn_kafka_read_on(k, err);
+    QN_TRY(take_ready(k, &is_any, err));
+    return is_any ? qn_kafka_read_on(k, err) : QN_OK;
 }
 
 int64_t qn_kafka_restore_position(const struct qn_service_kafka *k, uint32_t partition)

@@ -313,7 +313,7 @@ static void read_on(struct qn_kafka_standby *s)
         c->is_read = c->queue != NULL;
     }
     pthread_mutex_unlock(&s->lock);
-    (void)rd_kafka_assign(s->client.rk, l);
+    (void)qn_kafka_assign(s->client.rk, l);
     rd_kafka_topic_partition_list_destroy(l);
 }
 

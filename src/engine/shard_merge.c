@@ -162,12 +162,16 @@ static qn_status check_journal(const struct qn_shard *s, int64_t journal, struct
 {
     const struct qn_shard_merge *m = s->merge;
 
-    if (journal > m->place->journal_end)
-        return qn_err_set(err, QN_CORRUPT,
-                          "partition %u of the journal '%s' ends at record %lld, and the state "
-                          "knows it up to %lld: the topic is not the one it was; use another group",
-                          s->partition, s->plan->kafka.journal_topic,
-                          (long long)m->place->journal_end, (long long)journal);
+    if (journal > m->place->journal_end) {
+        qn_err_set(err, QN_CORRUPT,
+                   "partition %u of the journal '%s' ends at record %lld, and the state knows it "
+                   "up to %lld: the topic is not the one it was; use another group",
+                   s->partition, s->plan->kafka.journal_topic, (long long)m->place->journal_end,
+                   (long long)journal);
+        if (err != NULL)
+            err->retriable = true; /* it may be told of a commit a moment later than the group */
+        return QN_CORRUPT;
+    }
     if (journal < m->place->journal_oldest && s->next < s->live_from)
         return qn_err_set(err, QN_NOT_FOUND,
                           "partition %u of the journal '%s' begins at record %lld, and the state "

@@ -79,7 +79,8 @@ void qn_shard_merge_begin(struct qn_shard *s);
 /* s->expected was written by a pipeline with these streams. QN_CORRUPT. */
 qn_status qn_shard_merge_check(const struct qn_shard *s, struct qn_err *err);
 /* Stands at next[stream], and the journal is to be read from there; follows it. QN_NOT_FOUND: a
- * topic, or the journal, no longer reaches back; QN_CORRUPT: the journal is not the one it was. */
+ * topic, or the journal, no longer reaches back; QN_CORRUPT: the journal is not the one it was,
+ * or (retriable) its end was asked for a moment too early. */
 qn_status qn_shard_merge_stand(struct qn_shard *s, const int64_t *next, int64_t journal,
                                struct qn_err *err);
 

@@ -91,6 +91,21 @@ void qn_kafka_close(struct qn_kafka_client *c)
     c->rk = NULL;
 }
 
+rd_kafka_resp_err_t qn_kafka_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *l)
+{
+    const rd_kafka_resp_err_t code = rd_kafka_assign(rk, l);
+
+    /* Questions wait in the same queue as what is to be done: behind the first answer all that was
+     * read before has stopped, behind the second what is read now was told to start. */
+    for (int i = 0; i < 2; i++) {
+        rd_kafka_topic_partition_list_t *now = NULL;
+
+        if (rd_kafka_assignment(rk, &now) == RD_KAFKA_RESP_ERR_NO_ERROR)
+            rd_kafka_topic_partition_list_destroy(now);
+    }
+    return code;
+}
+
 qn_status qn_kafka_failed(struct qn_err *err, const struct qn_kafka_client *c,
                           rd_kafka_resp_err_t code, const char *what)
 {

@@ -58,6 +58,11 @@ qn_status qn_kafka_topic(struct qn_kafka_client *c, const char *topic, uint32_t 
 qn_status qn_kafka_topic_make(struct qn_kafka_client *c, const char *topic, uint32_t partitions,
                               struct qn_err *err);
 
+/* Reads those partitions, each from its offset; NULL: none. Back when librdkafka's threads have
+ * taken it in: up to 2.0 it forgets to fetch, or aborts, where another assignment, a pause or a
+ * resume overtakes the end of the one before (its issue 2190). */
+rd_kafka_resp_err_t qn_kafka_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *l);
+
 /* "what: librdkafka's words (the last trouble)", with the code that fits. */
 qn_status qn_kafka_failed(struct qn_err *err, const struct qn_kafka_client *c,
                           rd_kafka_resp_err_t code, const char *what);

@@ -14,22 +14,22 @@
 #include "base/memory.h"
 
 #include <stdio.h>
+#include <time.h>
 
 enum {
     PRODUCERS = 2,
     SOCKET_MS = 3000,
-    TRANSACTION_MS = 15000,
     INIT_MS = 1000, /* one try; then the caller is asked whether to go on */
     INIT_TRIES = 30,
     WARM_MS = 1000,
     QUEUE_MS = 10,
+    AGAIN_MS = 5,
+    ASK_TRIES = 20,
     ANSWER_MS = 100,
     FENCED_MAX = 3, /* within FENCED_NS: another process has our id */
     RECORD_HEAD = 20
 };
 #define FENCED_NS INT64_C(60000000000)
-#define TEXT_(x)  #x
-#define TEXT(x)   TEXT_(x)
 
 struct producer {
     struct qn_kafka_client client;
@@ -164,17 +164,17 @@ static qn_status producer_begin(struct qn_kafka_transact *t, uint32_t index, boo
     const char *const own[] = {"enable.idempotence",
                                "true",
                                "socket.timeout.ms",
-                               TEXT(3000),
-                               "message.timeout.ms",
-                               TEXT(15000),
+                               "3000",
                                "partitioner",
                                "murmur2_random",
                                t->opt.is_plain ? NULL : "transactional.id",
                                t->ids[index],
-                               "transaction.timeout.ms",
-                               TEXT(15000),
                                NULL};
-    const char *const defaults[] = {"linger.ms",
+    /* in a transaction a record waits as long as that does */
+    const char *const defaults[] = {t->opt.is_plain ? "message.timeout.ms"
+                                                    : "transaction.timeout.ms",
+                                    "15000",
+                                    "linger.ms",
                                     "0",
                                     "compression.codec",
                                     "lz4",
@@ -191,7 +191,7 @@ static qn_status producer_begin(struct qn_kafka_transact *t, uint32_t index, boo
                                                    .own = own,
                                                    .delivered = delivered};
 
-    _Static_assert(SOCKET_MS == 3000 && TRANSACTION_MS == 15000, "as they stand above");
+    _Static_assert(SOCKET_MS == 3000, "as it stands above");
     p->client.arg = p;
     p->under_way = 0;
     QN_TRY(qn_kafka_open(&p->client, &client, err));
@@ -421,13 +421,26 @@ static rd_kafka_consumer_group_metadata_t *membership(rd_kafka_t *consumer, stru
     return NULL;
 }
 
-static rd_kafka_resp_err_t send_offsets(struct producer *p, const struct qn_kafka_part *parts,
-                                        uint32_t count, rd_kafka_t *consumer, struct qn_err *err)
+/* Some errors come back at once, as while a coordinator moves. False: there is no time for that. */
+static bool may_send_again(struct qn_kafka_transact *t, int tries)
+{
+    const struct timespec pause = {0, AGAIN_MS * 1000000};
+
+    if (tries % ASK_TRIES == 0 && t->opt.must_stop != NULL && t->opt.must_stop(t->opt.arg))
+        return false;
+    nanosleep(&pause, NULL);
+    return true;
+}
+
+static rd_kafka_resp_err_t send_offsets(struct qn_kafka_transact *t, struct producer *p,
+                                        const struct qn_kafka_part *parts, uint32_t count,
+                                        rd_kafka_t *consumer, struct qn_err *err)
 {
     rd_kafka_consumer_group_metadata_t *group = membership(consumer, err);
     rd_kafka_topic_partition_list_t *l;
     rd_kafka_resp_err_t code;
     bool is_retriable;
+    int tries = 0;
 
     if (group == NULL)
         return RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
@@ -438,7 +451,7 @@ static rd_kafka_resp_err_t send_offsets(struct producer *p, const struct qn_kafk
         is_retriable = e != NULL && rd_kafka_error_is_retriable(e) &&
                        !rd_kafka_error_txn_requires_abort(e) && !rd_kafka_error_is_fatal(e);
         code = noted(p, e);
-    } while (is_retriable);
+    } while (is_retriable && may_send_again(t, ++tries));
     rd_kafka_topic_partition_list_destroy(l);
     rd_kafka_consumer_group_metadata_destroy(group);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -464,7 +477,7 @@ static rd_kafka_resp_err_t fill(struct qn_kafka_transact *t, struct producer *p,
             code = produce_all(t, p, parts[i].records, NULL, err);
     }
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-        code = send_offsets(p, parts, count, consumer, err);
+        code = send_offsets(t, p, parts, count, consumer, err);
     return code;
 }
 

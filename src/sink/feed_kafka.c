@@ -205,7 +205,7 @@ static void rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t why, rd_kafka_topic_p
     struct kafka *k = ((struct qn_kafka_client *)client)->arg;
 
     if (k->is_closing) {
-        (void)rd_kafka_assign(rk, NULL);
+        (void)qn_kafka_assign(rk, NULL);
     } else if (why == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         if (k->given != NULL)
             rd_kafka_topic_partition_list_destroy(k->given);
@@ -364,7 +364,7 @@ static qn_status read_on(struct kafka *k, struct qn_err *err)
         rd_kafka_queue_forward(p->queue, NULL); /* and never to the consumer's, from now on */
         wake_by(k, p->queue);
     }
-    code = rd_kafka_assign(k->consumer.rk, l);
+    code = qn_kafka_assign(k->consumer.rk, l);
     rd_kafka_topic_partition_list_destroy(l);
     return code == RD_KAFKA_RESP_ERR_NO_ERROR ? QN_OK
                                               : failed(k, code, "cannot read the partitions", err);
@@ -611,7 +611,7 @@ static qn_status kafka_rewind(struct qn_feed *f, struct qn_err *err)
     f->is_stuck = false;
     if (is_leaving) {
         forget(k);
-        (void)rd_kafka_assign(k->consumer.rk, NULL);
+        (void)qn_kafka_assign(k->consumer.rk, NULL);
         if (is_broken) {
             k->broke_ns = now_ns(k);
             close_consumer(k, false);

@@ -230,7 +230,7 @@ static qn_status assign(struct kafka *k, struct qn_err *err)
 
     for (uint32_t p = 0; p < k->partitions; p++)
         rd_kafka_topic_partition_list_add(l, k->topic, (int32_t)p)->offset = k->next[p];
-    code = rd_kafka_assign(k->client.rk, l);
+    code = qn_kafka_assign(k->client.rk, l);
     rd_kafka_topic_partition_list_destroy(l);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return qn_kafka_failed(err, &k->client, code, "cannot read the topic");

@@ -224,18 +224,23 @@ class Broker:
         c.close()
         return found
 
-    def end_of(self, consumer, topic, partition):
-        """A broker that was too busy for its heartbeat leads nothing for a moment."""
-        from confluent_kafka import KafkaException, TopicPartition
+    def patiently(self, ask):
+        """A broker that was too busy for its heartbeat leads and coordinates nothing for a moment."""
+        from confluent_kafka import KafkaException
 
         end = time.monotonic() + 30
         while True:
             try:
-                return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)[1]
+                return ask()
             except KafkaException:
                 if time.monotonic() > end:
                     raise
             time.sleep(0.1)
+
+    def end_of(self, consumer, topic, partition):
+        from confluent_kafka import TopicPartition
+
+        return self.patiently(lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)[1])
 
     def values(self, topic, committed=True):
         return [[m.value().decode() for m in partition] for partition in self.consume(topic, committed)]
@@ -245,7 +250,7 @@ class Broker:
         from confluent_kafka import Consumer, TopicPartition
 
         c = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
-        got = c.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=20)
+        got = self.patiently(lambda: c.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=20))
         c.close()
         return [p.offset for p in got]
 

@@ -148,10 +148,10 @@ def compare(broker, folder, text, topic):
 
 def caught_up(broker, topic, group, partitions):
     """True when the group has committed the end of every partition."""
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer
 
     c = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "looking"})
-    ends = [c.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1] for p in range(partitions)]
+    ends = [broker.end_of(c, topic, p) for p in range(partitions)]
     c.close()
     return [o if o >= 0 else 0 for o in broker.committed(group, topic, partitions)] == ends
 
@@ -162,7 +162,8 @@ def stop_when(is_done, processes, seconds=120):
     for p in processes:
         p.ready(seconds)
     while not is_done():
-        assert time.monotonic() < end, "\n".join(p.said() for p in processes)
+        assert time.monotonic() < end, "\n".join(
+            f"{p.said()}{json.dumps(p.get('/v1/status').json['log'])}" for p in processes)
         for p in processes:
             assert p.process.poll() is None, p.said()
         time.sleep(0.1)

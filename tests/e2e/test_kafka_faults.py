@@ -18,7 +18,7 @@ from kafka_run import Process, Writer, compare, create, finish, spec
 SEED = int(os.environ.get("QUERN_SEED", "11"))
 DECKS = 20 if os.environ.get("QUERN_LONG") else 1
 PARTITIONS = 4
-SESSION, TRANSACTION = 5.0, 2.5  # seconds until a member, a transaction counts as dead
+SESSION, TRANSACTION = 7.0, 3.0  # seconds until a member, a transaction counts as dead
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ class Run:
         self.text = spec(cluster, "faults", kafka=(
             'commit: 10ms, instance: "${INSTANCE}", settings: [session.timeout.ms=%d, heartbeat.interval.ms=300, '
             "transaction.timeout.ms=%d, reconnect.backoff.max.ms=300]" % (SESSION * 1000, TRANSACTION * 1000)))
-        through = self.text.replace(cluster.bootstrap, ",".join(p.bootstrap for p in cluster.proxies))
-        self.processes = [Process(folder, through, name, name) for name in "ab"]
+        self.through = self.text.replace(cluster.bootstrap, ",".join(p.bootstrap for p in cluster.proxies))
+        self.processes = [Process(folder, self.through, name, name) for name in "ab"]
 
     def one(self):
         return self.rng.choice(self.processes)
@@ -60,7 +60,14 @@ class Run:
         p.process.send_signal(signal.SIGCONT)
 
     def transaction_runs_out(self):
-        self.freeze(TRANSACTION + 1.5)
+        self.freeze(TRANSACTION + 2.5)
+
+    def partitions_move_meanwhile(self):
+        """A third process comes, and goes, while one finds its transaction gone."""
+        with_third = Process(self.processes[0].folder, self.through, "c", "c")
+        self.freeze(TRANSACTION + 2.0)
+        time.sleep(self.rng.random() * 2)
+        with_third.kill()
 
     def zombie(self):
         self.freeze(SESSION + 1.5)
@@ -116,8 +123,8 @@ class Run:
     def commit_lost(self):
         self.commit("cut")
 
-    DECK = (kill, transaction_runs_out, zombie, broker_killed, leaders_and_coordinators_move, network_cut, network_slow,
-            commit_late, commit_answer_lost, commit_lost)
+    DECK = (kill, transaction_runs_out, partitions_move_meanwhile, zombie, broker_killed, leaders_and_coordinators_move,
+            network_cut, network_slow, commit_late, commit_answer_lost, commit_lost)
 
 
 def test_faults(cluster, tmp_path):
