@@ -233,17 +233,20 @@ static qn_status find_cluster(struct qn_service_kafka *k, struct qn_err *err)
     return QN_OK;
 }
 
-/* Of a process without an instance no other may have the same. */
+/* Of a process without an instance no other may have the same, so whoever takes its place may end
+ * what it has left open. */
 static void name_transactions(struct qn_service_kafka *k)
 {
     const struct qn_plan_kafka *p = &k->sv->plan->kafka;
     uint64_t any;
 
     k->sv->opt.random->fill(k->sv->opt.random->st, &any, sizeof any);
-    if (p->instance != NULL)
+    if (p->instance != NULL) {
         snprintf(k->id, sizeof k->id, "%s.%s", k->stage->group, p->instance);
-    else
-        snprintf(k->id, sizeof k->id, "%s.%016llx", k->stage->group, (unsigned long long)any);
+        return;
+    }
+    k->writer = p->is_at_least_once ? 0 : any;
+    qn_kafka_transaction_id(k->stage->group, any, k->id, sizeof k->id);
 }
 
 static bool must_not_ask(void *stage)
@@ -875,6 +878,7 @@ static qn_status begin(struct qn_service_kafka *k, struct qn_err *err)
                                                       k->topic_count + (k->journal != NULL),
                                                   .keyed_topics = k->is_last ? 0 : 1,
                                                   .is_plain = k->sv->plan->kafka.is_at_least_once,
+                                                  .is_unique = k->writer != 0,
                                                   .shards = k->homes,
                                                   .must_stop = must_stop,
                                                   .is_replaced = is_replaced,

@@ -20,7 +20,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ASK_FIRST_MS = 1000, ASK_MS = 5000, AGAIN_MS = 200 };
+enum { ASK_FIRST_MS = 1000, ASK_MS = 5000, AGAIN_MS = 200, WRITERS_MAX = 16 };
 #define ASK_NS ((int64_t)60000000000)
 
 static void failed(struct qn_service_kafka *k, const struct qn_err *err)
@@ -61,10 +61,77 @@ static bool may_ask_again(struct qn_service_kafka *k, rd_kafka_resp_err_t code, 
     return true;
 }
 
+/* librdkafka takes from one setting what is read and which positions are told. */
+qn_status qn_kafka_open_asker(struct qn_service_kafka *k, struct qn_kafka_client *asker,
+                              struct qn_err *err)
+{
+    const char *own[] = {"group.id", k->stage->group,   "enable.auto.commit",
+                         "false",    "isolation.level", "read_uncommitted",
+                         NULL};
+    const struct qn_kafka_client_options opt = {
+        .target = &k->sv->plan->kafka.target, .type = RD_KAFKA_CONSUMER, .own = own};
+
+    return qn_kafka_open(asker, &opt, err);
+}
+
+static bool is_among(const uint64_t *all, uint32_t count, uint64_t one)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (all[i] == one)
+            return true;
+    return false;
+}
+
+/* Who wrote those positions last, as far as they are known: each once. */
+static uint32_t find_writers(struct qn_service_kafka *k, const rd_kafka_topic_partition_list_t *l,
+                             uint64_t writers[WRITERS_MAX])
+{
+    struct qn_kafka_client asker = {0};
+    struct qn_err err = {0};
+    rd_kafka_topic_partition_list_t *now;
+    uint32_t count = 0;
+
+    if (qn_kafka_open_asker(k, &asker, &err) != QN_OK)
+        return 0;
+    now = rd_kafka_topic_partition_list_copy(l);
+    if (rd_kafka_committed(asker.rk, now, ASK_FIRST_MS) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        for (int p = 0; p < now->cnt && count < WRITERS_MAX; p++) {
+            struct qn_shard_mark m;
+
+            if (qn_shard_mark_read(qn_kafka_mark_of(&now->elems[p]), &m) && m.writer != 0 &&
+                m.writer != k->writer && !is_among(writers, count, m.writer))
+                writers[count++] = m.writer;
+        }
+    rd_kafka_topic_partition_list_destroy(now);
+    qn_kafka_close(&asker);
+    return count;
+}
+
+/* Partitions are ours whose positions a transaction still holds: of a process that was killed, most
+ * likely, which nobody would end before the brokers do, some 15 to 25 s later. */
+static void end_open_transactions(struct qn_service_kafka *k,
+                                  const rd_kafka_topic_partition_list_t *l)
+{
+    uint64_t writers[WRITERS_MAX];
+    const uint32_t count = find_writers(k, l, writers);
+
+    for (uint32_t i = 0; i < count && !is_over(k); i++) {
+        struct qn_err why = {0};
+        char id[sizeof k->id];
+
+        qn_kafka_transaction_id(k->stage->group, writers[i], id, sizeof id);
+        atomic_fetch_add(&k->beats, 1);
+        if (qn_kafka_end_transactions(&k->sv->plan->kafka.target, id, &why) == QN_OK)
+            qn_report_say(k->sv->opt.report, QN_LEVEL_INFO, "kafka",
+                          "ended what a process that is gone had left open (%s)", id);
+    }
+}
+
 qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
                              struct qn_err *err)
 {
     const int64_t begun = qn_kafka_now_ns(k);
+    bool may_end = k->is_assigning && k->writer != 0;
     rd_kafka_resp_err_t code;
 
     do {
@@ -74,6 +141,9 @@ qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partitio
             code = l->elems[p].err;
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
             return QN_OK;
+        if (may_end)
+            end_open_transactions(k, l);
+        may_end = false;
     } while (may_ask_again(k, code, begun));
     if (is_over(k))
         return qn_err_set(err, QN_INTERRUPTED, "told to stop");

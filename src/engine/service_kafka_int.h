@@ -64,7 +64,8 @@ struct qn_service_kafka {
     uint32_t homes;       /* partitions of the stream's topic */
     uint32_t *partitions; /* [topic_count] */
     uint32_t topic_count;
-    char id[300]; /* of the transactions */
+    char id[300];    /* of the transactions */
+    uint64_t writer; /* the end of it, where no other process can have it; else 0 */
     uint64_t log_id;
 
     uint32_t shard_count;        /* partitions of the input */
@@ -154,7 +155,12 @@ void qn_kafka_rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t why,
                          rd_kafka_topic_partition_list_t *l, void *client);
 /* Reads all that is here, each from where it stands; what was fetched ahead is fetched again. */
 qn_status qn_kafka_read_on(struct qn_service_kafka *k, struct qn_err *err);
-/* Positions of the group for l, each with its text: waits until open transactions are decided.
+/* A consumer that reads no records, and hears the group's positions as the last transaction that
+ * has ended left them: the one that reads what is committed waits for those that are open. */
+qn_status qn_kafka_open_asker(struct qn_service_kafka *k, struct qn_kafka_client *asker,
+                              struct qn_err *err);
+/* Positions of the group for l, each with its text: waits until open transactions are decided;
+ * those of processes that are gone are ended, where their marks say whose they were.
  * QN_INTERRUPTED: told to give up, or to stop while partitions are being assigned. */
 qn_status qn_kafka_positions(struct qn_service_kafka *k, rd_kafka_topic_partition_list_t *l,
                              struct qn_err *err);

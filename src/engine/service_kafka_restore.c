@@ -71,6 +71,7 @@ struct qn_shard_options qn_kafka_shard_options(const struct qn_service_kafka *k)
                                      .report = sv->opt.report,
                                      .threads = sv->opt.threads,
                                      .log_id = k->log_id,
+                                     .writer = k->writer,
                                      .stage = k->stage_index,
                                      .shards = k->shard_count,
                                      .next_partitions = k->is_last ? 0 : k->partitions[0],

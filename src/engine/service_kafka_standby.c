@@ -54,7 +54,7 @@ struct copy {
 struct qn_kafka_standby {
     struct qn_service_kafka *k;
     struct qn_kafka_client client;    /* the thread's own: reads */
-    struct qn_kafka_client asker;     /* likewise: open_asker    */
+    struct qn_kafka_client asker;     /* likewise                */
     struct qn_transcoder *transcoder; /* of the one stream's copies; NULL = records are events */
     struct copy *copies;              /* [shard_count] */
     pthread_t thread;
@@ -449,21 +449,6 @@ static qn_status open_client(struct qn_kafka_standby *s, struct qn_err *err)
     return QN_OK;
 }
 
-/* Whoever reads what is committed also asks for positions that no open transaction is about to
- * move: librdkafka takes that from the same setting, and the brokers let it wait. An owner nearly
- * always has one open, so that client might hear nothing for a minute. This one hears the positions
- * of the last transaction that has ended, which is what a copy may follow. */
-static qn_status open_asker(struct qn_kafka_standby *s, struct qn_err *err)
-{
-    const char *own[] = {"group.id", s->k->stage->group, "enable.auto.commit",
-                         "false",    "isolation.level",  "read_uncommitted",
-                         NULL};
-    const struct qn_kafka_client_options opt = {
-        .target = &s->k->sv->plan->kafka.target, .type = RD_KAFKA_CONSUMER, .own = own};
-
-    return qn_kafka_open(&s->asker, &opt, err);
-}
-
 static bool must_let_go(void *standby)
 {
     struct qn_kafka_standby *s = standby;
@@ -527,7 +512,7 @@ qn_status qn_kafka_standby_start(struct qn_service_kafka *k, struct qn_err *err)
     pthread_mutex_unlock(&k->sv->wait_lock);
     QN_TRY(make_transcoder(s, err));
     QN_TRY(open_client(s, err));
-    QN_TRY(open_asker(s, err));
+    QN_TRY(qn_kafka_open_asker(s->k, &s->asker, err));
     failed = pthread_create(&s->thread, NULL, standing_by, s);
     s->has_thread = failed == 0;
     return failed == 0 ? QN_OK : qn_err_sys(err, failed, "cannot start the thread of the copies");

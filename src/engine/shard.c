@@ -479,6 +479,7 @@ static qn_status shard_new(const struct qn_shard_options *opt, uint32_t partitio
         return rc;
     }
     s->mark.maker = qn_commits_maker(s->plan);
+    s->mark.writer = s->opt.writer;
     *out = s;
     return QN_OK;
 }

@@ -39,6 +39,7 @@ struct qn_shard_options {
     struct qn_report *report;
     uint32_t threads;
     uint64_t log_id;          /* of cluster and topic: snapshots of others are not believed */
+    uint64_t writer;          /* of the marks: shard_mark.h */
     uint32_t stage;           /* of the plan */
     uint32_t shards;          /* of this stage */
     uint32_t next_partitions; /* of the topic that the next stage reads; 0: the last stage */

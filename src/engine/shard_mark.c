@@ -15,11 +15,14 @@ void qn_shard_mark_print(const struct qn_shard_mark *m, char out[QN_SHARD_MARK_B
                      "1 first=%" PRId64 " since=%" PRId64 " maker=%016" PRIx64 " hash=%016" PRIx64,
                      m->first, m->since, m->maker, m->hash);
 
+    if (m->writer != 0)
+        n += snprintf(out + n, QN_SHARD_MARK_BYTES - (size_t)n, " writer=%016" PRIx64, m->writer);
     for (uint32_t i = 0; i < m->unknown_count; i++)
         n += snprintf(out + n, QN_SHARD_MARK_BYTES - (size_t)n, "%s%" PRIu32 "@%" PRId64,
                       i == 0 ? " unknown=" : ",", m->unknown[i].id, m->unknown[i].last);
     if (m->streams > 0)
-        n += snprintf(out + n, QN_SHARD_MARK_BYTES - (size_t)n, " journal=%" PRId64, m->journal);
+        n += snprintf(out + n, QN_SHARD_MARK_BYTES - (size_t)n,
+                      " topics=%016" PRIx64 " journal=%" PRId64, m->topics, m->journal);
     for (uint32_t i = 0; i < m->streams; i++)
         n += snprintf(out + n, QN_SHARD_MARK_BYTES - (size_t)n, "%s%" PRId64,
                       i == 0 ? " from=" : ",", m->from[i]);
@@ -69,6 +72,16 @@ static bool take_hash(struct qn_str *text, const char *name, uint64_t *out)
     return true;
 }
 
+/* " writer=HEX", or nothing. */
+static bool take_writer(struct qn_str *text, struct qn_shard_mark *out)
+{
+    static const char name[] = "writer=";
+
+    if (text->len < sizeof name - 1 || memcmp(text->p, name, sizeof name - 1) != 0)
+        return true;
+    return take_hash(text, name, &out->writer) && out->writer != 0;
+}
+
 /* " unknown=ID@N,ID@N", or nothing. */
 static bool take_unknown(struct qn_str *text, struct qn_shard_mark *out)
 {
@@ -99,14 +112,15 @@ static bool take_unknown(struct qn_str *text, struct qn_shard_mark *out)
     }
 }
 
-/* " journal=N from=N,N", or nothing. */
+/* " topics=HEX journal=N from=N,N", or nothing. */
 static bool take_streams(struct qn_str *text, struct qn_shard_mark *out)
 {
     struct qn_str all;
 
     if (text->len == 0)
         return true;
-    if (!take_offset(text, "journal=", &out->journal) || !take(text, "from=", &all))
+    if (!take_hash(text, "topics=", &out->topics) ||
+        !take_offset(text, "journal=", &out->journal) || !take(text, "from=", &all))
         return false;
     for (;;) {
         const char *comma = memchr(all.p, ',', all.len);
@@ -133,6 +147,6 @@ bool qn_shard_mark_read(struct qn_str text, struct qn_shard_mark *out)
     return take(&text, "1", &version) && version.len == 0 &&
            take_offset(&text, "first=", &out->first) && take_offset(&text, "since=", &out->since) &&
            take_hash(&text, "maker=", &out->maker) && take_hash(&text, "hash=", &out->hash) &&
-           take_unknown(&text, out) && take_streams(&text, out) && text.len == 0 &&
-           out->since >= out->first;
+           take_writer(&text, out) && take_unknown(&text, out) && take_streams(&text, out) &&
+           text.len == 0 && out->since >= out->first;
 }

@@ -9,6 +9,7 @@
 #ifdef QN_WITH_KAFKA
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "engine/shard_event.h"
 #include "event/decode.h"
@@ -48,6 +49,9 @@ qn_status qn_shard_merge_new(struct qn_shard *s, struct qn_err *err)
         m->lanes[i].last_us = INT64_MIN;
     }
     m->journal_end = -1;
+    for (uint32_t i = 0; i < count; i++)
+        s->mark.topics = qn_hash(s->plan->kafka.stream_topics[i],
+                                 strlen(s->plan->kafka.stream_topics[i]) + 1, s->mark.topics);
     s->merge = m;
     return qn_opener_new(&m->opener, err);
 }
@@ -133,8 +137,14 @@ qn_status qn_shard_merge_check(const struct qn_shard *s, struct qn_err *err)
 {
     const uint32_t streams = s->merge != NULL ? s->merge->count : 0;
 
-    if (s->expected.streams == streams)
+    if (s->expected.streams == streams && s->expected.topics == s->mark.topics)
         return QN_OK;
+    if (s->expected.streams == streams)
+        return qn_err_set(err, QN_CORRUPT,
+                          "the positions of group '%s' in partition %u were written by a pipeline "
+                          "with other streams, or the same in another order: the journal knows "
+                          "them by their place in the spec; use another group",
+                          s->def->group, s->partition);
     return qn_err_set(err, QN_CORRUPT,
                       "the positions of group '%s' in partition %u were written by a pipeline with "
                       "%u streams, and this one has %u: use another group",

@@ -96,8 +96,9 @@ rd_kafka_resp_err_t qn_kafka_assign(rd_kafka_t *rk, const rd_kafka_topic_partiti
     const rd_kafka_resp_err_t code = rd_kafka_assign(rk, l);
 
     /* Questions wait in the same queue as what is to be done: behind the first answer all that was
-     * read before has stopped, behind the second what is read now was told to start. */
-    for (int i = 0; i < 2; i++) {
+     * read before has stopped, behind the second what is read now was told to start. Where nothing
+     * is read, the group waits for that itself; one that is being left might never answer. */
+    for (int i = 0; l != NULL && i < 2; i++) {
         rd_kafka_topic_partition_list_t *now = NULL;
 
         if (rd_kafka_assignment(rk, &now) == RD_KAFKA_RESP_ERR_NO_ERROR)

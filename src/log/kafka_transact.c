@@ -27,6 +27,7 @@ enum {
     ASK_TRIES = 20,
     ANSWER_MS = 100,
     FENCED_MAX = 3, /* within FENCED_NS: another process has our id */
+    ID_BYTES = 320,
     RECORD_HEAD = 20
 };
 #define FENCED_NS INT64_C(60000000000)
@@ -43,7 +44,7 @@ struct producer {
 struct qn_kafka_transact {
     struct qn_kafka_transact_options opt;
     struct producer producers[PRODUCERS];
-    char ids[PRODUCERS][256];
+    char ids[PRODUCERS][ID_BYTES];
     uint32_t turn;
     uint32_t fenced;
     int64_t fenced_ns; /* the first of those `fenced` */
@@ -251,6 +252,34 @@ void qn_kafka_transact_free(struct qn_kafka_transact *t)
 void qn_kafka_transact_stats(const struct qn_kafka_transact *t, struct qn_kafka_transact_stats *out)
 {
     *out = t->stats;
+}
+
+void qn_kafka_transaction_id(const char *group, uint64_t any, char *id, size_t size)
+{
+    snprintf(id, size, "%s.%016llx", group, (unsigned long long)any);
+}
+
+qn_status qn_kafka_end_transactions(const struct qn_kafka_target *target, const char *id,
+                                    struct qn_err *err)
+{
+    for (uint32_t i = 0; i < PRODUCERS; i++) {
+        char full[ID_BYTES];
+        const char *const own[] = {"transactional.id", full, "socket.timeout.ms", "3000", NULL};
+        const struct qn_kafka_client_options opt = {
+            .target = target, .type = RD_KAFKA_PRODUCER, .own = own};
+        struct qn_kafka_client client = {0};
+        rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+        snprintf(full, sizeof full, "%s.%u", id, i);
+        QN_TRY(qn_kafka_open(&client, &opt, err));
+        code = code_of(rd_kafka_init_transactions(client.rk, SOCKET_MS));
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+            (void)qn_kafka_failed(err, &client, code, id);
+        qn_kafka_close(&client);
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return QN_IO;
+    }
+    return QN_OK;
 }
 
 /* ---- records ---------------------------------------------------------------------------------*/
@@ -487,6 +516,8 @@ static qn_status count_fenced(struct qn_kafka_transact *t, struct qn_err *err)
 {
     const int64_t now = now_ns();
 
+    if (t->opt.is_unique)
+        return QN_OK;
     if (t->fenced == 0 || now - t->fenced_ns > FENCED_NS) {
         t->fenced = 0;
         t->fenced_ns = now;

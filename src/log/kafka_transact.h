@@ -31,6 +31,7 @@ struct qn_kafka_transact_options {
     uint32_t topic_count;
     uint32_t keyed_topics; /* the first ones, whose records go by their key (qn_kafka_record_add) */
     bool is_plain;         /* at least once: no transactions, one producer                    */
+    bool is_unique;        /* no other process can have come to this id: fenced, it goes on   */
     uint32_t shards;       /* partitions of the topic that `home` speaks of                       */
     bool (*must_stop)(void *arg); /* asked about once a second while a broker is waited for   */
     /* Asked before a producer that was fenced is made anew, which would fence whoever did that:
@@ -44,6 +45,13 @@ struct qn_kafka_transact_options {
 qn_status qn_kafka_transact_new(const struct qn_kafka_transact_options *opt,
                                 struct qn_kafka_transact **out, struct qn_err *err);
 void qn_kafka_transact_free(struct qn_kafka_transact *t); /* NULL is fine */
+
+/* The id of a process that has no name: whatever no other has. */
+void qn_kafka_transaction_id(const char *group, uint64_t any, char *id, size_t size);
+/* Ends what a process that is gone has left open under its id, as its own restart would. One that
+ * is not gone loses the transaction it is in, and goes on with a new one. QN_IO: nobody answers. */
+qn_status qn_kafka_end_transactions(const struct qn_kafka_target *target, const char *id,
+                                    struct qn_err *err);
 
 /* Appends one record to the records of a shard. key p NULL = none; headers as the log has them.
  * home: the partition of the event that it is about. It goes into the one of the same number where

@@ -43,15 +43,9 @@ def members(broker, group):
     return sorted(m.group_instance_id for m in found)
 
 
-def test_what_was_left_open_is_ended_at_once(patient, tmp_path):
-    """Killed in the middle of a commit; another process has its partition when it comes back, and waits for the end of
-    that transaction. It is there at the first thing that the process does, before it has a place in the group."""
-    topic, rng = "open", random.Random(SEED)
-    create(patient, topic, 1)
-    proxy = kafka_proxy.Proxy(patient)
-    text = spec(patient, topic, kafka='commit: 10ms, instance: "${INSTANCE}", settings: [session.timeout.ms=2000, '
-                                      'heartbeat.interval.ms=300]')
-    held = []
+def killed_in_a_commit(patient, proxy, folder, topic, text, instance):
+    """A process whose second commit never reached the brokers: its transaction stays open."""
+    rng, held = random.Random(SEED), []
 
     def hold(key):
         if key != kafka_proxy.END_TXN:
@@ -59,16 +53,40 @@ def test_what_was_left_open_is_ended_at_once(patient, tmp_path):
         held.append(key)
         return "hold", FOR_EVER
 
+    create(patient, topic, 1)
+    dead = Process(folder, text.replace(patient.bootstrap, proxy.bootstrap), "dead", instance)
+    dead.ready()
+    patient.produce(topic, cards(rng, 0, 100, 1))
+    dead.await_true(lambda: caught_up(patient, topic, topic, 1))
+    proxy.rule = hold
+    patient.produce(topic, cards(rng, 100, 100, 1))
+    dead.await_true(lambda: held)
+    dead.kill()
+    assert hidden(patient, f"{topic}.predictions") > 0
+
+
+def test_who_takes_over_ends_what_is_open(patient, tmp_path):
+    """Processes without names: no other can come back under the name of the dead one, so its place is enough."""
+    topic, proxy = "taken", kafka_proxy.Proxy(patient)
+    text = spec(patient, topic, kafka="commit: 10ms, settings: [session.timeout.ms=2000, heartbeat.interval.ms=300]")
     try:
-        dead = Process(tmp_path, text.replace(patient.bootstrap, proxy.bootstrap), "dead", "z")
-        dead.ready()
-        patient.produce(topic, cards(rng, 0, 100, 1))
-        dead.await_true(lambda: caught_up(patient, topic, topic, 1))
-        proxy.rule = hold
-        patient.produce(topic, cards(rng, 100, 100, 1))
-        dead.await_true(lambda: held)
-        dead.kill()
-        assert hidden(patient, f"{topic}.predictions") > 0
+        killed_in_a_commit(patient, proxy, tmp_path, topic, text, None)
+        other = Process(tmp_path, text, "other")
+        finish([other], patient, topic, 1)
+        assert "ended what a process that is gone had left open" in other.said()
+        assert compare(patient, tmp_path, text, topic) > 180
+    finally:
+        proxy.stop()
+
+
+def test_what_was_left_open_is_ended_at_once(patient, tmp_path):
+    """Killed in the middle of a commit; another process has its partition when it comes back, and waits for the end of
+    that transaction. It is there at the first thing that the process does, before it has a place in the group."""
+    topic, proxy = "open", kafka_proxy.Proxy(patient)
+    text = spec(patient, topic, kafka='commit: 10ms, instance: "${INSTANCE}", settings: [session.timeout.ms=2000, '
+                                      'heartbeat.interval.ms=300]')
+    try:
+        killed_in_a_commit(patient, proxy, tmp_path, topic, text, "z")
         other = Process(tmp_path, text, "other", "a")
         other.await_true(other.find_port)
         other.await_true(lambda: members(patient, topic) == ["a"])  # it has the partition

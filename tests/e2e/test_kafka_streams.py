@@ -154,6 +154,12 @@ def test_merged_by_time(kafka, tmp_path):
     p = Process(tmp_path, alone, "alone")
     assert p.process.wait(60) != 0
     assert "written by a pipeline with 2 streams, and this one has 1" in p.said()
+    swapped = re.sub(r"(?m)^(  pay:\n(?:    .*\n)+)(  login:\n(?:    .*\n)+)", r"\2\1", text).replace(
+        "sum(amount) by", "sum(amount) of pay by").replace("count() by", "count() of pay by")
+    assert swapped != text
+    p = Process(tmp_path, swapped, "swapped")
+    assert p.process.wait(60) != 0
+    assert "in another order" in p.said()
 
 
 @pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])

@@ -12,6 +12,7 @@ static void test_there_and_back(void **state)
 {
     const struct qn_shard_mark m = {
         .first = 17, .since = INT64_MAX, .maker = 0x0123456789abcdef, .hash = 0xfedcba9876543210};
+    struct qn_shard_mark named = m;
     struct qn_shard_mark got;
     char text[QN_SHARD_MARK_BYTES];
 
@@ -21,6 +22,11 @@ static void test_there_and_back(void **state)
                               "hash=fedcba9876543210");
     assert_true(qn_shard_mark_read(qn_str_of(text), &got));
     assert_memory_equal(&got, &m, sizeof m);
+    named.writer = 0xabc;
+    qn_shard_mark_print(&named, text);
+    assert_string_equal(strstr(text, " writer="), " writer=0000000000000abc");
+    assert_true(qn_shard_mark_read(qn_str_of(text), &got));
+    assert_memory_equal(&got, &named, sizeof named);
 }
 
 static void test_unknown(void **state)
@@ -48,15 +54,16 @@ static void test_unknown(void **state)
 static void test_streams(void **state)
 {
     struct qn_shard_mark m = {
-        .first = 30, .since = 30, .streams = 2, .journal = 7, .from = {10, 20}};
+        .first = 30, .since = 30, .streams = 2, .topics = 0xaa, .journal = 7, .from = {10, 20}};
     struct qn_shard_mark got;
     char text[QN_SHARD_MARK_BYTES];
 
     (void)state;
     qn_shard_mark_print(&m, text);
-    assert_string_equal(strstr(text, " journal="), " journal=7 from=10,20");
+    assert_string_equal(strstr(text, " topics="), " topics=00000000000000aa journal=7 from=10,20");
     assert_true(qn_shard_mark_read(qn_str_of(text), &got));
     assert_memory_equal(&got, &m, sizeof m);
+    m.writer = UINT64_MAX;
     m.unknown_count = QN_SHARD_MARK_UNKNOWN; /* the longest there may be */
     for (uint32_t i = 0; i < QN_SHARD_MARK_UNKNOWN; i++)
         m.unknown[i] = (struct qn_shard_unknown){UINT32_MAX, INT64_MAX};
@@ -88,7 +95,8 @@ static void test_what_is_none(void **state)
         "1 first=5 since=4 maker=0123456789abcdef hash=0123456789abcdef",
         "1 first=9223372036854775808 since=0 maker=0123456789abcdef hash=0123456789abcdef",
         "1 since=0 first=0 maker=0123456789abcdef hash=0123456789abcdef",
-#define MARK "1 first=0 since=0 maker=0123456789abcdef hash=0123456789abcdef"
+#define TOPICS " topics=00000000000000aa"
+#define MARK   "1 first=0 since=0 maker=0123456789abcdef hash=0123456789abcdef"
         MARK " unknown=",
         MARK " unknown=1",
         MARK " unknown=1@",
@@ -97,13 +105,17 @@ static void test_what_is_none(void **state)
         MARK " unknown=-1@2",
         MARK " unknown=4294967296@2",
         MARK " unknown=1@2 unknown=1@2",
-        MARK " journal=1",
-        MARK " journal=1 from=",
-        MARK " journal=1 from=1,",
-        MARK " journal=-1 from=1",
-        MARK " journal=1 from=-1",
+        MARK " writer=0000000000000000",
+        MARK " writer=1",
+        MARK " journal=1 from=1",
+        MARK TOPICS,
+        MARK TOPICS " journal=1",
+        MARK TOPICS " journal=1 from=",
+        MARK TOPICS " journal=1 from=1,",
+        MARK TOPICS " journal=-1 from=1",
+        MARK TOPICS " journal=1 from=-1",
         MARK " from=1",
-        MARK " journal=1 from=1 unknown=1@2",
+        MARK TOPICS " journal=1 from=1 unknown=1@2",
     };
     struct qn_shard_mark m;
 
