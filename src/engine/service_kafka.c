@@ -300,9 +300,10 @@ qn_status qn_kafka_stage_init(struct qn_service_kafka *k, struct qn_err *err)
     k->parts = QN_NEW_N(&sv->arena, struct qn_kafka_part, k->shard_count);
     k->marks = qn_arena_zalloc(&sv->arena, k->shard_count, sizeof *k->marks);
     k->nexts = QN_NEW_N(&sv->arena, int64_t, k->shard_count * k->input_count);
+    k->ends = QN_NEW_N(&sv->arena, int64_t, k->shard_count * k->input_count);
     k->journals = QN_NEW_N(&sv->arena, struct qn_buf, k->shard_count);
     if (!k->shards || !k->is_ours || !k->ended_ns || !k->parts || !k->marks || !k->nexts ||
-        !k->journals)
+        !k->ends || !k->journals)
         return qn_err_set(err, QN_NOMEM, "out of memory for the partitions");
     QN_TRY(make_transcoders(k, err));
     return qn_kafka_look_init(k, err);

@@ -222,6 +222,7 @@ static qn_status ask_for_streams(struct qn_service_kafka *k,
         QN_TRY(find_oldest(k, k->inputs[s], i, &place.oldest[s], &newest, err));
         if (p->offset > newest)
             return not_the_same(k, k->inputs[s], i, p->offset, newest, err);
+        k->ends[i * k->input_count + s] = newest;
         if (s > 0 && (known > 0) != (p->offset >= 0))
             return qn_err_set(
                 err, QN_CORRUPT,
@@ -258,6 +259,7 @@ static qn_status ask_for_state(struct qn_service_kafka *k, const rd_kafka_topic_
     QN_TRY(find_oldest(k, k->input, i, &oldest, &newest, err));
     if (at->offset > newest)
         return not_the_same(k, k->input, i, at->offset, newest, err);
+    k->ends[i] = newest;
     qn_kafka_restore_ask(k, at, oldest, NULL);
     return QN_OK;
 }

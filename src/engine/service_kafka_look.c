@@ -55,10 +55,12 @@ static void set_lag(struct qn_service_kafka *k, uint32_t i, uint32_t input, int6
 /* Where its partition of one input ends, as far as known, and never before what was read. */
 static int64_t end_of(struct qn_service_kafka *k, uint32_t i, uint32_t input, int64_t next)
 {
+    const int64_t known = k->ends[i * k->input_count + input];
     int64_t oldest = 0, end = 0;
 
     (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->inputs[input], (int32_t)i, &oldest,
                                          &end);
+    end = end > known ? end : known;
     return end > next ? end : next;
 }
 

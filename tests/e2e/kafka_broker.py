@@ -94,6 +94,8 @@ def free_ports(count):
 class Broker:
     """One broker; `bootstrap` is its address, `proxied` the address that it gives to those who come by a proxy."""
 
+    nodes = None
+
     def __init__(self, folder, extra="", proxied="", ports=None, begin=True):
         """extra: lines that replace those of the same key; proxied "same": that listener has no proxy in front."""
         self.folder, self.classes, self.process = pathlib.Path(folder), jars(), None
@@ -171,9 +173,10 @@ class Broker:
                 if why.args[0].code() != KafkaError.INVALID_REPLICATION_FACTOR or time.monotonic() > end:
                     raise
             time.sleep(0.1)
-        while len(self.admin().list_topics(topic, timeout=20).topics[topic].partitions) != partitions:
-            assert time.monotonic() < end, f"nobody knows of {topic} yet"
-            time.sleep(0.02)
+        for node in self.nodes or [self]:  # each hears of it in its own time
+            while len(node.admin().list_topics(topic, timeout=20).topics[topic].partitions) != partitions:
+                assert time.monotonic() < end, f"nobody knows of {topic} yet"
+                time.sleep(0.02)
 
     def produce(self, topic, records):
         """Records of (partition, value[, key[, headers]]), each once, in their order. The producer is kept: the first
