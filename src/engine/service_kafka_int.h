@@ -76,7 +76,7 @@ struct qn_service_kafka {
     char (*marks)[QN_SHARD_MARK_BYTES]; /* [shard_count] */
     int64_t *nexts;                     /* [shard_count * input_count] */
     int64_t *ends; /* likewise: where they ended when they came; before anything was read */
-    struct qn_buf *journals;            /* [shard_count] of the commit in hand */
+    struct qn_buf *journals; /* [shard_count] of the commit in hand */
     uint32_t part_count;
     struct qn_kafka_restore *restore; /* NULL until the thread has begun */
     struct qn_kafka_standby *standby; /* NULL without copies             */

@@ -22,6 +22,9 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *arg)
 
     (void)rk;
     c->troubles++;
+    c->is_hopeless = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+                     code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL ||
+                     code == RD_KAFKA_RESP_ERR__RESOLVE;
     /* That all brokers are down says less than what was said before about one of them. */
     if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || c->trouble[0] == '\0')
         snprintf(c->trouble, sizeof(c->trouble), "%s", reason);
@@ -198,7 +201,7 @@ qn_status qn_kafka_topic(struct qn_kafka_client *c, const char *topic, uint32_t 
     for (int i = 0;
          *partitions == 0 && !is_stopped && code != RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
          i++) {
-        if (i >= (is_answered || c->troubles == 0 ? ASK_TIMES : TROUBLED_TIMES))
+        if (i >= (is_answered || !c->is_hopeless ? ASK_TIMES : TROUBLED_TIMES))
             break;
         if (i > 0 && is_answered)
             nanosleep(&pause, NULL);

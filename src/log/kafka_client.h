@@ -22,6 +22,7 @@ struct qn_kafka_client {
     void *arg;         /* the owner's, for its callbacks, whose opaque is the client       */
     bool is_consuming; /* the owner has called rd_kafka_poll_set_consumer: only it polls   */
     bool is_hasty;     /* the owner believes at once that a topic is not there             */
+    bool is_hopeless;  /* all brokers were down at once, or one did not let us in          */
     uint64_t troubles; /* errors reported since it was opened: brokers lost, refused, slow */
     char trouble[256]; /* the last one, in librdkafka's words                              */
 };
@@ -47,9 +48,9 @@ qn_status qn_kafka_open(struct qn_kafka_client *c, const struct qn_kafka_client_
 void qn_kafka_close(struct qn_kafka_client *c);
 
 /* Asks the brokers for a topic. *partitions: at least 1. QN_NOT_FOUND, after two seconds, names the
- * nearest topic; QN_IO: nobody answered within 10 s (3 s where something was reported), with the
- * last trouble; QN_DENIED; QN_INTERRUPTED as soon as must_stop says so (asked every second; may be
- * NULL). */
+ * nearest topic; QN_IO: nobody answered within 10 s (3 s where none of them can be reached), with
+ * the last trouble; QN_DENIED; QN_INTERRUPTED as soon as must_stop says so (asked every second; may
+ * be NULL). */
 qn_status qn_kafka_topic(struct qn_kafka_client *c, const char *topic, uint32_t *partitions,
                          bool (*must_stop)(void *arg), void *arg, struct qn_err *err);
 

@@ -31,6 +31,7 @@ enum {
     RECORD_HEAD = 20
 };
 #define FENCED_NS INT64_C(60000000000)
+#define OLD_NS    INT64_C(2000000000) /* the brokers end none that is younger */
 
 struct producer {
     struct qn_kafka_client client;
@@ -510,13 +511,13 @@ static rd_kafka_resp_err_t fill(struct qn_kafka_transact *t, struct producer *p,
     return code;
 }
 
-/* Another process that has our id fences us again and again; a transaction that took too long looks
- * the same, but once. */
-static qn_status count_fenced(struct qn_kafka_transact *t, struct qn_err *err)
+/* Another process that has our id fences us again and again, whatever we have just begun; a
+ * transaction that took too long looks the same, but was old. */
+static qn_status count_fenced(struct qn_kafka_transact *t, int64_t age_ns, struct qn_err *err)
 {
     const int64_t now = now_ns();
 
-    if (t->opt.is_unique)
+    if (t->opt.is_unique || age_ns >= OLD_NS)
         return QN_OK;
     if (t->fenced == 0 || now - t->fenced_ns > FENCED_NS) {
         t->fenced = 0;
@@ -655,7 +656,7 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, struct qn_kafka_part *p
     rd_kafka_resp_err_t code, end;
     struct qn_err why = {0};
     uint64_t troubles;
-    int64_t begun;
+    int64_t begun, age_ns;
 
     QN_ASSERT(count > 0);
     QN_ASSERT(consumer != NULL || t->opt.is_plain);
@@ -669,6 +670,7 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, struct qn_kafka_part *p
     t->turn = (t->turn + 1) % PRODUCERS;
     (void)rd_kafka_poll(p->client.rk, 0);
     troubles = p->client.troubles;
+    age_ns = -now_ns();
     code = fill(t, p, parts, count, consumer, &why);
     begun = now_ns();
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -680,6 +682,7 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, struct qn_kafka_part *p
         t->stats.aborts++;
     }
     (void)rd_kafka_poll(p->client.rk, 0); /* errors are reported here */
+    age_ns += now_ns();
     p->is_doubtful = end != RD_KAFKA_RESP_ERR_NO_ERROR || p->client.troubles != troubles ||
                      now_ns() - begun >= (int64_t)SOCKET_MS * 1000000;
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -696,7 +699,7 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, struct qn_kafka_part *p
     if (is_fenced(code) || is_fenced(end)) {
         if (t->opt.is_replaced(t->opt.arg, err))
             return QN_DENIED;
-        QN_TRY(count_fenced(t, err));
+        QN_TRY(count_fenced(t, age_ns, err));
     }
     /* Before anybody looks at positions: what is late must have happened or be refused. */
     return p->is_doubtful ? renew(t, index, err) : QN_OK;
