@@ -22,9 +22,9 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *arg)
 
     (void)rk;
     c->troubles++;
-    c->is_hopeless = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
-                     code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL ||
-                     code == RD_KAFKA_RESP_ERR__RESOLVE;
+    c->is_hopeless |= code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+                      code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL ||
+                      code == RD_KAFKA_RESP_ERR__RESOLVE;
     /* That all brokers are down says less than what was said before about one of them. */
     if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || c->trouble[0] == '\0')
         snprintf(c->trouble, sizeof(c->trouble), "%s", reason);
