@@ -21,7 +21,7 @@
 #define TARGET                                                                                     \
     UNCHECKED __attribute__((                                                                      \
         target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi2,popcnt")))
-#define INLINED static inline __attribute__((always_inline)) TARGET
+#define INLINED QN_COPIED TARGET
 
 enum { QN_AVX512_PARTS = 4 }; /* times 16 rows that search in step, at most */
 

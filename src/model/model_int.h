@@ -22,6 +22,14 @@ enum {
     QN_MODEL_PERFECT_DEPTH = 6    /* deeper trees are walked node by node    */
 };
 
+/* Of functions that are compiled anew for the constants of each call. Sanitizers check the same
+ * source in one copy where gcc likes that better: to instrument all takes it minutes. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define QN_COPIED static inline
+#else
+#define QN_COPIED static inline __attribute__((always_inline))
+#endif
+
 /* ---- the intermediate form ---- */
 
 enum qn_node_flag {

@@ -163,7 +163,7 @@ INLINED void reach(const uint8_t *splits, const int8_t *codes, const unsigned de
                    const unsigned tables, uint8_t *leaf)
 {
     __m256i index = _mm256_setzero_si256();
-    __m256i d[QN_LANES_DEPTH];
+    __m256i d[QN_LANES_DEPTH] = {0};
 
 #pragma GCC unroll 8
     for (unsigned level = 0; level < depth; level++) {

@@ -15,7 +15,7 @@
 #define UNCHECKED
 #endif
 #define TARGET  UNCHECKED __attribute__((target("avx2,bmi2,popcnt")))
-#define INLINED static inline __attribute__((always_inline)) TARGET
+#define INLINED QN_COPIED TARGET
 
 /* False where the trees have no form for single rows. */
 bool qn_model_row_avx2_can(const struct qn_model *m);

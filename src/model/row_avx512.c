@@ -340,7 +340,7 @@ INLINED void reach(const uint8_t *splits, const int8_t *codes, const unsigned de
                    const unsigned registers, uint8_t *leaf)
 {
     __m512i index = _mm512_setzero_si512();
-    __mmask64 d[QN_LANES_DEPTH];
+    __mmask64 d[QN_LANES_DEPTH] = {0};
 
 #pragma GCC unroll 8
     for (unsigned level = 0; level < depth; level++) {

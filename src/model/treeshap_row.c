@@ -110,7 +110,7 @@ static inline void ask_for(const struct qn_shap_part *p, const double *table, st
 
 /* ---- numbers ---- */
 
-#define INLINED static inline __attribute__((always_inline))
+#define INLINED QN_COPIED
 
 /* Sums of a group, and what its inputs get. */
 INLINED void run_own(const struct qn_shap_part *part, const pair *values, const double *p,
