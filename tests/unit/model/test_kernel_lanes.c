@@ -67,14 +67,15 @@ static void score(const struct qn_model *m, uint32_t batch, double *margin, doub
     qn_mem_free(scratch);
 }
 
-/* Loads, and compares every kernel with `walk`; at all batch sizes or at some. Returns how many
- * vector kernels ran. */
+/* Loads, and compares every kernel, or the one that QUERN_KERNEL names, with `walk`; at all batch
+ * sizes or at some. Returns how many vector kernels ran. */
 static unsigned check(const struct qn_buf *text, const struct qn_model_options *options,
                       bool all_batches, const char *what, unsigned number)
 {
     static const uint32_t some[] = {1, 2, 7, 16, 17, 32, 33, 63, 64, 65, 130, 0};
     static double want[OUTPUTS_MAX * ROWS], want_p[OUTPUTS_MAX * ROWS];
     static double got[OUTPUTS_MAX * ROWS], got_p[OUTPUTS_MAX * ROWS];
+    const char *only = getenv("QUERN_KERNEL");
     struct qn_model *m = NULL;
     struct qn_err err = {0};
     unsigned ran = 0;
@@ -91,7 +92,7 @@ static unsigned check(const struct qn_buf *text, const struct qn_model_options *
     for (unsigned k = 0; qn_model_kernel_name(k) != NULL; k++) {
         const char *name = qn_model_kernel_name(k);
 
-        if (!qn_model_force_kernel(m, name))
+        if ((only != NULL && strcmp(name, only) != 0) || !qn_model_force_kernel(m, name))
             continue;
         ran += strncmp(name, "avx", 3) == 0 || strcmp(name, "neon") == 0;
         for (uint32_t i = 0; all_batches ? i < ROWS : some[i] != 0; i++) {
