@@ -4,10 +4,13 @@
 The jars come once, by Maven, into .cache/ of the repository. Where Java or Maven are not there, tests are skipped and
 say so.
 """
+import functools
+import hashlib
 import pathlib
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -80,6 +83,28 @@ def jars():
     return f"{folder}/*"
 
 
+@functools.cache
+def shared_classes():
+    """Options with which Java takes Kafka's classes as an earlier broker left them, loaded and verified: half the work
+    of a start. Made once by the first test, for this Java; Java itself ignores what does not fit."""
+    java = pathlib.Path(shutil.which("java")).resolve()
+    made = hashlib.sha256(f"{java} {java.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    archive = CACHE / f"classes-{made}.jsa"
+    with alone("classes.lock"):
+        if not archive.is_file():
+            part = archive.with_suffix(".part")
+            with tempfile.TemporaryDirectory(prefix="quern-kafka-") as folder:
+                first = Broker(folder, java=[], begin=False)
+                first.java[1:1] = [f"-XX:ArchiveClassesAtExit={part}"]
+                first.start()
+                first.create("first")
+                first.stop()
+            if first.process.returncode < 0 or not part.is_file():  # killed, or a Java that cannot
+                return []
+            part.rename(archive)
+    return [f"-XX:SharedArchiveFile={archive}"]
+
+
 def free_ports(count):
     """Ports that nobody listens on now."""
     sockets = [socket.socket() for _ in range(count)]
@@ -96,8 +121,9 @@ class Broker:
 
     nodes = None
 
-    def __init__(self, folder, extra="", proxied="", ports=None, begin=True):
-        """extra: lines that replace those of the same key; proxied "same": that listener has no proxy in front."""
+    def __init__(self, folder, extra="", proxied="", ports=None, begin=True, java=None):
+        """extra: lines that replace those of the same key; proxied "same": that listener has no proxy in front; java:
+        options instead of those that share classes."""
         self.folder, self.classes, self.process = pathlib.Path(folder), jars(), None
         self.admin_ = self.producer = None
         self.replicas = 1
@@ -109,8 +135,9 @@ class Broker:
         lines = PROPERTIES.format(port=self.port, behind=self.behind, controller=self.controller, proxied=self.proxied,
                                   data=self.folder / "data").splitlines() + extra.splitlines()
         self.config.write_text("".join(line + "\n" for line in {s.split("=", 1)[0]: s for s in lines}.values()))
-        done = subprocess.run(["java", *JAVA, self.classes, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c",
-                               str(self.config)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.java = ["java", *(shared_classes() if java is None else java), *JAVA, self.classes]
+        done = subprocess.run([*self.java, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(self.config)],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, done.stdout
         if begin:
             self.start()
@@ -121,7 +148,7 @@ class Broker:
 
     def launch(self):
         self.log = (self.folder / "broker.log").open("ab")
-        self.process = subprocess.Popen(["java", *JAVA, self.classes, "kafka.Kafka", str(self.config)],
+        self.process = subprocess.Popen([*self.java, "kafka.Kafka", str(self.config)],
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
 
     def await_answer(self):

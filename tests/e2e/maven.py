@@ -15,10 +15,10 @@ CACHE = pathlib.Path(os.environ.get("QUERN_CACHE", ROOT / ".cache"))
 
 
 @contextlib.contextmanager
-def alone():
-    """Nobody else fetches meanwhile. Look again, inside, whether it is there already."""
+def alone(name="lock"):
+    """Nobody else fetches, or whatever that lock is for, meanwhile. Look again, inside, whether it is there already."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
+    with (CACHE / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
