@@ -10,7 +10,7 @@
  * when it is there, so computing hides in the waiting. Invariants: positions go into the
  * transaction that holds their answers and nowhere else (without transactions: behind them); a
  * doubt about a commit ends in asking the cluster; state whose fate is not known is thrown away and
- * restored. Thread: the engine's. Memory: see shard.h; a burst ends at BURST_BYTES. */
+ * restored. Thread: the engine's. Memory: see shard.h; a burst ends at QN_KAFKA_BURST_BYTES. */
 #include "engine/service_kafka_int.h"
 #include "engine/shard_stage.h"
 
@@ -61,15 +61,12 @@ enum {
     ASKED_MS = 20,
     KNOWN_TIMES = 10, /* of 2 s each: a topic that was made a moment ago, under load */
     SHARDS_MAX = 65535,
-    LANE_ROWS = 32768, /* of a stream that waits for another one */
     CLUSTER_MS = 10000
 };
 #define FENCED_NS       ((int64_t)60000000000)
 #define REPLACED_NS     ((int64_t)3000000000) /* a heartbeat is answered within it */
-#define BURST_BYTES     ((size_t)64 << 20)
-#define LANE_BYTES      ((size_t)32 << 20)
-#define MORE_NS         ((int64_t)30000000) /* a burst goes on while messages wait, for so long */
-#define BACKOFF_VERSION 0x02020000          /* of librdkafka: has fetch.queue.backoff.ms        */
+#define MORE_NS         ((int64_t)30000000)   /* a burst goes on while messages wait, for so long */
+#define BACKOFF_VERSION 0x02020000            /* of librdkafka: has fetch.queue.backoff.ms        */
 
 /* ---- opening ---------------------------------------------------------------------------------*/
 
@@ -113,8 +110,8 @@ qn_status qn_kafka_consume(struct qn_service_kafka *k, struct qn_err *err)
     return QN_OK;
 }
 
-static qn_status find_topic(struct qn_service_kafka *k, const char *topic, const char *what,
-                            struct qn_str name, uint32_t *partitions, struct qn_err *err)
+qn_status qn_kafka_find_topic(struct qn_service_kafka *k, const char *topic, const char *what,
+                              struct qn_str name, uint32_t *partitions, struct qn_err *err)
 {
     struct qn_err why = {0};
 
@@ -124,22 +121,21 @@ static qn_status find_topic(struct qn_service_kafka *k, const char *topic, const
                       why.text);
 }
 
-/* A topic that is ours; made as wide as the stream's where the spec says so. */
-static qn_status find_made(struct qn_service_kafka *k, const char *topic, const char *what,
-                           struct qn_str name, uint32_t *partitions, struct qn_err *err)
+qn_status qn_kafka_find_made(struct qn_service_kafka *k, const char *topic, const char *what,
+                             struct qn_str name, uint32_t *partitions, struct qn_err *err)
 {
     struct qn_err why = {0};
     qn_status rc;
 
     k->consumer.is_hasty = k->sv->plan->kafka.may_create;
-    rc = find_topic(k, topic, what, name, partitions, &why);
+    rc = qn_kafka_find_topic(k, topic, what, name, partitions, &why);
     k->consumer.is_hasty = false;
     if (rc == QN_NOT_FOUND && k->sv->plan->kafka.may_create) {
         QN_TRY(qn_kafka_topic_make(&k->consumer, topic, k->homes, err));
         qn_report_say(k->sv->opt.report, QN_LEVEL_INFO, "kafka", "made the topic %s, %u partitions",
                       topic, k->homes);
         for (int i = 0; i < KNOWN_TIMES && rc == QN_NOT_FOUND; i++)
-            rc = find_topic(k, topic, what, name, partitions, err);
+            rc = qn_kafka_find_topic(k, topic, what, name, partitions, err);
         return rc;
     }
     if (rc == QN_NOT_FOUND)
@@ -149,49 +145,21 @@ static qn_status find_made(struct qn_service_kafka *k, const char *topic, const 
     return rc;
 }
 
-static qn_status check_partitions(const struct qn_service_kafka *k, const char *topic,
-                                  uint32_t partitions, struct qn_err *err)
-{
-    if (partitions == k->homes)
-        return QN_OK;
-    return qn_err_set(err, QN_INVALID,
-                      "'%s' has %u partitions, and '%s' has %u: the streams of a pipeline and its "
-                      "journal need as many each, since partition 3 of all of them is one shard. "
-                      "Make a topic with as many, and copy the records of one into it by their key",
-                      topic, partitions, k->input, k->homes);
-}
-
-/* Several topics are read, and their order is kept in a journal. */
-static qn_status find_streams(struct qn_service_kafka *k, struct qn_err *err)
-{
-    const struct qn_plan *p = k->sv->plan;
-    uint32_t partitions;
-
-    k->inputs = p->kafka.stream_topics;
-    k->input_count = p->schema_count;
-    for (uint32_t i = 0; i < p->schema_count; i++) {
-        QN_TRY(find_topic(k, k->inputs[i], "stream", p->schemas[i].name, &partitions, err));
-        QN_TRY(check_partitions(k, k->inputs[i], partitions, err));
-    }
-    k->journal = p->kafka.journal_topic;
-    QN_TRY(find_made(k, k->journal, "journal", qn_str_of("journal"), &partitions, err));
-    return check_partitions(k, k->journal, partitions, err);
-}
-
 static qn_status find_input(struct qn_service_kafka *k, struct qn_err *err)
 {
     const struct qn_plan *p = k->sv->plan;
 
-    QN_TRY(find_topic(k, p->kafka.stream_topics[p->main_stream], "stream",
-                      p->schemas[p->main_stream].name, &k->homes, err));
+    QN_TRY(qn_kafka_find_topic(k, p->kafka.stream_topics[p->main_stream], "stream",
+                               p->schemas[p->main_stream].name, &k->homes, err));
     k->input = k->stage->topic;
     k->inputs = &k->input;
     k->input_count = 1;
     k->shard_count = k->homes;
     if (p->kafka.journal_topic != NULL)
-        QN_TRY(find_streams(k, err));
+        QN_TRY(qn_kafka_merge_find(k, err));
     if (!k->is_first)
-        QN_TRY(find_made(k, k->input, "stage", qn_str_of(k->stage->name), &k->shard_count, err));
+        QN_TRY(qn_kafka_find_made(k, k->input, "stage", qn_str_of(k->stage->name), &k->shard_count,
+                                  err));
     if (k->shard_count > SHARDS_MAX)
         return qn_err_set(err, QN_LIMIT, "'%s' has %u partitions; at most %d can be read", k->input,
                           k->shard_count, SHARDS_MAX);
@@ -206,17 +174,19 @@ static qn_status find_topics(struct qn_service_kafka *k, struct qn_err *err)
     QN_TRY(find_input(k, err));
     for (; k->is_last && o < p->output_count; o++) {
         k->topics[o] = p->kafka.output_topics[o];
-        QN_TRY(find_made(k, k->topics[o], "output", p->outputs[o].name, &k->partitions[o], err));
+        QN_TRY(qn_kafka_find_made(k, k->topics[o], "output", p->outputs[o].name, &k->partitions[o],
+                                  err));
     }
     for (; !k->is_last && o < 1; o++) {
         k->topics[o] = k->stage[1].topic;
-        QN_TRY(find_made(k, k->topics[o], "stage", qn_str_of(k->stage[1].name), &k->partitions[o],
-                         err));
+        QN_TRY(qn_kafka_find_made(k, k->topics[o], "stage", qn_str_of(k->stage[1].name),
+                                  &k->partitions[o], err));
     }
     k->topics[o] = p->kafka.dead_topic;
     k->topics[k->topic_count] = k->journal;
     k->partitions[k->topic_count] = k->homes;
-    return find_made(k, k->topics[o], "dead letters", qn_str_of("dead"), &k->partitions[o], err);
+    return qn_kafka_find_made(k, k->topics[o], "dead letters", qn_str_of("dead"), &k->partitions[o],
+                              err);
 }
 
 /* Positions mean something in this topic of this cluster only. */
@@ -527,74 +497,14 @@ static qn_status commit(struct qn_service_kafka *k, struct qn_err *err)
 
 /* ---- a burst ---------------------------------------------------------------------------------*/
 
-/* Nothing more is fetched of a partition that waits for a schema, and again when it goes on. What
- * was fetched and not taken comes again. */
-static void hold(struct qn_service_kafka *k, const char *topic, uint32_t i, bool is_held)
+void qn_kafka_hold(struct qn_service_kafka *k, const char *topic, uint32_t partition, bool is_held)
 {
     rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new(1);
 
-    rd_kafka_topic_partition_list_add(l, topic, (int32_t)i);
+    rd_kafka_topic_partition_list_add(l, topic, (int32_t)partition);
     (void)(is_held ? rd_kafka_pause_partitions(k->consumer.rk, l)
                    : rd_kafka_resume_partitions(k->consumer.rk, l));
     rd_kafka_topic_partition_list_destroy(l);
-}
-
-/* Where partitions of its streams end, as the brokers have said with what was fetched last. */
-static void look_at_ends(struct qn_service_kafka *k, struct qn_shard *s)
-{
-    const struct qn_shard_merge *m = s->merge;
-
-    for (uint32_t n = 0; n < m->count && !m->is_following; n++) {
-        const struct qn_shard_lane *l = &m->lanes[n];
-        int64_t oldest = 0, end = -1;
-
-        if (l->head < l->count || m->heads[n].end == l->pushed)
-            continue;
-        (void)rd_kafka_get_watermark_offsets(k->consumer.rk, k->inputs[n], (int32_t)s->partition,
-                                             &oldest, &end);
-        qn_shard_merge_seen(s, n, end);
-    }
-}
-
-/* A stream that is far ahead of the others is not fetched further; the journal only while it is
- * followed. */
-static void hold_lanes(struct qn_service_kafka *k, struct qn_shard *s)
-{
-    struct qn_shard_merge *m = s->merge;
-
-    for (uint32_t n = 0; n <= m->count; n++) {
-        struct qn_shard_lane *l = &m->lanes[n];
-        const uint32_t share = l->is_paused ? 2 : 1;
-        const bool is_full = l->count - l->head > LANE_ROWS / share ||
-                             l->held_bytes > LANE_BYTES / share ||
-                             (n == m->count && !m->is_following);
-
-        if (is_full != l->is_paused)
-            hold(k, n < m->count ? k->inputs[n] : k->journal, s->partition, is_full);
-        l->is_paused = is_full;
-    }
-}
-
-/* Of several streams: as far as their order is known. */
-static qn_status step_merged(struct qn_service_kafka *k, struct qn_shard *s, struct qn_err *err)
-{
-    bool was_following;
-    int64_t before;
-
-    qn_shard_try_again(s);
-    do {
-        before = s->next;
-        was_following = s->merge->is_following;
-        look_at_ends(k, s);
-        QN_TRY(qn_shard_merge_pull(s, err));
-        while (qn_shard_is_busy(s))
-            QN_TRY(qn_shard_step(s, err));
-    } while ((s->next > before && s->records.len < BURST_BYTES) ||
-             was_following != s->merge->is_following);
-    hold_lanes(k, s);
-    k->held += qn_shard_is_waiting(s);
-    k->is_stalled |= s->merge->is_stalled || s->records.len >= BURST_BYTES; /* more may be here */
-    return QN_OK;
 }
 
 static qn_status step_shard(struct qn_service_kafka *k, uint32_t i, struct qn_err *err)
@@ -603,12 +513,12 @@ static qn_status step_shard(struct qn_service_kafka *k, uint32_t i, struct qn_er
     const bool was_held = qn_shard_is_waiting(s);
 
     if (s->merge != NULL)
-        return step_merged(k, s, err);
+        return qn_kafka_merge_step(k, s, err);
     qn_shard_try_again(s);
     while (qn_shard_is_busy(s))
         QN_TRY(qn_shard_step(s, err));
     if (was_held || qn_shard_is_waiting(s)) /* again, should an assignment have let it go */
-        hold(k, k->input, i, qn_shard_is_waiting(s));
+        qn_kafka_hold(k, k->input, i, qn_shard_is_waiting(s));
     if (was_held && !qn_shard_is_waiting(s) && s->end > 0 && s->next >= s->end)
         qn_kafka_note_end(k, i);
     k->held += qn_shard_is_waiting(s);
@@ -690,37 +600,6 @@ static qn_status reach_end(struct qn_service_kafka *k, struct qn_shard *s, int64
     return qn_shard_reach(s, offset, err);
 }
 
-/* The lane of a message: a stream, or behind them the journal. They mostly come in runs. */
-static uint32_t lane_of(struct qn_service_kafka *k, const rd_kafka_message_t *m)
-{
-    const char *topic;
-
-    if (m->rkt == k->lane_topic)
-        return k->lane;
-    topic = rd_kafka_topic_name(m->rkt);
-    k->lane_topic = m->rkt;
-    for (k->lane = 0; k->lane < k->input_count; k->lane++)
-        if (strcmp(topic, k->inputs[k->lane]) == 0)
-            break;
-    return k->lane;
-}
-
-/* Of a shard with several streams. */
-static qn_status take_merged(struct qn_service_kafka *k, struct qn_shard *s, rd_kafka_message_t *m,
-                             struct qn_err *err)
-{
-    const uint32_t lane = lane_of(k, m);
-
-    k->waiting++;
-    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        k->fetched += m->len + MESSAGE_BYTES;
-        return qn_shard_merge_push(s, lane, m, err);
-    }
-    qn_shard_merge_reach(s, lane, m->offset);
-    rd_kafka_message_destroy(m);
-    return QN_OK;
-}
-
 /* Takes a message over. */
 static qn_status take(struct qn_service_kafka *k, rd_kafka_message_t *m, struct qn_err *err)
 {
@@ -728,12 +607,13 @@ static qn_status take(struct qn_service_kafka *k, rd_kafka_message_t *m, struct 
     struct qn_shard *s = i < k->shard_count && k->is_ours[i] ? k->shards[i] : NULL;
     qn_status rc = QN_OK;
 
+    if (s != NULL && m->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+        k->fetched += m->len + MESSAGE_BYTES;
     if (s != NULL && s->merge != NULL &&
         (m->err == RD_KAFKA_RESP_ERR_NO_ERROR || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF))
-        return take_merged(k, s, m, err);
+        return qn_kafka_merge_take(k, s, m, err);
     if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR && s != NULL) {
         k->waiting++;
-        k->fetched += m->len + MESSAGE_BYTES;
         k->ended_ns[i] = 0;
         return qn_shard_push(s, m, err);
     }
@@ -822,8 +702,8 @@ static qn_status burst(struct qn_service_kafka *k, int wait_ms, struct qn_err *e
         atomic_fetch_add(&k->beats, 1);
         QN_TRY(qn_kafka_step_all(k, err));
         now = qn_kafka_now_ns(k);
-        if (last == 0 || now >= (m != NULL ? last : end) || gathered_bytes(k) >= BURST_BYTES ||
-            atomic_load(&k->sv->stop))
+        if (last == 0 || now >= (m != NULL ? last : end) ||
+            gathered_bytes(k) >= QN_KAFKA_BURST_BYTES || atomic_load(&k->sv->stop))
             return QN_OK;
         wait_ms = m != NULL ? 0 : (int)((end - now) / 1000000) + 1;
     }

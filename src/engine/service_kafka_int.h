@@ -2,11 +2,12 @@
  * service_kafka_int.h - the inside of a service whose log lies in Kafka: what its loop, its part in
  * the group and its looks share.
  *
- * Files: service_kafka.c life, loop and commit; service_kafka_group.c partitions that come and go;
- * service_kafka_stage.c the stages of one process; service_kafka_restore.c states on their way
- * here; service_kafka_standby.c copies of those of others; service_kafka_sinks.c where deliveries
- * read; service_kafka_look.c metrics and status. Thread: the engine's, but for what says otherwise.
- * Memory: the service's arena. Empty without librdkafka. */
+ * Files: service_kafka.c life, loop and commit; service_kafka_merge.c several streams of one shard;
+ * service_kafka_group.c partitions that come and go; service_kafka_stage.c the stages of one
+ * process; service_kafka_restore.c states on their way here; service_kafka_standby.c copies of
+ * those of others; service_kafka_sinks.c where deliveries read; service_kafka_look.c metrics and
+ * status. Thread: the engine's, but for what says otherwise. Memory: the service's arena. Empty
+ * without librdkafka. */
 #ifndef QN_ENGINE_SERVICE_KAFKA_INT_H
 #define QN_ENGINE_SERVICE_KAFKA_INT_H
 
@@ -37,6 +38,9 @@ struct qn_kafka_standby; /* private: service_kafka_standby.c */
     "enable.auto.commit", "false", "enable.auto.offset.store", "false", "isolation.level",         \
         "read_committed", "auto.offset.reset", "error", "enable.partition.eof", "true",            \
         "check.crcs", "true"
+
+/* A burst ends with the batch that brings so much in answers. */
+#define QN_KAFKA_BURST_BYTES ((size_t)64 << 20)
 
 /* One stage of the pipeline, which mostly has but one. Each has a thread, a consumer and a group of
  * its own; sv->kafka is the first of them that runs here, and what it says stands for the stream.
@@ -126,6 +130,15 @@ static inline int64_t qn_kafka_now_ns(const struct qn_service_kafka *k)
 qn_status qn_kafka_stage_init(struct qn_service_kafka *k, struct qn_err *err);
 /* The life of one stage on its thread. */
 void qn_kafka_stage_run(struct qn_service_kafka *k);
+/* The partitions of a topic; `what` and `name`: whose it is, for the error. */
+qn_status qn_kafka_find_topic(struct qn_service_kafka *k, const char *topic, const char *what,
+                              struct qn_str name, uint32_t *partitions, struct qn_err *err);
+/* Likewise of a topic that is ours; made as wide as the stream's where the spec says so. */
+qn_status qn_kafka_find_made(struct qn_service_kafka *k, const char *topic, const char *what,
+                             struct qn_str name, uint32_t *partitions, struct qn_err *err);
+/* Nothing more is fetched of a partition that must wait, and again when it goes on. What was
+ * fetched and not taken comes again. */
+void qn_kafka_hold(struct qn_service_kafka *k, const char *topic, uint32_t partition, bool is_held);
 /* Steps over all that is pending. */
 qn_status qn_kafka_step_all(struct qn_service_kafka *k, struct qn_err *err);
 /* One try to commit what the shards that are ours have; parts that were committed are settled.
@@ -137,6 +150,16 @@ qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct
 qn_status qn_kafka_broken(struct qn_service_kafka *k, rd_kafka_resp_err_t code, struct qn_err *err);
 /* Opens the consumer and lets it be the one that is polled. */
 qn_status qn_kafka_consume(struct qn_service_kafka *k, struct qn_err *err);
+
+/* service_kafka_merge.c */
+/* Several topics are read, and their order is kept in a journal: as wide as each other, all of
+ * them. */
+qn_status qn_kafka_merge_find(struct qn_service_kafka *k, struct qn_err *err);
+/* Takes over a message of a shard with several streams: a record, or the end of a partition. */
+qn_status qn_kafka_merge_take(struct qn_service_kafka *k, struct qn_shard *s, rd_kafka_message_t *m,
+                              struct qn_err *err);
+/* Steps as far as the order of the streams is known. */
+qn_status qn_kafka_merge_step(struct qn_service_kafka *k, struct qn_shard *s, struct qn_err *err);
 
 /* service_kafka_stage.c */
 /* Before a commit: adds how far time has come, where the stage behind has to know. */
