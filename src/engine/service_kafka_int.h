@@ -32,13 +32,6 @@ struct qn_input_seen {
 struct qn_kafka_restore; /* private: service_kafka_restore.c */
 struct qn_kafka_standby; /* private: service_kafka_standby.c */
 
-/* Settings of whoever reads the topic of a stage, the group's member and its copies alike: what is
- * committed, up to where it ends now, and no position is moved but by us. */
-#define QN_KAFKA_READER                                                                            \
-    "enable.auto.commit", "false", "enable.auto.offset.store", "false", "isolation.level",         \
-        "read_committed", "auto.offset.reset", "error", "enable.partition.eof", "true",            \
-        "check.crcs", "true"
-
 /* A burst ends with the batch that brings so much in answers. */
 #define QN_KAFKA_BURST_BYTES ((size_t)64 << 20)
 

@@ -37,6 +37,13 @@ struct qn_kafka_client_options {
                        void *client); /* may be NULL */
 };
 
+/* Of `own`, for whoever reads a topic and keeps its positions itself: what is committed, up to
+ * where it ends now; a record that is gone is an error, never a jump. */
+#define QN_KAFKA_READER                                                                            \
+    "enable.auto.commit", "false", "enable.auto.offset.store", "false", "isolation.level",         \
+        "read_committed", "auto.offset.reset", "error", "enable.partition.eof", "true",            \
+        "check.crcs", "true"
+
 /* Puts the settings of a target into conf; kafka_target.c. */
 qn_status qn_kafka_set(rd_kafka_conf_t *conf, const struct qn_kafka_target *t, struct qn_err *err);
 

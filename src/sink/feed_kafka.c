@@ -235,25 +235,10 @@ static qn_status subscribe(struct kafka *k, struct qn_err *err)
 
 static qn_status join(struct kafka *k, struct qn_err *err)
 {
-    const char *own[] = {"group.id",
-                         k->opt.group,
-                         "enable.auto.commit",
-                         "false",
-                         "enable.auto.offset.store",
-                         "false",
-                         "isolation.level",
-                         "read_committed",
-                         "auto.offset.reset",
-                         "error",
-                         "enable.partition.eof",
-                         "true",
-                         "check.crcs",
-                         "true",
-                         "partition.assignment.strategy",
-                         "range",
-                         k->opt.instance != NULL ? "group.instance.id" : NULL,
-                         k->opt.instance,
-                         NULL};
+    const char *own[] = {"group.id",      k->opt.group,
+                         QN_KAFKA_READER, "partition.assignment.strategy",
+                         "range",         k->opt.instance != NULL ? "group.instance.id" : NULL,
+                         k->opt.instance, NULL};
     /* A request to a target may take ten minutes; whoever joins waits for it. */
     static const char *const defaults[] = {"session.timeout.ms",
                                            "10000",
