@@ -83,18 +83,14 @@ static void put_names(const struct qn_model_info *info, struct qn_buf *out)
 static void print_explain(const struct qn_model *m, struct qn_buf *out)
 {
     const char *obstacle = qn_model_explain_obstacle(m);
-    char form[QN_EXPLAIN_FORM];
-    uint64_t alone_ns, batched_ns;
 
     if (obstacle != NULL) {
         qn_buf_printf(out, "  explain   not possible: %s\n", obstacle);
         return;
     }
-    qn_model_explain_form(m, form);
-    qn_buf_printf(out, "  explain   yes, %s\n", form);
-    if (qn_model_explain_cost(m, &alone_ns, &batched_ns))
-        qn_buf_printf(out, "            a row about %llu ns alone, %llu ns in batches of 64\n",
-                      (unsigned long long)alone_ns, (unsigned long long)batched_ns);
+    qn_buf_text(out, "  explain   yes, ");
+    (void)qn_model_explain_print(m, "\n            ", out);
+    qn_buf_byte(out, '\n');
 }
 
 static void print_model(const struct qn_model *m, const char *path, struct qn_buf *out)

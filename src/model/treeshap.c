@@ -418,6 +418,20 @@ void qn_model_explain_form(const struct qn_model *m, char text[QN_EXPLAIN_FORM])
                  trees);
 }
 
+bool qn_model_explain_print(const struct qn_model *m, const char *between, struct qn_buf *out)
+{
+    uint64_t alone_ns, batched_ns;
+    char form[QN_EXPLAIN_FORM];
+
+    qn_model_explain_form(m, form);
+    qn_buf_text(out, form);
+    if (!qn_model_explain_cost(m, &alone_ns, &batched_ns))
+        return false;
+    qn_buf_printf(out, "%sa row about %llu ns alone, %llu ns in batches of 64", between,
+                  (unsigned long long)alone_ns, (unsigned long long)batched_ns);
+    return true;
+}
+
 /* ---- trees ---- */
 
 /* Where there is no plan: the node itself decides. */

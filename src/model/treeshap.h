@@ -9,6 +9,7 @@
 #ifndef QN_MODEL_TREESHAP_H
 #define QN_MODEL_TREESHAP_H
 
+#include "base/buffer.h"
 #include "model/model.h"
 
 /* Why this model's margins cannot be explained, one phrase ("the file holds no covers ..."); NULL =
@@ -25,6 +26,10 @@ void qn_model_explain_form(const struct qn_model *m, char text[QN_EXPLAIN_FORM])
  * and in a batch of 64. Made and measured by this call, up to 64 MiB and some 20 ms for 500 trees.
  * False without memory or where there is an obstacle. Thread: any. */
 bool qn_model_explain_cost(const struct qn_model *m, uint64_t *alone_ns, uint64_t *batched_ns);
+
+/* Appends both for people: the form and, behind `between`, "a row about N ns alone, M ns in batches
+ * of 64"; without the latter and false where nothing could be measured. Thread: any. */
+bool qn_model_explain_print(const struct qn_model *m, const char *between, struct qn_buf *out);
 
 /* Scratch that one call of qn_model_explain needs, whatever the number of rows; align to 64. At
  * most some MiB. */

@@ -378,17 +378,10 @@ static void put_range(double low, double high, struct qn_buf *out)
 /* Where an output takes contributions: how they come about, and what they cost. */
 static void print_explain(const struct qn_plan *p, const struct qn_model *m, struct qn_buf *out)
 {
-    uint64_t alone_ns, batched_ns;
-    char form[QN_EXPLAIN_FORM];
-
     if (!qn_plan_explains(p) || qn_model_explain_obstacle(m) != NULL)
         return;
-    qn_model_explain_form(m, form);
-    qn_buf_printf(out, "      contributions %s", form);
-    if (qn_model_explain_cost(m, &alone_ns, &batched_ns))
-        qn_buf_printf(out, " · a row about %llu ns alone, %llu ns in batches of 64 (measured)",
-                      (unsigned long long)alone_ns, (unsigned long long)batched_ns);
-    qn_buf_byte(out, '\n');
+    qn_buf_text(out, "      contributions ");
+    qn_buf_text(out, qn_model_explain_print(m, " · ", out) ? " (measured)\n" : "\n");
 }
 
 static void print_model(const struct qn_plan *p, uint32_t index, struct qn_buf *out)
