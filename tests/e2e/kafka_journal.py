@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 
+import kafka_run
 from fraud_data import QUERN
 from running import Running
 
@@ -71,6 +72,7 @@ def expected(folder, text, names, merged, p):
     folder.mkdir()
     local = re.sub(r"(?m)^log: .*", "log: local:./data", re.sub(r"(?m)^(kafka|snapshots|delivery): .*\n", "", text))
     r = Running(folder, local)
+    kafka_run.running.append(r.process)
     for stream, run in itertools.groupby(merged, lambda e: e[0]):
         body = b"".join(m.value() + b"\n" for _, m in run)
         answer = r.post(f"/v1/streams/{names[stream]}/events", body.decode(), "application/x-ndjson")

@@ -13,13 +13,7 @@ import time
 from fraud_data import QUERN
 from running import Running
 
-SPEC = """\
-quern: 1
-name: {name}
-log: kafka:{brokers}
-kafka: {{topics: {{pay: {topic}}}, {kafka}}}
-snapshots: {{every: {every}}}
-streams:
+PAYMENTS = """\
   pay:
     id: tx
     time: at
@@ -27,11 +21,20 @@ streams:
     lateness: 10s
     fields:
       tx: int64
-      at: {{type: timestamp, unit: ms}}
+      at: {type: timestamp, unit: ms}
       customer: string
       terminal: string
-      amount: {{type: decimal(2), min: 0}}
-features:
+      amount: {type: decimal(2), min: 0}
+"""  # the stream that card() fills
+
+SPEC = """\
+quern: 1
+name: {name}
+log: kafka:{brokers}
+kafka: {{topics: {{pay: {topic}}}, {kafka}}}
+snapshots: {{every: {every}}}
+streams:
+{payments}features:
   count_1h: count() by customer over 1h
   mean_1d: mean(amount) by customer over 1d
   most_7d: max(amount) by terminal, customer over 7d
@@ -43,7 +46,7 @@ outputs:
 
 
 def spec(broker, topic, every="200ms", kafka="commit: 10ms"):
-    return SPEC.format(name=topic, brokers=broker.bootstrap, topic=topic, every=every, kafka=kafka)
+    return SPEC.format(name=topic, brokers=broker.bootstrap, topic=topic, every=every, kafka=kafka, payments=PAYMENTS)
 
 
 def create(broker, topic, partitions):

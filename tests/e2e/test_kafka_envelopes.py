@@ -28,6 +28,8 @@ CLOUDEVENTS = """\
       rate: {type: int64, from: ce.samplingrate, optional: true}
       customer: string
       amount: decimal(2)
+"""
+SPENT = """\
 features:
   spent: sum(amount) by customer over 1h
 outputs:
@@ -84,7 +86,7 @@ def test_cloudevents(kafka, tmp_path):
 
     folder = tmp_path / "local"
     folder.mkdir()
-    text = LOCAL + source(kafka, "ce") + CLOUDEVENTS
+    text = LOCAL + source(kafka, "ce") + CLOUDEVENTS + SPENT
     p = Running(folder, text)
     read(p, len(records))
     counts = p.get("/v1/status").json["streams"][0]
@@ -104,7 +106,7 @@ def test_cloudevents(kafka, tmp_path):
 
     folder = tmp_path / "topic"
     folder.mkdir()
-    p = Process(folder, TOPIC.format("ce", kafka.bootstrap) + CLOUDEVENTS)
+    p = Process(folder, TOPIC.format("ce", kafka.bootstrap) + CLOUDEVENTS + SPENT)
     p.ready()
     finish([p], kafka, "ce", 1)
     got = [json.loads(m.value()) for m in kafka.consume("ce.predictions")[0]]
@@ -120,7 +122,8 @@ CHANGES = """\
     time: at
     lateness: 30d
     envelope: debezium
-{more}    fields:
+    deletes: {deletes}
+    fields:
       id: int64
       at: {{type: timestamp, from: source.ts_ms, unit: ms}}
       op: string
@@ -129,10 +132,6 @@ CHANGES = """\
       amount: decimal(2)
       was: {{type: decimal(2), from: before.amount, optional: true}}
       placed: {{type: timestamp, unit: us, optional: true}}
-features:
-  spent: sum(amount) by customer over 1h
-outputs:
-  predictions: {{include: [features, event]}}
 """
 
 
@@ -213,7 +212,7 @@ def test_debezium(kafka, tmp_path):
         kafka.produce(topic, records)
         folder = tmp_path / deletes
         folder.mkdir()
-        p = Process(folder, TOPIC.format(topic, kafka.bootstrap) + CHANGES.format(more=f"    deletes: {deletes}\n"))
+        p = Process(folder, TOPIC.format(topic, kafka.bootstrap) + CHANGES.format(deletes=deletes) + SPENT)
         p.ready()
         p.await_true(lambda: p.get("/v1/status").json["streams"][0]["read"] == len(records))
         metrics = p.get("/metrics").body.decode()
@@ -263,7 +262,7 @@ def test_debezium_avro(kafka, registry, tmp_path):
     kafka.create("dbz-avro", 1)
     kafka.produce("dbz-avro", [(0, m, b"key") for m in messages])
     head = HEAD.format(registry=registry.url) + "  orders:\n    format: avro\n"
-    p = Running(tmp_path, head + source(kafka, "dbz-avro") + CHANGES.format(more="    deletes: event\n"))
+    p = Running(tmp_path, head + source(kafka, "dbz-avro") + CHANGES.format(deletes="event") + SPENT)
     read(p, len(messages))
     counts = p.get("/v1/status").json["streams"][0]
     assert p.stop() == 0
@@ -278,7 +277,7 @@ def test_debezium_avro(kafka, registry, tmp_path):
     folder.mkdir()
     head = TOPIC.format("dbz-avro", kafka.bootstrap)
     head = head.replace("streams:", f'schema_registry: {{url: "{registry.url}"}}\nstreams:') + "    format: avro\n"
-    p = Process(folder, head + CHANGES.format(more="    deletes: event\n"))
+    p = Process(folder, head + CHANGES.format(deletes="event") + SPENT)
     p.ready()
     finish([p], kafka, "dbz-avro", 1)
     assert seen(exact(m.value()) for m in kafka.consume("dbz-avro.predictions")[0]) == want

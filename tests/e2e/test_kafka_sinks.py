@@ -57,9 +57,10 @@ def ids(hook, first=0):
     return [r["id"] for r in hook.bodies()[first:]]
 
 
-def settled(kafka, topic, partitions, group):
-    """The group of the sink stands at the end of the topic, markers of transactions included."""
-    return caught_up(kafka, topic, group, partitions)
+def delivered(kafka, topic, partitions, kind="webhook"):
+    """All is scored, and the sink's group stands at the end of what that made, markers of transactions included."""
+    large = f"{topic}.large"
+    return caught_up(kafka, topic, topic, partitions) and caught_up(kafka, large, f"{large}.{kind}", partitions)
 
 
 def test_in_order_and_on_after_a_kill(kafka, tmp_path):
@@ -78,9 +79,7 @@ def test_in_order_and_on_after_a_kill(kafka, tmp_path):
         kafka.produce(topic, cards(rng, 2000, 500, 3))
         p.start()
         p.ready()
-        p.await_true(lambda: settled(kafka, "hooked.large", 3, "hooked.large.webhook") and
-                     settled(kafka, topic, 3, topic))
-        p.await_true(lambda: settled(kafka, "hooked.large", 3, "hooked.large.webhook") and sink(p)["lag"] == 0)
+        p.await_true(lambda: delivered(kafka, topic, 3) and sink(p)["lag"] == 0)
         seen = sink(p)
         assert p.stop() == 0, p.said()
     finally:
@@ -106,7 +105,7 @@ def test_down_and_shared(kafka, tmp_path):
     a.ready()
     kafka.produce(topic, cards(rng, 0, 500, 4))
     a.await_true(lambda: sink(a)["state"] == "open" and sink(a)["lag"] > 0)
-    a.await_true(lambda: settled(kafka, topic, 4, topic))
+    a.await_true(lambda: caught_up(kafka, topic, topic, 4))
     b = Process(tmp_path, text, "b")
     b.ready()
     b.await_true(lambda: len(ours(b)) == 2 and sink(b)["state"] == "open" and sink(a)["state"] == "open")
@@ -114,15 +113,13 @@ def test_down_and_shared(kafka, tmp_path):
     hook = Hook(port=port)
     try:
         kafka.produce(topic, cards(rng, 500, 500, 4))
-        a.await_true(lambda: settled(kafka, topic, 4, topic) and settled(kafka, "shared.large", 4,
-                                                                         "shared.large.webhook"))
+        a.await_true(lambda: delivered(kafka, topic, 4))
         shares = [sink(p)["delivered"] for p in (a, b)]
         assert min(shares) > 0 and sum(shares) == len(hook.requests)
         kafka.produce(topic, cards(rng, 1000, 200, 4))
         assert b.stop() == 0, b.said()
         kafka.produce(topic, cards(rng, 1200, 200, 4))
-        a.await_true(lambda: settled(kafka, topic, 4, topic) and settled(kafka, "shared.large", 4,
-                                                                         "shared.large.webhook"))
+        a.await_true(lambda: delivered(kafka, topic, 4))
         assert a.stop() == 0, a.said()
     finally:
         hook.close()
@@ -146,8 +143,7 @@ def test_refused_records_become_dead_letters(kafka, tmp_path):
         p = Process(tmp_path, with_sinks(kafka, topic, webhook(hook.url)))
         p.ready()
         kafka.produce(topic, cards(rng, 0, 800, 2))
-        p.await_true(lambda: settled(kafka, topic, 2, topic) and settled(kafka, "refused.large", 2,
-                                                                         "refused.large.webhook"))
+        p.await_true(lambda: delivered(kafka, topic, 2))
         seen = sink(p)
         assert p.stop() == 0, p.said()
         late = len(hook.requests)
@@ -156,8 +152,7 @@ def test_refused_records_become_dead_letters(kafka, tmp_path):
         p.ready()
         p.await_true(lambda: min(kafka.committed("refused.large.webhook-2", "refused.large", 2)) >= 0)
         kafka.produce(topic, cards(rng, 800, 200, 2))
-        p.await_true(lambda: settled(kafka, topic, 2, topic) and settled(kafka, "refused.large", 2,
-                                                                         "refused.large.webhook-2"))
+        p.await_true(lambda: delivered(kafka, topic, 2, "webhook-2"))
         assert p.stop() == 0, p.said()
     finally:
         hook.close()
@@ -188,13 +183,13 @@ def test_a_stop_delivers_what_is_there(kafka, tmp_path):
         p = Process(tmp_path, with_sinks(kafka, topic, webhook(hook.url), "amount >= 0"))
         p.ready()
         kafka.produce(topic, cards(random.Random(8), 0, 120, 2))
-        p.await_true(lambda: settled(kafka, topic, 2, topic))
+        p.await_true(lambda: caught_up(kafka, topic, topic, 2))
         assert len(hook.requests) < 110
         assert p.stop() == 0, p.said()
     finally:
         hook.close()
     in_order(ids(hook), records(kafka, "drained.large"))
-    assert settled(kafka, "drained.large", 2, "drained.large.webhook")
+    assert delivered(kafka, topic, 2)
 
 
 def test_to_another_topic(kafka, tmp_path):
@@ -208,7 +203,7 @@ def test_to_another_topic(kafka, tmp_path):
     p = Process(tmp_path, with_sinks(kafka, topic, to, "amount >= 0") + "delivery: at-least-once\n")
     p.ready()
     kafka.produce(topic, cards(random.Random(9), 0, 3000, 3))
-    p.await_true(lambda: settled(kafka, topic, 3, topic) and settled(kafka, "copied.large", 3, "copied.large.kafka"))
+    p.await_true(lambda: delivered(kafka, topic, 3, "kafka"))
     seen = sink(p, "large.kafka-2")
     assert seen["state"] == "stopped" and "lie in the topic 'copied.large' of this cluster already" in seen["detail"]
     assert p.stop() == 0, p.said()
@@ -239,7 +234,7 @@ def test_records_that_were_removed(kafka, tmp_path):
     p = Process(tmp_path, text, instance="a")
     p.ready()
     kafka.produce(topic, cards(random.Random(10), 0, 60, 1))
-    p.await_true(lambda: settled(kafka, topic, 1, topic) and sink(p)["state"] == "open")
+    p.await_true(lambda: caught_up(kafka, topic, topic, 1) and sink(p)["state"] == "open")
     assert kafka.committed("removed.large.webhook", "removed.large", 1) == [0]  # where it began is known at once
     assert p.stop() == 0, p.said()
     gone = TopicPartition("removed.large", 0, 20)
@@ -248,7 +243,7 @@ def test_records_that_were_removed(kafka, tmp_path):
     try:
         p.start()
         p.ready()
-        p.await_true(lambda: settled(kafka, "removed.large", 1, "removed.large.webhook"))
+        p.await_true(lambda: delivered(kafka, topic, 1))
         assert p.stop() == 0, p.said()
     finally:
         hook.close()
@@ -289,8 +284,7 @@ def test_brokers_and_processes_that_fail(tmp_path):
         writer.end()
         for p in both:
             p.ready()
-        p.await_true(lambda: settled(broker, topic, 4, topic) and settled(broker, "failing.large", 4,
-                                                                          "failing.large.webhook"), 120)
+        p.await_true(lambda: delivered(broker, topic, 4), 120)
         for p in both:
             assert p.stop() == 0, p.said()
         want = records(broker, "failing.large")

@@ -8,7 +8,7 @@ import json
 import struct
 
 from kafka_run import Process, caught_up, finish, stop_when
-from test_kafka_envelopes import START, cloud_event
+from test_kafka_envelopes import CHANGES, CLOUDEVENTS, START, cloud_event
 from test_kafka_formats import avro_bytes, simple
 
 SPEC = """\
@@ -19,6 +19,7 @@ kafka: {{create: true, group: {topic}-{how}, rekey: {rekey}, topics: {{orders: {
          dead: {topic}.{how}-dead}}}}
 {registry}streams:
   orders:
+    key: {first}
 {stream}features:
   by_key: sum(amount) by {first} over 1h
   by_other: count() by {second} over 10m
@@ -29,39 +30,9 @@ outputs:
 AVRO = """\
     id: order_id
     time: at
-    key: shop
     lateness: 30d
     format: avro
     fields: {order_id: int64, at: timestamp, amount: {type: double, min: 0}, shop: string, till: int64}
-"""
-CLOUDEVENTS = """\
-    id: event_id
-    time: at
-    key: customer
-    lateness: 30d
-    envelope: cloudevents
-    fields:
-      event_id: {type: string, from: ce.id}
-      at: {type: timestamp, from: ce.time}
-      kind: {type: string, from: ce.type}
-      subject: {type: string, from: ce.subject, optional: true}
-      customer: string
-      amount: decimal(2)
-"""
-DEBEZIUM = """\
-    id: id
-    time: at
-    key: customer
-    lateness: 30d
-    envelope: debezium
-    deletes: event
-    fields:
-      id: int64
-      at: {type: timestamp, from: source.ts_ms, unit: ms}
-      op: string
-      customer: string
-      amount: {type: double, optional: true}
-      was: {type: double, from: before.amount, optional: true}
 """
 
 
@@ -134,5 +105,5 @@ def test_debezium(kafka, tmp_path):
             records.append((0, None, b"%d" % (i // 3)))
     kafka.create(topic, 1)
     kafka.produce(topic, records)
-    one, two = answers(kafka, tmp_path, topic, DEBEZIUM, "customer", "op")
+    one, two = answers(kafka, tmp_path, topic, CHANGES.format(deletes="event"), "customer", "op")
     assert two == one and len(two[0]) == 300 and two[1] == []

@@ -9,7 +9,7 @@ import re
 import pytest
 
 import kafka_journal
-from kafka_run import Process, caught_up, ours, stop_when
+from kafka_run import PAYMENTS, Process, cards, caught_up, ours, stop_when
 
 SEED = int(os.environ.get("QUERN_SEED", "17"))
 LONG = bool(os.environ.get("QUERN_LONG"))
@@ -23,17 +23,7 @@ log: kafka:{brokers}
 kafka: {{create: true, topics: {{pay: {name}.pay, login: {name}.login}}, {kafka}}}
 snapshots: {{every: {every}}}
 streams:
-  pay:
-    id: tx
-    time: at
-    key: customer
-    lateness: 10s
-    fields:
-      tx: int64
-      at: {{type: timestamp, unit: ms}}
-      customer: string
-      amount: {{type: decimal(2), min: 0}}
-  login:
+{payments}  login:
     time: at
     lateness: 10s
     fields:
@@ -51,7 +41,7 @@ outputs:
 
 
 def spec(broker, name, every="200ms", kafka=QUICK):
-    return SPEC.format(name=name, brokers=broker.bootstrap, every=every, kafka=kafka)
+    return SPEC.format(name=name, brokers=broker.bootstrap, every=every, kafka=kafka, payments=PAYMENTS)
 
 
 def make(broker, name, partitions):
@@ -59,16 +49,8 @@ def make(broker, name, partitions):
         broker.create(f"{name}.{stream}", partitions)
 
 
-def payment(rng, i):
-    """A few are late, a few are broken."""
-    at = 1_700_000_000_000 + i * 500 - (60_000 if rng.random() < 0.02 else rng.randrange(2000))
-    amount = "-1" if rng.random() < 0.01 else f"{rng.randrange(100)}.{rng.randrange(100):02}"
-    customer = rng.randrange(40)
-    value = f'{{"tx":{i},"at":{at},"customer":"c{customer}","amount":{amount}}}'
-    return customer, value[:-1] if rng.random() < 0.01 else value
-
-
 def login(rng, i):
+    """A few are broken."""
     at = 1_700_000_000_000 + i * 900 - rng.randrange(1500)
     customer = rng.randrange(40)
     ok = '"no"' if rng.random() < 0.01 else rng.choice(["true", "false"])
@@ -83,10 +65,9 @@ def change(rng, i):
 
 def produce(broker, name, rng, first, count, partitions, login=login):
     """So many payments, and logins over the same time."""
-    for stream, one, begin, end in (("pay", payment, first, first + count),
-                                    ("login", login, first * 5 // 9, (first + count) * 5 // 9)):
-        made = [one(rng, i) for i in range(begin, end)]
-        broker.produce(f"{name}.{stream}", [(c % partitions, v.encode(), f"c{c}") for c, v in made])
+    broker.produce(f"{name}.pay", cards(rng, first, count, partitions))
+    logins = [login(rng, i) for i in range(first * 5 // 9, (first + count) * 5 // 9)]
+    broker.produce(f"{name}.login", [(c % partitions, v.encode(), f"c{c}") for c, v in logins])
 
 
 def finish(processes, broker, name, partitions):
