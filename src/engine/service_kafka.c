@@ -61,6 +61,7 @@ enum {
     ASKED_MS = 20,
     KNOWN_TIMES = 10, /* of 2 s each: a topic that was made a moment ago, under load */
     SHARDS_MAX = 65535,
+    FENCED_MAX = 3, /* within FENCED_NS */
     CLUSTER_MS = 10000
 };
 #define FENCED_NS       ((int64_t)60000000000)
@@ -547,8 +548,8 @@ static qn_status replaced(const struct qn_service_kafka *k, struct qn_err *err)
 }
 
 /* A join whose answer was lost makes the brokers take what comes after it for another process of
- * the same instance, so a first time is forgiven. Where there are two indeed, the older one is put
- * out twice. */
+ * the same instance, so a few times are forgiven. Where there are two indeed, each puts the other
+ * out within seconds, and the older one is the first to have had enough. */
 qn_status qn_kafka_broken(struct qn_service_kafka *k, rd_kafka_resp_err_t code, struct qn_err *err)
 {
     if (code == RD_KAFKA_RESP_ERR__FATAL)
@@ -556,10 +557,13 @@ qn_status qn_kafka_broken(struct qn_service_kafka *k, rd_kafka_resp_err_t code, 
     if (code != RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID || k->sv->plan->kafka.instance == NULL)
         return qn_err_set(err, QN_IO, "the topic cannot be read any more: %s",
                           rd_kafka_err2str(code));
-    if (k->fenced_ns != 0 && qn_kafka_now_ns(k) - k->fenced_ns <= FENCED_NS)
+    if (k->fenced == 0 || qn_kafka_now_ns(k) - k->fenced_ns > FENCED_NS) {
+        k->fenced = 0;
+        k->fenced_ns = qn_kafka_now_ns(k);
+    }
+    if (++k->fenced >= FENCED_MAX)
         return replaced(k, err);
     k->is_fenced = true;
-    k->fenced_ns = qn_kafka_now_ns(k);
     return QN_OK;
 }
 

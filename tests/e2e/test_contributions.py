@@ -33,7 +33,7 @@ def tool(tmp_path_factory):
     symbols = subprocess.run(["nm", str(libs[1])], capture_output=True, text=True).stdout
     if "__asan_init" in symbols:
         extra.append("-fsanitize=address,undefined")
-    subprocess.run([os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1", f"-I{ROOT}/src",
+    subprocess.run([os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-fno-lto", f"-I{ROOT}/src",
                     str(ROOT / "tests/e2e/tool_contributions.c"), *map(str, libs), *extra, "-o", str(out),
                     "-lxxhash", "-lpthread", "-lm"], check=True)
     return out

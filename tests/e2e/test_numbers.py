@@ -43,7 +43,7 @@ def tool(tmp_path_factory):
     if not lib.exists():
         pytest.skip(f"{lib} is not built")
     exe = tmp_path_factory.mktemp("tool") / "tool_number"
-    command = [os.environ.get("CC", "cc"), "-std=gnu17", "-O1", "-D_GNU_SOURCE", f"-I{ROOT / 'src'}",
+    command = [os.environ.get("CC", "cc"), "-std=gnu17", "-O1", "-fno-lto", "-D_GNU_SOURCE", f"-I{ROOT / 'src'}",
                str(pathlib.Path(__file__).with_name("tool_number.c")), str(lib), "-lm", "-lpthread", "-o", str(exe)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0 and "asan" in done.stderr:
