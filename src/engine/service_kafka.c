@@ -61,10 +61,8 @@ enum {
     ASKED_MS = 20,
     KNOWN_TIMES = 10, /* of 2 s each: a topic that was made a moment ago, under load */
     SHARDS_MAX = 65535,
-    FENCED_MAX = 3, /* within FENCED_NS */
     CLUSTER_MS = 10000
 };
-#define FENCED_NS       ((int64_t)60000000000)
 #define REPLACED_NS     ((int64_t)3000000000) /* a heartbeat is answered within it */
 #define MORE_NS         ((int64_t)30000000)   /* a burst goes on while messages wait, for so long */
 #define BACKOFF_VERSION 0x02020000            /* of librdkafka: has fetch.queue.backoff.ms        */
@@ -409,13 +407,6 @@ static qn_status look_back(struct qn_service_kafka *k, bool *is_done, struct qn_
     return qn_kafka_join_anew(k, err);
 }
 
-/* What was fetched while nothing could be taken. */
-static qn_status read_again(struct qn_service_kafka *k, struct qn_err *err)
-{
-    k->must_read_on = false;
-    return qn_kafka_read_on(k, err);
-}
-
 qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct qn_err *err)
 {
     enum qn_kafka_outcome outcome;
@@ -440,7 +431,7 @@ qn_status qn_kafka_commit_once(struct qn_service_kafka *k, bool *is_done, struct
     if (k->must_join_anew || k->is_fenced) /* the positions say what became of it */
         return qn_kafka_join_anew(k, err);
     if (k->must_read_on)
-        QN_TRY(read_again(k, err));
+        QN_TRY(qn_kafka_read_on(k, err));
     *is_done = outcome == QN_KAFKA_COMMITTED;
     if (outcome == QN_KAFKA_OVERTAKEN) {
         qn_report_say(k->sv->opt.report, QN_LEVEL_WARN, "kafka", "%s: joining anew", why.text);
@@ -557,11 +548,7 @@ qn_status qn_kafka_broken(struct qn_service_kafka *k, rd_kafka_resp_err_t code, 
     if (code != RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID || k->sv->plan->kafka.instance == NULL)
         return qn_err_set(err, QN_IO, "the topic cannot be read any more: %s",
                           rd_kafka_err2str(code));
-    if (k->fenced == 0 || qn_kafka_now_ns(k) - k->fenced_ns > FENCED_NS) {
-        k->fenced = 0;
-        k->fenced_ns = qn_kafka_now_ns(k);
-    }
-    if (++k->fenced >= FENCED_MAX)
+    if (qn_kafka_fenced_again(&k->fenced, qn_kafka_now_ns(k)))
         return replaced(k, err);
     k->is_fenced = true;
     return QN_OK;

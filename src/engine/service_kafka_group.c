@@ -359,6 +359,7 @@ qn_status qn_kafka_read_on(struct qn_service_kafka *k, struct qn_err *err)
     for (uint32_t i = 0; i < k->shard_count; i++)
         if (k->is_ours[i] && k->shards[i] != NULL)
             add_reads(k, i, l);
+    k->must_read_on = false;
     code = qn_kafka_assign(k->consumer.rk, l);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR && k->journal != NULL)
         (void)rd_kafka_resume_partitions(k->consumer.rk, l);

@@ -88,9 +88,8 @@ struct qn_service_kafka {
     bool must_join_anew; /* partitions came or went meanwhile                             */
     bool must_read_on;   /* records came meanwhile, and were not taken                    */
     bool is_fenced;      /* the consumer is of no use any more: another is the same instance */
-    uint32_t fenced;     /* how often that happened, and when first of them */
-    int64_t fenced_ns;
-    qn_status rc; /* of a callback, for the loop */
+    struct qn_kafka_fences fenced; /* how often that happened */
+    qn_status rc;                  /* of a callback, for the loop */
     struct qn_err failure;
     uint32_t waiting;   /* messages pushed and not stepped */
     size_t fetched;     /* bytes taken since librdkafka's threads were last asked for something */

@@ -52,11 +52,9 @@ static bool take_offset(struct qn_str *text, const char *name, int64_t *out)
     return take(text, name, &value) && qn_text_int64(value, out) && *out >= 0;
 }
 
-static bool take_hash(struct qn_str *text, const char *name, uint64_t *out)
+static bool read_hash(struct qn_str value, uint64_t *out)
 {
-    struct qn_str value;
-
-    if (!take(text, name, &value) || value.len != 16)
+    if (value.len != 16)
         return false;
     *out = 0;
     for (uint32_t i = 0; i < value.len; i++) {
@@ -72,14 +70,19 @@ static bool take_hash(struct qn_str *text, const char *name, uint64_t *out)
     return true;
 }
 
+static bool take_hash(struct qn_str *text, const char *name, uint64_t *out)
+{
+    struct qn_str value;
+
+    return take(text, name, &value) && read_hash(value, out);
+}
+
 /* " writer=HEX", or nothing. */
 static bool take_writer(struct qn_str *text, struct qn_shard_mark *out)
 {
-    static const char name[] = "writer=";
+    struct qn_str value;
 
-    if (text->len < sizeof name - 1 || memcmp(text->p, name, sizeof name - 1) != 0)
-        return true;
-    return take_hash(text, name, &out->writer) && out->writer != 0;
+    return !take(text, "writer=", &value) || (read_hash(value, &out->writer) && out->writer != 0);
 }
 
 /* " unknown=ID@N,ID@N", or nothing. */

@@ -137,19 +137,20 @@ qn_status qn_shard_merge_check(const struct qn_shard *s, struct qn_err *err)
 {
     const uint32_t streams = s->merge != NULL ? s->merge->count : 0;
 
-    if (s->expected.streams == streams && s->expected.topics == s->mark.topics)
-        return QN_OK;
-    if (s->expected.streams == streams)
+    if (s->expected.streams != streams)
         return qn_err_set(err, QN_CORRUPT,
                           "the positions of group '%s' in partition %u were written by a pipeline "
-                          "with other streams, or the same in another order: the journal knows "
-                          "them by their place in the spec; use another group",
-                          s->def->group, s->partition);
+                          "with %u streams, and this one has %u: use another group",
+                          s->def->group, s->partition,
+                          s->expected.streams > 0 ? s->expected.streams : 1,
+                          streams > 0 ? streams : 1);
+    if (s->expected.topics == s->mark.topics)
+        return QN_OK;
     return qn_err_set(err, QN_CORRUPT,
                       "the positions of group '%s' in partition %u were written by a pipeline with "
-                      "%u streams, and this one has %u: use another group",
-                      s->def->group, s->partition,
-                      s->expected.streams > 0 ? s->expected.streams : 1, streams > 0 ? streams : 1);
+                      "other streams, or the same in another order: the journal knows them by "
+                      "their place in the spec; use another group",
+                      s->def->group, s->partition);
 }
 
 static qn_status check_topics(const struct qn_shard *s, const int64_t *next, struct qn_err *err)

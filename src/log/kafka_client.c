@@ -12,7 +12,15 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { NAMES_MAX = 512, ASK_MS = 1000, ASK_TIMES = 10, TROUBLED_TIMES = 3, PAUSE_MS = 200 };
+enum {
+    NAMES_MAX = 512,
+    ASK_MS = 1000,
+    ASK_TIMES = 10,
+    TROUBLED_TIMES = 3,
+    PAUSE_MS = 200,
+    FENCED_MAX = 3
+};
+#define FENCED_NS INT64_C(60000000000)
 
 /* ---- clients ---------------------------------------------------------------------------------*/
 
@@ -108,6 +116,13 @@ rd_kafka_resp_err_t qn_kafka_assign(rd_kafka_t *rk, const rd_kafka_topic_partiti
             rd_kafka_topic_partition_list_destroy(now);
     }
     return code;
+}
+
+bool qn_kafka_fenced_again(struct qn_kafka_fences *f, int64_t now_ns)
+{
+    if (f->count == 0 || now_ns - f->first_ns > FENCED_NS)
+        *f = (struct qn_kafka_fences){.first_ns = now_ns};
+    return ++f->count >= FENCED_MAX;
 }
 
 qn_status qn_kafka_failed(struct qn_err *err, const struct qn_kafka_client *c,

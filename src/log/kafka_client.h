@@ -71,6 +71,15 @@ qn_status qn_kafka_topic_make(struct qn_kafka_client *c, const char *topic, uint
  * resume overtakes the end of the one before (its issue 2190). */
 rd_kafka_resp_err_t qn_kafka_assign(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *l);
 
+/* How often somebody has put us out of what is ours alone, and when first of them; {0}. */
+struct qn_kafka_fences {
+    uint32_t count;
+    int64_t first_ns;
+};
+/* Once more. True: for the third time within a minute, which no lost answer and no transaction that
+ * ran out explains any more: another process has our name. */
+bool qn_kafka_fenced_again(struct qn_kafka_fences *f, int64_t now_ns);
+
 /* "what: librdkafka's words (the last trouble)", with the code that fits. */
 qn_status qn_kafka_failed(struct qn_err *err, const struct qn_kafka_client *c,
                           rd_kafka_resp_err_t code, const char *what);

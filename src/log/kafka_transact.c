@@ -26,12 +26,10 @@ enum {
     AGAIN_MS = 5,
     ASK_TRIES = 20,
     ANSWER_MS = 100,
-    FENCED_MAX = 3, /* within FENCED_NS: another process has our id */
     ID_BYTES = 320,
     RECORD_HEAD = 20
 };
-#define FENCED_NS INT64_C(60000000000)
-#define OLD_NS    INT64_C(2000000000) /* the brokers end none that is younger */
+#define OLD_NS INT64_C(2000000000) /* the brokers end none that is younger */
 
 struct producer {
     struct qn_kafka_client client;
@@ -47,8 +45,7 @@ struct qn_kafka_transact {
     struct producer producers[PRODUCERS];
     char ids[PRODUCERS][ID_BYTES];
     uint32_t turn;
-    uint32_t fenced;
-    int64_t fenced_ns; /* the first of those `fenced` */
+    struct qn_kafka_fences fenced;
     struct qn_kafka_transact_stats stats;
 };
 
@@ -515,15 +512,7 @@ static rd_kafka_resp_err_t fill(struct qn_kafka_transact *t, struct producer *p,
  * transaction that took too long looks the same, but was old. */
 static qn_status count_fenced(struct qn_kafka_transact *t, int64_t age_ns, struct qn_err *err)
 {
-    const int64_t now = now_ns();
-
-    if (t->opt.is_unique || age_ns >= OLD_NS)
-        return QN_OK;
-    if (t->fenced == 0 || now - t->fenced_ns > FENCED_NS) {
-        t->fenced = 0;
-        t->fenced_ns = now;
-    }
-    if (++t->fenced < FENCED_MAX)
+    if (t->opt.is_unique || age_ns >= OLD_NS || !qn_kafka_fenced_again(&t->fenced, now_ns()))
         return QN_OK;
     qn_err_set(err, QN_DENIED,
                "another process writes transactions called '%s.*': give each process an 'instance' "
@@ -656,7 +645,7 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, struct qn_kafka_part *p
     rd_kafka_resp_err_t code, end;
     struct qn_err why = {0};
     uint64_t troubles;
-    int64_t begun, age_ns;
+    int64_t started, begun, ended;
 
     QN_ASSERT(count > 0);
     QN_ASSERT(consumer != NULL || t->opt.is_plain);
@@ -670,7 +659,7 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, struct qn_kafka_part *p
     t->turn = (t->turn + 1) % PRODUCERS;
     (void)rd_kafka_poll(p->client.rk, 0);
     troubles = p->client.troubles;
-    age_ns = -now_ns();
+    started = now_ns();
     code = fill(t, p, parts, count, consumer, &why);
     begun = now_ns();
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -682,9 +671,9 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, struct qn_kafka_part *p
         t->stats.aborts++;
     }
     (void)rd_kafka_poll(p->client.rk, 0); /* errors are reported here */
-    age_ns += now_ns();
+    ended = now_ns();
     p->is_doubtful = end != RD_KAFKA_RESP_ERR_NO_ERROR || p->client.troubles != troubles ||
-                     now_ns() - begun >= (int64_t)SOCKET_MS * 1000000;
+                     ended - begun >= (int64_t)SOCKET_MS * 1000000;
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         *outcome = p->is_doubtful ? QN_KAFKA_DOUBTFUL : QN_KAFKA_COMMITTED;
         t->stats.commits++;
@@ -699,7 +688,7 @@ qn_status qn_kafka_transact(struct qn_kafka_transact *t, struct qn_kafka_part *p
     if (is_fenced(code) || is_fenced(end)) {
         if (t->opt.is_replaced(t->opt.arg, err))
             return QN_DENIED;
-        QN_TRY(count_fenced(t, age_ns, err));
+        QN_TRY(count_fenced(t, ended - started, err));
     }
     /* Before anybody looks at positions: what is late must have happened or be refused. */
     return p->is_doubtful ? renew(t, index, err) : QN_OK;

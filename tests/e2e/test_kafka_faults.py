@@ -64,10 +64,10 @@ class Run:
 
     def partitions_move_meanwhile(self):
         """A third process comes, and goes, while one finds its transaction gone."""
-        with_third = Process(self.processes[0].folder, self.through, "c", "c")
+        third = Process(self.processes[0].folder, self.through, "c", "c")
         self.freeze(TRANSACTION + 2.0)
         time.sleep(self.rng.random() * 2)
-        with_third.kill()
+        third.kill()
 
     def zombie(self):
         self.freeze(SESSION + 1.5)
